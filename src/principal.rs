@@ -1,0 +1,90 @@
+//! Who calls, and what the call touches: what `token/` proves and `policy/` and `limit/` may rely on.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::id::{
+    ApplicationId, DeviceGroupId, DeviceId, DeviceRef, EntraGroupId, Permission, TenantId, UserId,
+};
+use crate::time::Wall;
+
+/// A caller whose token was verified. Everything in it was signed by an issuer that the policy names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The ids that limits and the audit know the caller by.
+    pub subject: Subject,
+    /// An application on its own, or a user through one: never both.
+    pub kind: PrincipalKind,
+    /// The claim `uti`: the token's own id, for the audit. Absent in tokens of issuers that give none.
+    pub token_id: Option<Arc<str>>,
+    /// The claim `exp`.
+    pub expires: Wall,
+}
+
+/// The ids of a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Subject {
+    /// The claim `tid`.
+    pub tenant: TenantId,
+    /// The claim `appid` or `azp`: the application, or the one that the user came through.
+    pub application: ApplicationId,
+    /// The claim `oid` of a user token; none for an application.
+    pub user: Option<UserId>,
+}
+
+/// What kind of token it was, with the claims that only this kind has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PrincipalKind {
+    /// A client-credentials token: the permissions are the claim `roles`.
+    Application {
+        /// The claim `roles`.
+        permissions: Vec<Permission>,
+    },
+    /// A delegated token: the permissions are the claim `scp`. The claim `roles` of such a token grants nothing.
+    User {
+        /// The claim `scp`, split at its spaces.
+        permissions: Vec<Permission>,
+        /// The claim `groups`.
+        groups: Groups,
+    },
+}
+
+impl Principal {
+    /// The permissions of the token's own kind.
+    pub fn permissions(&self) -> &[Permission] {
+        match &self.kind {
+            PrincipalKind::Application { permissions } | PrincipalKind::User { permissions, .. } => {
+                permissions
+            }
+        }
+    }
+}
+
+/// The Entra groups of a user, or the fact that the token could not carry them all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groups {
+    /// The claim `groups`, complete; empty if the token has none.
+    Listed(Vec<EntraGroupId>),
+    /// Group overage: the user is in more groups than fit (200 in a JWT), so the token names none.
+    /// (Entra, *access token claims reference*, "Groups overage claim".)
+    Overage,
+}
+
+/// The devices that a call acts on, as far as the checks had to find out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// Every device that the call names; empty for a call that names none.
+    pub devices: SmallVec<[ScopedDevice; 1]>,
+}
+
+/// One device of a [`Scope`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopedDevice {
+    /// The device as the call named it.
+    pub named: DeviceRef,
+    /// Its id in Defender: from the call, or from the inventory if that was asked.
+    pub id: Option<DeviceId>,
+    /// Its device group; none if no device group binds the caller, since then nobody looked.
+    pub group: Option<DeviceGroupId>,
+}

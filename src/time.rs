@@ -1,0 +1,249 @@
+//! The two clocks. Nothing else in Tollgate reads a clock; everything that needs the time takes a [`Clock`].
+//!
+//! [`Steady`] never steps and counts through suspend: windows, waits and deadlines. [`Wall`] is what calendars
+//! say: token times and the audit. The two are different types, so one can't stand in for the other.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// A reading of the clock that never steps, in nanoseconds since an arbitrary origin (on Linux, the boot).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Steady(u64);
+
+impl Steady {
+    /// A reading of this many nanoseconds after the origin.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Whole milliseconds since the origin, rounded down: how windows read *now*.
+    pub const fn millis_down(self) -> u64 {
+        self.0 / NANOS_PER_MILLI
+    }
+
+    /// Whole milliseconds since the origin, rounded up: how windows stamp an admission.
+    pub const fn millis_up(self) -> u64 {
+        self.0.div_ceil(NANOS_PER_MILLI)
+    }
+
+    /// How long after `earlier` this is; nothing if it is before.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Duration> for Steady {
+    type Output = Self;
+
+    /// A moment `duration` later; the last one there is (584 years) if that is past it.
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// A reading of the calendar's clock: seconds since 1970-01-01T00:00:00Z, leap seconds left out, with nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Wall {
+    seconds: i64,
+    nanos: u32,
+}
+
+impl Wall {
+    /// The reading this many seconds after 1970, as tokens write `exp`, `nbf` and `iat`.
+    pub const fn from_unix_seconds(seconds: i64) -> Self {
+        Self { seconds, nanos: 0 }
+    }
+
+    /// Whole seconds since 1970, rounded down.
+    pub const fn unix_seconds(self) -> i64 {
+        self.seconds
+    }
+
+    /// How long after `earlier` this is; nothing if it is before.
+    pub fn since(self, earlier: Self) -> Duration {
+        let nanos = |wall: Self| i128::from(wall.seconds) * 1_000_000_000 + i128::from(wall.nanos);
+        Duration::from_nanos(u64::try_from((nanos(self) - nanos(earlier)).max(0)).unwrap_or(u64::MAX))
+    }
+}
+
+impl std::ops::Add<Duration> for Wall {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        let nanos = self.nanos + duration.subsec_nanos();
+        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        Self {
+            seconds: self.seconds.saturating_add(seconds).saturating_add(i64::from(nanos / 1_000_000_000)),
+            nanos: nanos % 1_000_000_000,
+        }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, as the audit and `/policy` print it.
+impl fmt::Display for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::new(self.seconds, i32::try_from(self.nanos).unwrap_or(0)) {
+            Ok(timestamp) => write!(f, "{timestamp:.3}"),
+            Err(_) => write!(f, "{}", self.seconds),
+        }
+    }
+}
+
+impl serde::Serialize for Wall {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A wait that ran out of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("timed out")]
+pub struct TimedOut;
+
+/// Where the time comes from: the machine, or a test's hand. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's own clocks.
+    System,
+    /// A clock that moves only when it is told to.
+    Manual(Arc<ManualClock>),
+}
+
+impl Clock {
+    /// A clock that moves only when [`ManualClock::advance`] is called, and the handle that moves it.
+    pub fn manual(wall: Wall) -> (Self, Arc<ManualClock>) {
+        let manual =
+            Arc::new(ManualClock { now: Mutex::new((Steady(NANOS_PER_MILLI), wall)), moved: Notify::new() });
+        (Self::Manual(manual.clone()), manual)
+    }
+
+    /// Reads the clock that never steps.
+    pub fn steady(&self) -> Steady {
+        match self {
+            Self::System => {
+                // CLOCK_MONOTONIC stops in suspend; a limit must not, since the service's own clock does not.
+                let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                Steady(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+            }
+            Self::Manual(manual) => manual.now.lock().0,
+        }
+    }
+
+    /// Reads the calendar's clock.
+    pub fn wall(&self) -> Wall {
+        match self {
+            Self::System => {
+                let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+                Wall { seconds: now.tv_sec, nanos: now.tv_nsec as u32 }
+            }
+            Self::Manual(manual) => manual.now.lock().1,
+        }
+    }
+
+    /// Waits until `duration` has passed on this clock.
+    pub async fn sleep(&self, duration: Duration) {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "this is the one place that sleeps")]
+            Self::System => tokio::time::sleep(duration).await,
+            Self::Manual(manual) => manual.sleep_until(self.steady() + duration).await,
+        }
+    }
+
+    /// Waits for `work`, but no longer than `limit`.
+    pub async fn timeout<F: Future>(&self, limit: Duration, work: F) -> Result<F::Output, TimedOut> {
+        tokio::select! {
+            biased;
+            output = work => Ok(output),
+            () = self.sleep(limit) => Err(TimedOut),
+        }
+    }
+}
+
+/// The clock of tests: it stands still until it is advanced, and then wakes whoever was waiting.
+#[derive(Debug)]
+pub struct ManualClock {
+    now: Mutex<(Steady, Wall)>,
+    moved: Notify,
+}
+
+impl ManualClock {
+    /// Moves both clocks on by `duration` and wakes the sleepers whose time has come.
+    pub fn advance(&self, duration: Duration) {
+        let mut now = self.now.lock();
+        *now = (now.0 + duration, now.1 + duration);
+        drop(now);
+        self.moved.notify_waiters();
+    }
+
+    /// Sets the calendar's clock alone, as an administrator or NTP would; the steady clock does not notice.
+    pub fn step_wall(&self, wall: Wall) {
+        self.now.lock().1 = wall;
+    }
+
+    async fn sleep_until(&self, deadline: Steady) {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            // Registered before the clock is read, so that an advance in between is not missed.
+            moved.as_mut().enable();
+            if self.now.lock().0 >= deadline {
+                return;
+            }
+            moved.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn now_is_rounded_down_and_a_stamp_up() {
+        let reading = Steady::from_nanos(1_500_001);
+        assert_eq!((reading.millis_down(), reading.millis_up()), (1, 2));
+        assert_eq!(Steady::from_nanos(2_000_000).millis_up(), 2);
+    }
+
+    #[test]
+    fn the_calendar_prints_as_rfc_3339_with_milliseconds() {
+        let wall = Wall::from_unix_seconds(1_767_225_600) + Duration::from_micros(1_234_567);
+        assert_eq!(wall.to_string(), "2026-01-01T00:00:01.234Z");
+        assert_eq!(wall.since(Wall::from_unix_seconds(1_767_225_600)), Duration::from_micros(1_234_567));
+    }
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_its_sleepers_and_only_on_time() {
+        let (clock, hand) = Clock::manual(Wall::default());
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.timeout(Duration::from_secs(2), std::future::pending::<()>()).await }
+        });
+        tokio::task::yield_now().await;
+        hand.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        hand.advance(Duration::from_secs(1));
+        assert_eq!(sleeper.await.unwrap(), Err(TimedOut));
+    }
+
+    #[test]
+    fn stepping_the_calendar_does_not_move_the_steady_clock() {
+        let (clock, hand) = Clock::manual(Wall::from_unix_seconds(1_000));
+        let before = clock.steady();
+        hand.step_wall(Wall::from_unix_seconds(10));
+        assert_eq!((clock.steady(), clock.wall()), (before, Wall::from_unix_seconds(10)));
+    }
+}
