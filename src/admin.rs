@@ -1,1 +1,136 @@
-//! TODO: to be written.
+//! What an operator sees: `/metrics`, `/livez`, `/readyz` and `/policy`, on a listener of their own.
+//!
+//! It asks nobody who they are, so it is bound to loopback unless the operator says otherwise. It shows names from
+//! policy files, counts and times; never a user, a device or a token.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+
+use crate::admit::Line;
+use crate::reload::PolicyStore;
+use crate::snapshot::Counts;
+use crate::telemetry::metrics::Metrics;
+use crate::time::Wall;
+
+/// What the admin listener looks at.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// The policy in force.
+    pub policies: Arc<PolicyStore>,
+    /// The windows and the clock.
+    pub line: Arc<Line>,
+    /// What Prometheus sees.
+    pub metrics: Metrics,
+    /// Set when the process is about to stop: readiness fails first.
+    pub stopping: Arc<AtomicBool>,
+}
+
+/// The body of `/readyz`.
+#[derive(Debug, Serialize)]
+struct Readiness {
+    ready: bool,
+    /// Why not, in words; empty if ready.
+    because: Vec<String>,
+    policy_version: Arc<str>,
+    issuers: Vec<IssuerState>,
+}
+
+#[derive(Debug, Serialize)]
+struct IssuerState {
+    name: String,
+    keys: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetched: Option<Wall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+}
+
+/// The body of `/policy`.
+#[derive(Debug, Serialize)]
+struct Policy {
+    version: Arc<str>,
+    loaded: Wall,
+    age_seconds: u64,
+    counts: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inventory_modified: Option<Wall>,
+    /// The set on disk that was refused, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<RefusedSet>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedSet {
+    at: Wall,
+    problems: Vec<String>,
+}
+
+impl Admin {
+    /// The pages.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(readyz))
+            .route("/policy", get(policy))
+            .with_state(self)
+    }
+
+    fn issuers(&self) -> Vec<IssuerState> {
+        let snapshot = self.policies.load();
+        let states = snapshot.verifier.issuers().map(|issuer| IssuerState {
+            name: issuer.name.to_string(),
+            keys: issuer.keys,
+            fetched: issuer.fetched,
+            last_error: issuer.last_error.map(|error| error.to_string()),
+        });
+        states.collect()
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    let issuers = admin.issuers();
+    admin.metrics.issuer_keys(issuers.iter().map(|issuer| (issuer.name.as_str(), issuer.keys)));
+    admin.metrics.limiter_keys(admin.line.limiter.keys());
+    let text = admin.metrics.render(admin.line.clock.wall());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let issuers = admin.issuers();
+    let mut because = Vec::new();
+    if admin.stopping.load(Ordering::Acquire) {
+        because.push("shutting down".to_owned());
+    }
+    if issuers.iter().all(|issuer| issuer.keys == 0) {
+        because.push("no issuer has a key, so no token can be verified".to_owned());
+    }
+    let ready = because.is_empty();
+    let without = issuers.iter().filter(|issuer| issuer.keys == 0);
+    because.extend(without.map(|issuer| format!("issuer `{}` has no keys", issuer.name)));
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let policy_version = admin.policies.load().version.clone();
+    (status, Json(Readiness { ready, because, policy_version, issuers })).into_response()
+}
+
+async fn policy(State(admin): State<Admin>) -> impl IntoResponse {
+    let snapshot = admin.policies.load();
+    Json(Policy {
+        version: snapshot.version.clone(),
+        loaded: snapshot.loaded,
+        age_seconds: admin.line.clock.wall().since(snapshot.loaded).as_secs(),
+        counts: snapshot.counts(),
+        inventory_modified: admin.policies.inventory_date(),
+        refused: admin.policies.refused().map(|refused| RefusedSet {
+            at: refused.at,
+            problems: refused.problems.iter().map(ToString::to_string).collect(),
+        }),
+    })
+}

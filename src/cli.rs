@@ -1,1 +1,89 @@
-//! TODO: to be written.
+//! The command line: one file a command.
+
+mod check;
+mod sandbox;
+mod serve;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+/// A reverse proxy that decides which calls may reach the Microsoft Defender for Endpoint API
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway in front of the API
+    Serve(Box<serve::Serve>),
+    /// Try the gateway: runs it in front of stand-ins for the API and the token issuer, and prints calls to paste
+    Sandbox(sandbox::Sandbox),
+    /// Compile a policy set and print every mistake in it
+    Check(check::Check),
+}
+
+/// Why a command ended badly.
+#[derive(Debug)]
+enum Failure {
+    /// It was asked to judge something, and the judgement is no: exit code 1.
+    Negative(String),
+    /// It could not run: exit code 2.
+    Unable(String),
+}
+
+/// Runs the command that the arguments name.
+pub fn run() -> ExitCode {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return refuse(&error),
+    };
+    let done = match command {
+        Command::Serve(serve) => serve.run(),
+        Command::Sandbox(sandbox) => sandbox.run(),
+        Command::Check(check) => check.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            match failure {
+                Failure::Negative(_) => ExitCode::from(1),
+                Failure::Unable(_) => ExitCode::from(2),
+            }
+        }
+    }
+}
+
+/// Says what is wrong with the arguments: a bad value in one line, anything else with the usage.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.to_string();
+    match error.kind() {
+        ErrorKind::ValueValidation => eprintln!("{}", text.lines().next().unwrap_or_default()),
+        _ => {
+            // To standard output where it was asked for (`--help`), to standard error otherwise.
+            let _ = error.print();
+        }
+    }
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+/// Installs the log: standard error, filtered.
+fn log_to_stderr(filter: &str) -> Result<(), Failure> {
+    let parsed = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| Failure::Unable(format!("error: `--log {filter}`: {error}")))?;
+    tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr).with_target(false).init();
+    Ok(())
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Negative(text) | Self::Unable(text)) = self;
+        f.write_str(text)
+    }
+}

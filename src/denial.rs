@@ -1,1 +1,188 @@
-//! TODO: to be written.
+//! Why a call does not pass: what each room says, gathered into one type that the door knows how to answer.
+
+use std::time::Duration;
+
+use crate::id::Permission;
+use crate::limit::LimitError;
+use crate::outcome::{ReasonCode, Standings};
+use crate::policy::{BodyError, NoOperation, PermitError, ReachError};
+use crate::token::{BearerError, TokenError};
+
+/// A call that is not let through, or was and then failed at the upstream. Its `Display` is the message for the caller.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Denial {
+    /// The request could be read in two ways, or did not arrive whole.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The request's header is more than we read.
+    #[error("the request header is larger than {limit}")]
+    HeaderTooLarge {
+        /// The bound that it passed, with its unit.
+        limit: &'static str,
+    },
+    /// The API has no such call, as far as the policy knows.
+    #[error(transparent)]
+    NoOperation(#[from] NoOperation),
+    /// There is not exactly one bearer token.
+    #[error(transparent)]
+    Bearer(#[from] BearerError),
+    /// The token does not show who calls.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The caller may not make this call.
+    #[error(transparent)]
+    Permit(#[from] PermitError),
+    /// The body is not what the call takes.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The caller may not make it on this device.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    /// There is no room left.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The audit line that must come first can't be written.
+    #[error("the audit trail cannot be written")]
+    AuditUnavailable,
+    /// The upstream can't be reached, or broke off.
+    #[error("the API cannot be reached")]
+    UpstreamUnavailable,
+    /// The upstream did not answer in time; it may have done what was asked.
+    #[error("the API did not answer in time: the action may have been started")]
+    UpstreamTimeout,
+    /// Nobody is left to answer.
+    #[error("the caller hung up")]
+    ClientGone,
+    /// A fault of our own.
+    #[error("internal error")]
+    Internal,
+}
+
+/// What is wrong with a request before any policy is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Malformed {
+    /// The request target is not a path.
+    #[error("the request target must be a path that begins with `/`")]
+    Target,
+    /// The path has a part that could be read as another path.
+    #[error(
+        "the path must not hold empty or dot segments, backslashes, or `%2f`, `%5c`, `%00`, `%2e` in any form"
+    )]
+    Path,
+    /// Not exactly one `Host`.
+    #[error("the request must have exactly one Host header")]
+    Host,
+    /// A header that names another method or path than the request line.
+    #[error("headers that replace the method or the path are not accepted")]
+    Override,
+    /// The body stopped before its end.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    /// The body is not framed as its header says.
+    #[error("the body is not framed as its header says")]
+    BodyFraming,
+}
+
+impl Malformed {
+    /// The word for the label `kind`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Target => "target",
+            Self::Path => "path",
+            Self::Host => "host",
+            Self::Override => "override",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyFraming => "body_framing",
+        }
+    }
+}
+
+/// How long a caller should stay away when the audit trail is full: the writer empties its queue well within it,
+/// or is broken for longer than anyone can tell.
+const AUDIT_RETRY: Duration = Duration::from_secs(1);
+
+/// How long a caller should stay away from an upstream that can't be reached: long enough not to hammer it, short
+/// enough for a playbook to wait.
+const UPSTREAM_RETRY: Duration = Duration::from_secs(5);
+
+impl Denial {
+    /// The reason, as the header, the audit and the metrics spell it.
+    pub fn reason(&self) -> ReasonCode {
+        match self {
+            Self::Malformed(_) => ReasonCode::MalformedRequest,
+            Self::HeaderTooLarge { .. } => ReasonCode::HeaderTooLarge,
+            Self::NoOperation(_) => ReasonCode::NoOperation,
+            Self::Bearer(error) => match error {
+                BearerError::NoToken => ReasonCode::NoToken,
+                BearerError::TwoTokens => ReasonCode::TwoTokens,
+                BearerError::BadAuthorization => ReasonCode::BadAuthorization,
+                BearerError::TokenInQuery => ReasonCode::TokenInQuery,
+            },
+            Self::Token(error) => match error {
+                TokenError::Bad(_) => ReasonCode::BadToken,
+                TokenError::Expired => ReasonCode::Expired,
+                TokenError::NotYetValid => ReasonCode::NotYetValid,
+                TokenError::WrongAudience => ReasonCode::WrongAudience,
+                TokenError::WrongIssuer => ReasonCode::WrongIssuer,
+                TokenError::KeysUnavailable { .. } => ReasonCode::KeysUnavailable,
+            },
+            Self::Permit(error) => match error {
+                PermitError::MissingPermission { .. } => ReasonCode::MissingPermission,
+                PermitError::MissingRole { .. } => ReasonCode::MissingRole,
+                PermitError::GroupOverage => ReasonCode::GroupOverage,
+                PermitError::Application { .. } => ReasonCode::Application,
+            },
+            Self::Body(error) => match error {
+                BodyError::WrongType { .. } => ReasonCode::WrongType,
+                BodyError::BadBody { .. } => ReasonCode::BadBody,
+                BodyError::MissingParameter { .. } => ReasonCode::MissingParameter,
+                BodyError::TooLarge { .. } => ReasonCode::BodyTooLarge,
+            },
+            Self::Reach(error) => match error {
+                ReachError::UnknownDevice { .. } => ReasonCode::UnknownDevice,
+                ReachError::DeviceGroup { .. } => ReasonCode::DeviceGroup,
+                ReachError::Unscoped => ReasonCode::UnscopedOperation,
+                ReachError::UnknownAction { .. } => ReasonCode::UnknownAction,
+                ReachError::GroupOverage => ReasonCode::GroupOverage,
+            },
+            Self::Limit(error) => match error {
+                LimitError::OverLimit(_) => ReasonCode::OverLimit,
+                LimitError::KeysFull { .. } => ReasonCode::KeysFull,
+            },
+            Self::AuditUnavailable => ReasonCode::AuditUnavailable,
+            Self::UpstreamUnavailable => ReasonCode::UpstreamUnavailable,
+            Self::UpstreamTimeout => ReasonCode::UpstreamTimeout,
+            Self::ClientGone => ReasonCode::ClientGone,
+            Self::Internal => ReasonCode::Internal,
+        }
+    }
+
+    /// When the caller may try again, in whole seconds rounded up, where the answer says so.
+    pub fn retry_after(&self) -> Option<u64> {
+        let seconds = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        match self {
+            Self::Limit(LimitError::OverLimit(over)) => Some(over.retry_after.as_secs()),
+            Self::Limit(LimitError::KeysFull { retry_after }) => Some(retry_after.as_secs()),
+            Self::Token(TokenError::KeysUnavailable { retry_after }) => Some(seconds(*retry_after).max(1)),
+            Self::AuditUnavailable => Some(seconds(AUDIT_RETRY)),
+            Self::UpstreamUnavailable => Some(seconds(UPSTREAM_RETRY)),
+            _ => None,
+        }
+    }
+
+    /// The permissions any one of which would have done, for `scope` in `WWW-Authenticate` (RFC 6750, section 3).
+    pub fn needed(&self) -> &[Permission] {
+        match self {
+            Self::Permit(PermitError::MissingPermission { needed, .. }) => needed,
+            _ => &[],
+        }
+    }
+
+    /// How the limits stood, for a call that they refused.
+    pub fn standings(&self) -> Option<&Standings> {
+        match self {
+            Self::Limit(LimitError::OverLimit(over)) => Some(&over.standings),
+            _ => None,
+        }
+    }
+}

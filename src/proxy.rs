@@ -1,1 +1,11 @@
-//! TODO: to be written.
+//! The door: HTTP in, HTTP out. The only floor that speaks Pingora on the request path.
+
+mod exchange;
+mod gateway;
+mod incoming;
+pub mod reply;
+mod strict;
+mod upstream;
+
+pub use gateway::Gateway;
+pub use upstream::Upstream;

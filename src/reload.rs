@@ -1,1 +1,325 @@
-//! TODO: to be written.
+//! Policy files on disk: watch → read → compile → swap, whole or not at all.
+//!
+//! The last good set stays in force until a better one is compiled. A set is read as one unit: if a file changes
+//! while the folder is being read, the reading is thrown away and done again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use notify_debouncer_full::notify::{RecommendedWatcher, RecursiveMode};
+use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::snapshot::{Snapshot, version};
+use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
+use crate::time::{Clock, Wall};
+
+/// Where a policy set comes from.
+#[derive(Debug, Clone)]
+pub enum PolicySource {
+    /// A folder, read again whenever it changes.
+    Folder(PathBuf),
+    /// Files that never change, as the sandbox has them.
+    Memory(PolicyFiles),
+}
+
+/// The policy set in force, and how it came to be.
+#[derive(Debug)]
+pub struct PolicyStore {
+    source: PolicySource,
+    current: ArcSwap<Snapshot>,
+    last: Mutex<LastRead>,
+    clock: Clock,
+    /// Someone (SIGHUP, an administrator) wants the files read now.
+    asked: Notify,
+}
+
+/// What came of reading the files.
+#[derive(Debug)]
+pub enum Reload {
+    /// They say what they said.
+    Unchanged,
+    /// A new set is in force.
+    Loaded(Arc<Snapshot>),
+    /// They are wrong in these places, and the set before stays in force.
+    Refused(Vec<Problem>),
+}
+
+/// A set that was refused.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// When it was read.
+    pub at: Wall,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+/// The last reading: what it found on disk, so that the same is not compiled twice.
+#[derive(Debug)]
+struct LastRead {
+    seen: Signature,
+    version: Arc<str>,
+    refused: Option<Refused>,
+    inventory: Option<Wall>,
+}
+
+/// Names, sizes, change times and inodes of a folder's files: if two are equal, nobody wrote in between.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Signature(Vec<(String, u64, Option<Duration>, u64)>);
+
+/// The endings of files that belong to a policy set.
+const ENDINGS: [&str; 4] = ["toml", "csv", "json", "pem"];
+
+/// 1 GiB: an inventory of a million devices as JSON pages is about as large; more is a mistake, not a policy.
+const MAX_FILE: u64 = 1 << 30;
+
+/// How often a folder is read again if it keeps changing under the reader: an editor or a copy is done by then.
+const READ_ATTEMPTS: usize = 5;
+
+/// Quiet time after the last event before files are read: editors and `kubectl` write a set in several steps.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// For file systems that report nothing (NFS, some overlays).
+const POLL: Duration = Duration::from_secs(30);
+
+// === impl PolicySource ===
+
+impl PolicySource {
+    fn read(&self) -> Result<(PolicyFiles, Signature), Problems> {
+        match self {
+            Self::Memory(files) => Ok((files.clone(), Signature::default())),
+            Self::Folder(folder) => read_folder(folder),
+        }
+    }
+
+    fn signature(&self) -> io::Result<Signature> {
+        match self {
+            Self::Memory(_) => Ok(Signature::default()),
+            Self::Folder(folder) => {
+                Ok(Signature(list(folder)?.into_iter().map(|file| file.signature).collect()))
+            }
+        }
+    }
+}
+
+/// One file of a folder that belongs to a policy set.
+struct Listed {
+    name: String,
+    path: PathBuf,
+    signature: (String, u64, Option<Duration>, u64),
+}
+
+fn list(folder: &Path) -> io::Result<Vec<Listed>> {
+    use std::os::unix::fs::MetadataExt;
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
+        let ours = path
+            .extension()
+            .and_then(|ending| ending.to_str())
+            .is_some_and(|ending| ENDINGS.contains(&ending));
+        // Hidden files are editors' drafts, and Kubernetes' `..data`, through which the visible links lead.
+        if !ours || name.starts_with('.') {
+            continue;
+        }
+        let meta = fs::metadata(&path)?;
+        if meta.is_file() {
+            let modified = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            files.push(Listed { signature: (name.clone(), meta.len(), modified, meta.ino()), name, path });
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+fn read_folder(folder: &Path) -> Result<(PolicyFiles, Signature), Problems> {
+    let mut problems = Problems::default();
+    for _ in 0..READ_ATTEMPTS {
+        problems = Problems::default();
+        match read_once(folder, &mut problems) {
+            Ok(Some(read)) if problems.is_empty() => return Ok(read),
+            Ok(Some(_)) => return Err(problems),
+            Ok(None) => problems.file(&folder.display().to_string(), "the files change while they are read"),
+            Err(error) => {
+                problems.file(&folder.display().to_string(), format_args!("cannot be read: {error}"))
+            }
+        }
+    }
+    Err(problems)
+}
+
+/// Reads the folder; `None` if it changed meanwhile.
+fn read_once(folder: &Path, problems: &mut Problems) -> io::Result<Option<(PolicyFiles, Signature)>> {
+    let listed = list(folder)?;
+    let mut files = PolicyFiles::default();
+    for file in &listed {
+        if file.signature.1 > MAX_FILE {
+            problems.file(&file.name, format_args!("larger than {} MiB", MAX_FILE >> 20));
+            continue;
+        }
+        match String::from_utf8(fs::read(&file.path)?) {
+            Ok(text) => {
+                let modified = file.signature.2.map(|since| Wall::from_unix_seconds(0) + since);
+                files.insert(SourceFile::new(&file.name, text).with_modified(modified));
+            }
+            Err(error) => {
+                let offset = error.utf8_error().valid_up_to();
+                problems.file(&file.name, format_args!("not UTF-8 text at byte {}", offset + 1));
+            }
+        }
+    }
+    let before = Signature(listed.into_iter().map(|file| file.signature).collect());
+    let after = Signature(list(folder)?.into_iter().map(|file| file.signature).collect());
+    Ok((before == after).then_some((files, after)))
+}
+
+// === impl PolicyStore ===
+
+impl PolicyStore {
+    /// Reads and compiles the first set.
+    ///
+    /// # Errors
+    /// Every mistake in it, by place: without a good set there is nothing to fall back on.
+    pub fn open(source: PolicySource, clock: Clock) -> Result<Self, Vec<Problem>> {
+        let (files, seen) = source.read().map_err(Problems::into_sorted)?;
+        let snapshot = Snapshot::compile(&files, None, clock.wall())?;
+        let last = LastRead {
+            seen,
+            version: snapshot.version.clone(),
+            refused: None,
+            inventory: inventory_date(&files),
+        };
+        Ok(Self {
+            source,
+            current: ArcSwap::from_pointee(snapshot),
+            last: Mutex::new(last),
+            clock,
+            asked: Notify::new(),
+        })
+    }
+
+    /// The set in force. A request takes it once and keeps it.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// The set that was refused last, unless a good one came after it.
+    pub fn refused(&self) -> Option<Refused> {
+        self.last.lock().refused.clone()
+    }
+
+    /// When the inventory's files were written, the older of the two if there are two.
+    pub fn inventory_date(&self) -> Option<Wall> {
+        self.last.lock().inventory
+    }
+
+    /// Asks whoever runs [`watch`](Self::watch) to read the files now.
+    pub fn ask(&self) {
+        self.asked.notify_one();
+    }
+
+    /// Reads the files and, if they say something new and nothing wrong, puts it in force.
+    pub fn reload(&self) -> Reload {
+        // Held throughout, so that two reloads can't overtake each other.
+        let mut last = self.last.lock();
+        let refuse = |last: &mut LastRead, problems: Vec<Problem>| {
+            last.refused = Some(Refused { at: self.clock.wall(), problems: problems.clone() });
+            Reload::Refused(problems)
+        };
+        let (files, seen) = match self.source.read() {
+            Ok(read) => read,
+            Err(problems) => return refuse(&mut last, problems.into_sorted()),
+        };
+        last.seen = seen;
+        last.inventory = inventory_date(&files);
+        let version = version(&files);
+        if version == last.version && last.refused.is_none() {
+            return Reload::Unchanged;
+        }
+        last.version = version.clone();
+        let current = self.current.load_full();
+        if version == current.version {
+            last.refused = None;
+            return Reload::Unchanged;
+        }
+        match Snapshot::compile(&files, Some(&current), self.clock.wall()) {
+            Ok(snapshot) => {
+                last.refused = None;
+                let snapshot = Arc::new(snapshot);
+                self.current.store(snapshot.clone());
+                Reload::Loaded(snapshot)
+            }
+            Err(problems) => refuse(&mut last, problems),
+        }
+    }
+
+    /// Reloads whenever the files change, someone asks, or half a minute has passed and the folder looks different;
+    /// tells `report` what came of each. Runs until it is dropped.
+    pub async fn watch(self: Arc<Self>, report: impl Fn(&Reload)) {
+        let changed = Arc::new(Notify::new());
+        let mut _watcher = None;
+        let mut warned = false;
+        loop {
+            // Anew each time: by now there may be another folder under the same name.
+            if let PolicySource::Folder(folder) = &self.source {
+                match watch_folder(folder, changed.clone()) {
+                    Ok(watcher) => _watcher = Some(watcher),
+                    Err(error) if !warned => {
+                        warned = true;
+                        tracing::warn!(folder = %folder.display(), %error, "cannot watch the policy folder, polling it");
+                    }
+                    Err(_) => {}
+                }
+            }
+            let forced = tokio::select! {
+                () = changed.notified() => Due::IfDifferent,
+                () = self.clock.sleep(POLL) => Due::IfDifferent,
+                () = self.asked.notified() => Due::Now,
+            };
+            let store = self.clone();
+            let reload = tokio::task::spawn_blocking(move || store.reload_if(forced)).await;
+            if let Ok(Some(reload)) = reload {
+                report(&reload);
+            }
+        }
+    }
+
+    fn reload_if(&self, due: Due) -> Option<Reload> {
+        let same = || self.source.signature().is_ok_and(|seen| seen == self.last.lock().seen);
+        match due {
+            Due::IfDifferent if same() => None,
+            Due::IfDifferent | Due::Now => Some(self.reload()),
+        }
+    }
+}
+
+/// Why a reload is being considered.
+enum Due {
+    /// Something happened in the folder, or might have.
+    IfDifferent,
+    /// Someone asked for it.
+    Now,
+}
+
+type FolderWatcher = Debouncer<RecommendedWatcher, RecommendedCache>;
+
+/// Watches a folder, and the folder it lies in: the first may be replaced by a rename, and a link by another.
+fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify_debouncer_full::notify::Result<FolderWatcher> {
+    let mut watcher = new_debouncer(DEBOUNCE, None, move |_: DebounceEventResult| changed.notify_one())?;
+    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.file_name().is_some() {
+        watcher.watch(parent, RecursiveMode::NonRecursive)?;
+    }
+    Ok(watcher)
+}
+
+fn inventory_date(files: &PolicyFiles) -> Option<Wall> {
+    ["devices.csv", "devices.json"].iter().filter_map(|name| files.get(name)?.modified()).min()
+}

@@ -1,1 +1,403 @@
-//! TODO: to be written.
+//! The composition root: settings become a snapshot, stores, background work and Pingora's services.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::listeners::tls::TlsSettings;
+use pingora::proxy::{HttpProxy, http_proxy_service_with_name};
+use pingora::server::configuration::ServerConf;
+use pingora::server::{ListenFds, RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::Service;
+use pingora::services::listening;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+use crate::actions::Actions;
+use crate::admin::Admin;
+use crate::admit::Line;
+use crate::limit::Limiter;
+use crate::proxy::{Gateway, Tls, Upstream};
+use crate::reload::{PolicySource, PolicyStore, Reload};
+use crate::settings::{Scheme, Settings, TlsFiles, UpstreamUrl};
+use crate::source::Problem;
+use crate::telemetry::audit::{Audit, AuditError, PolicyEvent};
+use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
+use crate::time::Clock;
+use crate::token::discovery;
+
+/// A gateway that runs: its listeners accept, its background work is under way. It stops when told to.
+#[derive(Debug)]
+pub struct Server {
+    /// Where callers connect.
+    pub address: SocketAddr,
+    /// Where the operator looks.
+    pub admin: SocketAddr,
+    /// The policy in force.
+    pub policies: Arc<PolicyStore>,
+    /// The windows, the memory of actions, and the clock.
+    pub line: Arc<Line>,
+    /// What Prometheus sees.
+    pub metrics: Metrics,
+    audit: Option<Audit>,
+    stopping: Arc<AtomicBool>,
+    stop: Arc<Notify>,
+    pingora: JoinHandle<()>,
+    /// For everything that is not a request.
+    background: Runtime,
+}
+
+/// Why a gateway did not start. Each is one line, except a bad policy set, whose every mistake has one.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy set has mistakes.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Policy(Vec<Problem>),
+    /// An address can't be listened on.
+    #[error("cannot listen on `{address}`: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The upstream's name has no address.
+    #[error("cannot look up the upstream `{url}`: {error}")]
+    Upstream {
+        /// The upstream.
+        url: UpstreamUrl,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The certificate or its key can't be used.
+    #[error("cannot serve TLS with `{path}`: {error}")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// The audit can't be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// How long requests in flight may take to finish when the process is told to stop.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Between two looks at whether they have.
+const GRACE_STEP: Duration = Duration::from_millis(20);
+
+/// How often keys without a live charge are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Connections to the upstream that are kept for reuse, a thread: as many calls as are in flight at once in the busiest tenant.
+const UPSTREAM_POOL: usize = 1_024;
+
+/// A call that could not be connected is tried on this many addresses in all.
+const CONNECT_ATTEMPTS: usize = 3;
+
+impl Server {
+    /// Starts a gateway. Everything that can be wrong with its settings is found before it returns.
+    ///
+    /// # Errors
+    /// What is wrong, and with which file or address. Nothing keeps running then.
+    pub fn start(settings: Settings, source: PolicySource, clock: Clock) -> Result<Self, StartError> {
+        // Pingora would retry for 30 s and then live on without a listener: bind here, and hand the socket over.
+        let listener = listen(settings.listen)?;
+        let admin_listener = listen(settings.admin)?;
+        let address = listener.local_addr().unwrap_or(settings.listen);
+        let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
+        if let Some(tls) = &settings.tls {
+            usable(tls)?;
+        }
+        let upstream = Arc::new(upstream(&settings)?);
+        let policies = Arc::new(PolicyStore::open(source, clock.clone()).map_err(StartError::Policy)?);
+        let metrics = Metrics::new();
+        let audit = settings.audit.clone();
+        let audit = audit
+            .map(|target| Audit::start(target, settings.audit_full, metrics.clone(), clock.clone()))
+            .transpose()?;
+        let line =
+            Arc::new(Line { limiter: Limiter::new(), actions: Actions::default(), clock: clock.clone() });
+        let stopping = Arc::new(AtomicBool::new(false));
+
+        let background = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("background")
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
+        let admin = Admin {
+            policies: policies.clone(),
+            line: line.clone(),
+            metrics: metrics.clone(),
+            stopping: stopping.clone(),
+        };
+        let announcer =
+            Announcer { policies: policies.clone(), metrics: metrics.clone(), audit: audit.clone() };
+        announcer.in_force();
+        background.spawn(serve_admin(admin_listener, admin));
+        background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
+        background.spawn(upstream.clone().keep_resolved(clock.clone()));
+        background.spawn(sweep(line.clone()));
+        background.spawn({
+            let (policies, clock) = (policies.clone(), clock);
+            async move {
+                discovery::keep_fresh(move || policies.load(), |snapshot| &snapshot.verifier, clock).await
+            }
+        });
+
+        let gateway = Gateway {
+            line: line.clone(),
+            policies: policies.clone(),
+            upstream,
+            metrics: metrics.clone(),
+            audit: audit.clone(),
+        };
+        let stop = Arc::new(Notify::new());
+        let pingora = run_pingora(gateway, listener, address, &settings, stop.clone())?;
+        Ok(Self {
+            address,
+            admin: admin_address,
+            policies,
+            line,
+            metrics,
+            audit,
+            stopping,
+            stop,
+            pingora,
+            background,
+        })
+    }
+
+    /// Runs until SIGTERM or SIGINT, then stops. SIGHUP reads the policy again and reopens the audit file.
+    ///
+    /// # Errors
+    /// If the system gives no signal handlers.
+    pub fn run(self) -> io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        self.background
+            .block_on(async {
+                let mut terminate = signal(SignalKind::terminate())?;
+                let mut interrupt = signal(SignalKind::interrupt())?;
+                let mut hangup = signal(SignalKind::hangup())?;
+                loop {
+                    tokio::select! {
+                        _ = terminate.recv() => return Ok(()),
+                        _ = interrupt.recv() => return Ok(()),
+                        _ = hangup.recv() => {
+                            self.policies.ask();
+                            if let Some(audit) = &self.audit {
+                                audit.reopen();
+                            }
+                        }
+                    }
+                }
+            })
+            .map(|()| self.stop())
+    }
+
+    /// Readiness fails, requests in flight finish (at most [`GRACE`]), listeners close, the audit is written out.
+    pub fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
+        tracing::info!("shutting down");
+        self.background.block_on(async {
+            let clock = Clock::System;
+            let deadline = clock.steady() + GRACE;
+            while self.metrics.requests_in_flight() > 0 && clock.steady() < deadline {
+                clock.sleep(GRACE_STEP).await;
+            }
+        });
+        self.stop.notify_one();
+        if self.pingora.join().is_err() {
+            tracing::error!("the gateway's main thread panicked");
+        }
+        self.background.shutdown_background();
+        if let Some(audit) = &self.audit {
+            audit.close();
+        }
+    }
+}
+
+// === what start needs ===
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bind = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bind().map_err(|error| StartError::Listen { address, error })
+}
+
+fn upstream(settings: &Settings) -> Result<Upstream, StartError> {
+    let url = &settings.upstream;
+    let tls = match url.scheme() {
+        Scheme::Http => Tls::Off,
+        Scheme::Https => Tls::Verified,
+    };
+    Upstream::resolve(url.host(), url.port(), url.authority(), tls, settings.upstream_timeout)
+        .map_err(|error| StartError::Upstream { url: url.clone(), error })
+}
+
+/// Whether rustls takes the two files: Pingora would panic on them later.
+fn usable(tls: &TlsFiles) -> Result<(), StartError> {
+    let wrong = |path: &PathBuf, error: String| StartError::Tls { path: path.clone(), error };
+    let chain = CertificateDer::pem_file_iter(&tls.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(&tls.cert, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| wrong(&tls.key, error.to_string()))?;
+    rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| wrong(&tls.cert, error.to_string()))?;
+    Ok(())
+}
+
+async fn serve_admin(listener: TcpListener, admin: Admin) {
+    let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, admin.router()).await };
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the admin listener stopped");
+    }
+}
+
+async fn sweep(line: Arc<Line>) {
+    loop {
+        line.clock.sleep(SWEEP).await;
+        line.limiter.sweep(&line.clock);
+    }
+}
+
+/// Tells the operator what came of a reload: log, metrics and audit.
+#[derive(Debug)]
+struct Announcer {
+    policies: Arc<PolicyStore>,
+    metrics: Metrics,
+    audit: Option<Audit>,
+}
+
+impl Announcer {
+    fn in_force(&self) {
+        let snapshot = self.policies.load();
+        let counts = snapshot.counts();
+        self.metrics.policy_loaded(&LoadedPolicy {
+            version: &snapshot.version,
+            at: snapshot.loaded,
+            inventory_at: self.policies.inventory_date(),
+            devices: counts.devices,
+        });
+        self.record(&PolicyEvent::Loaded { version: &snapshot.version });
+    }
+
+    fn announce(&self, reload: &Reload) {
+        match reload {
+            Reload::Unchanged => tracing::debug!("the policy files say what they said"),
+            Reload::Loaded(snapshot) => {
+                tracing::info!(version = %snapshot.version, "policy loaded: {}", snapshot.counts());
+                self.metrics.reload(ReloadResult::Loaded);
+                self.in_force();
+            }
+            Reload::Refused(problems) => {
+                let version = self.policies.load().version.clone();
+                tracing::error!(kept = %version, "policy refused, the last good one stays in force");
+                problems.iter().for_each(|problem| tracing::error!("{problem}"));
+                self.metrics.reload(ReloadResult::Failed);
+                self.record(&PolicyEvent::Failed { version: &version, problems });
+            }
+        }
+    }
+
+    fn record(&self, event: &PolicyEvent<'_>) {
+        if let Some(audit) = &self.audit {
+            audit.policy(event);
+        }
+    }
+}
+
+// === Pingora ===
+
+fn run_pingora(
+    gateway: Gateway,
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: &Settings,
+    stop: Arc<Notify>,
+) -> Result<JoinHandle<()>, StartError> {
+    let conf = ServerConf {
+        threads: settings.threads.get(),
+        upstream_keepalive_pool_size: UPSTREAM_POOL,
+        max_retries: CONNECT_ATTEMPTS,
+        ..ServerConf::default()
+    };
+    let mut server = pingora::server::Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let mut proxy = http_proxy_service_with_name(&server.configuration, gateway, "gateway");
+    match &settings.tls {
+        None => proxy.add_tcp(&address.to_string()),
+        Some(tls) => {
+            let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());
+            let mut tls_settings = TlsSettings::intermediate(&cert, &key)
+                .map_err(|error| StartError::Tls { path: tls.cert.clone(), error: error.to_string() })?;
+            tls_settings.enable_h2();
+            proxy.add_tls_with_settings(&address.to_string(), None, tls_settings);
+        }
+    }
+    server.add_service(Adopting { proxy, listener: Some((address, listener)) });
+    std::thread::Builder::new()
+        .name("pingora".to_owned())
+        .spawn(move || server.run(RunArgs { shutdown_signal: Box::new(StopSignal(stop)) }))
+        .map_err(StartError::Thread)
+}
+
+/// The proxy service, on a socket that is listening already.
+struct Adopting {
+    proxy: listening::Service<HttpProxy<Gateway>>,
+    listener: Option<(SocketAddr, TcpListener)>,
+}
+
+#[async_trait]
+impl Service for Adopting {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+    ) {
+        if let (Some(fds), Some((address, listener))) = (&fds, self.listener.take()) {
+            // Pingora takes the socket of its address from this table, as it does in an upgrade.
+            fds.lock().add(address.to_string(), listener.into_raw_fd());
+        }
+        Service::start_service(&mut self.proxy, fds, shutdown, listeners_per_fd).await;
+    }
+
+    fn name(&self) -> &str {
+        Service::name(&self.proxy)
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Service::threads(&self.proxy)
+    }
+}
+
+/// Stops Pingora when we say so: its own handlers close listeners before readiness has failed.
+struct StopSignal(Arc<Notify>);
+
+#[async_trait]
+impl ShutdownSignalWatch for StopSignal {
+    async fn recv(&self) -> ShutdownSignal {
+        self.0.notified().await;
+        ShutdownSignal::FastShutdown
+    }
+}

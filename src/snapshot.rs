@@ -1,1 +1,118 @@
-//! TODO: to be written.
+//! Everything that the files of a policy set say, compiled together: what one request is decided by.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+
+use crate::limit::{DocumentedLimit, QuotaSet};
+use crate::policy::PolicySet;
+use crate::source::{PolicyFiles, Problem, Problems};
+use crate::time::Wall;
+use crate::token::Verifier;
+
+/// An immutable policy set. A request loads it once and carries it to its end, so that none sees two versions.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The first 12 hexadecimal digits of the SHA-256 of the files: enough to tell versions apart, short enough to read out.
+    pub version: Arc<str>,
+    /// When it was compiled.
+    pub loaded: Wall,
+    /// Operations, roles, device groups, applications and the inventory.
+    pub policies: PolicySet,
+    /// Whose tokens are accepted.
+    pub verifier: Verifier,
+    /// The limits.
+    pub quotas: QuotaSet,
+}
+
+/// How much a snapshot holds, for the start message and `/policy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Calls of the API.
+    pub operations: usize,
+    /// Roles.
+    pub roles: usize,
+    /// Device groups, without the ungrouped one.
+    pub device_groups: usize,
+    /// Applications that have an entry.
+    pub applications: usize,
+    /// Devices of the inventory.
+    pub devices: usize,
+    /// Limits, documented ones included.
+    pub limits: usize,
+    /// Issuers.
+    pub issuers: usize,
+}
+
+impl Snapshot {
+    /// Compiles a policy set. `previous` hands on what must outlive a reload: the keys of issuers that did not change.
+    ///
+    /// # Errors
+    /// Every mistake of every file, sorted by place.
+    pub fn compile(files: &PolicyFiles, previous: Option<&Self>, loaded: Wall) -> Result<Self, Vec<Problem>> {
+        let mut problems = Problems::default();
+        let policies = PolicySet::compile(files, &mut problems);
+        let verifier = Verifier::compile(files, previous.map(|snapshot| &snapshot.verifier), &mut problems);
+        let documented: Vec<_> = policies
+            .operations()
+            .map(|operation| DocumentedLimit {
+                operation: operation.id().clone(),
+                rates: operation.limits().to_vec(),
+            })
+            .collect();
+        let quotas = QuotaSet::compile(files, &documented, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems.into_sorted());
+        }
+        Ok(Self { version: version(files), loaded, policies, verifier, quotas })
+    }
+
+    /// How much of everything there is.
+    pub fn counts(&self) -> Counts {
+        let policies = self.policies.counts();
+        Counts {
+            operations: policies.operations,
+            roles: policies.roles,
+            device_groups: policies.device_groups,
+            applications: policies.applications,
+            devices: policies.devices,
+            limits: self.quotas.len(),
+            issuers: self.verifier.issuers().count(),
+        }
+    }
+}
+
+/// The version of a set of files: two sets have the same one iff they have the same names and bytes.
+pub fn version(files: &PolicyFiles) -> Arc<str> {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for file in files.iter() {
+        // Lengths first, so that no two different sets feed the same bytes.
+        for part in [file.name().as_bytes(), file.text().as_bytes()] {
+            hash.update(&(part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    let hash = hash.finish();
+    hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+/// `12 operations, 3 roles, …`
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { operations, roles, device_groups, applications, devices, limits, issuers } = self;
+        let counted = [
+            (operations, "operation"),
+            (roles, "role"),
+            (device_groups, "device group"),
+            (applications, "application"),
+            (devices, "device"),
+            (limits, "limit"),
+            (issuers, "issuer"),
+        ];
+        for (index, (count, noun)) in counted.into_iter().enumerate() {
+            let (comma, plural) = (if index == 0 { "" } else { ", " }, if *count == 1 { "" } else { "s" });
+            write!(f, "{comma}{count} {noun}{plural}")?;
+        }
+        Ok(())
+    }
+}

@@ -13,11 +13,14 @@ use serde::de::IntoDeserializer;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::time::Wall;
+
 /// One file of a policy set, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
     name: Arc<str>,
     text: String,
+    modified: Option<Wall>,
 }
 
 /// The files of a policy set, by their names in its folder.
@@ -51,7 +54,17 @@ pub struct TomlFile<'a> {
 impl SourceFile {
     /// A file of this name and text.
     pub fn new(name: &str, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self { name: name.into(), text: text.into(), modified: None }
+    }
+
+    /// The same file, last written at this time.
+    pub fn with_modified(self, modified: Option<Wall>) -> Self {
+        Self { modified, ..self }
+    }
+
+    /// When it was last written, if it lies on a disk.
+    pub fn modified(&self) -> Option<Wall> {
+        self.modified
     }
 
     /// The file's name in the policy folder.

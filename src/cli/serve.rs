@@ -1,0 +1,34 @@
+//! `tollgate serve`: the gateway in front of the API.
+
+use super::Failure;
+use crate::reload::PolicySource;
+use crate::server::Server;
+use crate::settings::{ServeFlags, Settings};
+use crate::time::Clock;
+
+/// Runs until SIGTERM or SIGINT. SIGHUP reads the policy again and reopens the audit file.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    flags: ServeFlags,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        super::log_to_stderr(self.flags.log())?;
+        let source = PolicySource::Folder(self.flags.policies().clone());
+        let folder = self.flags.policies().display().to_string();
+        let settings =
+            Settings::try_from(self.flags).map_err(|error| Failure::Unable(format!("error: {error}")))?;
+        let upstream = settings.upstream.clone();
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
+        let server = Server::start(settings, source, Clock::System)
+            .map_err(|error| Failure::Unable(format!("error: {error}")))?;
+        let snapshot = server.policies.load();
+        eprintln!("policy   {} from {folder}: {}", snapshot.version, snapshot.counts());
+        eprintln!("upstream {upstream}");
+        eprintln!("gateway  {scheme}://{}", server.address);
+        eprintln!("admin    http://{} (/metrics /livez /readyz /policy)", server.admin);
+        server.run().map_err(|error| Failure::Unable(format!("error: cannot wait for signals: {error}")))
+    }
+}

@@ -1,0 +1,319 @@
+//! Pingora's phases, each a few lines: the line decides in `request_filter`, and every request ends in `logging`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::exchange::Exchange;
+use super::incoming::{Incoming, unread};
+use super::reply::{self, Connection, Reply};
+use super::strict;
+use super::upstream::Upstream;
+use crate::admit::{Line, Permit, admit};
+use crate::denial::Denial;
+use crate::id::ActionId;
+use crate::reload::PolicyStore;
+use crate::telemetry::audit::Audit;
+use crate::telemetry::metrics::Metrics;
+
+/// How long an idle connection stays open, in seconds: longer than a playbook's pause between two calls, short
+/// enough that abandoned ones do not pile up.
+const KEEP_ALIVE: u64 = 60;
+
+/// A refused body up to this size is read and thrown away, so that the connection survives the refusal; reading
+/// more would cost more than a new connection.
+const DRAIN_BYTES: usize = 64 * 1024;
+
+/// How long that reading may take.
+const DRAIN_TIME: Duration = Duration::from_millis(200);
+
+/// A machine action is about 1 KiB; an answer that is larger than this is not one.
+const CAPTURE_BYTES: usize = 64 * 1024;
+
+/// A client's own request id is kept up to this many characters: a GUID has 36.
+const CLIENT_ID_CHARACTERS: usize = 128;
+
+/// The gateway, as Pingora runs it.
+#[derive(Debug)]
+pub struct Gateway {
+    /// What outlives requests.
+    pub line: Arc<Line>,
+    /// The policy in force.
+    pub policies: Arc<PolicyStore>,
+    /// The API.
+    pub upstream: Arc<Upstream>,
+    /// What Prometheus sees.
+    pub metrics: Metrics,
+    /// The trail of decisions, if one is kept.
+    pub audit: Option<Audit>,
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new(self.policies.load(), self.metrics.in_flight(), &self.line.clock)
+    }
+
+    /// None: what passes is passed on as it is, neither compressed nor unpacked.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        exchange.address =
+            session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        let downstream = session.as_downstream_mut();
+        downstream.set_total_drain_timeout(Some(DRAIN_TIME));
+        // Pingora keeps HTTP/1.1 connections for ever unless told; where it decided to close, that stands.
+        if downstream.get_keepalive().is_some() {
+            downstream.set_keepalive(Some(KEEP_ALIVE));
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        let permit = self.decide(session, exchange).await;
+        let now = self.line.clock.steady();
+        match permit {
+            Ok(permit) => {
+                exchange.admitted(permit, now);
+                if self.audit.as_ref().is_none_or(|audit| audit.admitted(&exchange.outcome(now)).is_ok()) {
+                    return Ok(false);
+                }
+                self.refuse(session, exchange, &Denial::AuditUnavailable).await;
+            }
+            Err(denial) => self.refuse(session, exchange, &denial).await,
+        }
+        Ok(true)
+    }
+
+    /// No permit, no peer.
+    async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+        let peer = exchange.permit.as_ref().and_then(|_| self.upstream.peer());
+        peer.map(Box::new).ok_or_else(|| Error::explain(ErrorType::InternalError, "no permit, or no address"))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let Some(permit) = &exchange.permit else {
+            return Error::e_explain(ErrorType::InternalError, "no permit");
+        };
+        self.upstream.dress(request, exchange.id)?;
+        if permit.body().is_some() {
+            // The body is here already; nobody needs to be asked for it.
+            request.remove_header(&header::EXPECT);
+        }
+        if permit.starts_action_on().is_some() {
+            // The action's id is read from the answer.
+            request.insert_header(header::ACCEPT_ENCODING, "identity")?;
+        }
+        exchange.forwarded(self.line.clock.steady());
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        match exchange.permit.as_ref().and_then(Permit::body) {
+            // What was checked is what is sent, whatever Pingora kept of it.
+            Some(checked) if end_of_stream && !checked.is_empty() => *body = Some(checked.clone()),
+            // An empty last frame from HTTP/2 would become a second end of a chunked body (Pingora #935).
+            _ if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) => *body = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        exchange.answered(response.status.as_u16(), self.line.clock.steady());
+        let starts = exchange.permit.as_ref().is_some_and(|permit| permit.starts_action_on().is_some());
+        exchange.captured = (starts && response.status == StatusCode::CREATED).then(BytesMut::new);
+        // Only we say what is ours.
+        response.remove_header(reply::REASON);
+        reply::rate_limits(response, &exchange.found.standings)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Duration>> {
+        if let (Some(captured), Some(chunk)) = (&mut exchange.captured, &body) {
+            let room = CAPTURE_BYTES.saturating_sub(captured.len());
+            captured.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+        }
+        if end_of_stream && let Some(answer) = exchange.captured.take() {
+            self.remember(&answer, exchange);
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        _exchange: &mut Exchange,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent, so the next address may be tried (max_retries bounds how often).
+        self.upstream.try_another();
+        error.set_retry(true);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        exchange: &mut Exchange,
+    ) -> FailToProxy {
+        let denial = failure(error, exchange);
+        tracing::warn!(request = %exchange.id, reason = %denial.reason(), %error, "a call failed");
+        if !exchange.is_forwarded() {
+            // No byte left: nothing is charged.
+            exchange.permit = None;
+        }
+        exchange.failed(&denial);
+        let mut error_code = 0;
+        if session.response_written().is_none()
+            && let Some(reply) = Reply::to(&denial, exchange.id)
+        {
+            error_code = reply.header.status.as_u16();
+            session.as_downstream_mut().set_keepalive(None);
+            write(session, reply).await;
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    /// `fail_to_proxy` has said it already.
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
+        true
+    }
+
+    async fn logging(&self, _session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        if let Some(error) = error
+            && exchange.reason.is_none()
+        {
+            exchange.failed(&failure(error, exchange));
+        }
+        let outcome = exchange.outcome(self.line.clock.steady());
+        self.metrics.request(&outcome);
+        if let Some(audit) = &self.audit {
+            audit.finished(&outcome);
+        }
+    }
+}
+
+impl Gateway {
+    async fn decide(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Permit, Denial> {
+        exchange.client_id = client_id(session.req_header());
+        strict::check(session.req_header()).inspect_err(|denial| {
+            if let Denial::Malformed(kind) = denial {
+                self.metrics.malformed(kind.as_str());
+            }
+        })?;
+        let world = exchange.snapshot.clone();
+        let mut request = Incoming::new(session, &self.line.clock);
+        admit(&self.line, &world, &mut request, &mut exchange.found).await
+    }
+
+    async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, denial: &Denial) {
+        exchange.refused(denial, self.line.clock.steady());
+        let Some(reply) = Reply::to(denial, exchange.id) else {
+            session.as_downstream_mut().set_keepalive(None);
+            return;
+        };
+        match reply.connection {
+            Connection::Closed => session.as_downstream_mut().set_keepalive(None),
+            Connection::Kept => drain(session).await,
+        }
+        write(session, reply).await;
+    }
+
+    /// Learns from the API's answer which device the new action belongs to.
+    fn remember(&self, answer: &[u8], exchange: &Exchange) {
+        #[derive(serde::Deserialize)]
+        struct MachineAction {
+            id: String,
+        }
+        let Some(device) = exchange.permit.as_ref().and_then(Permit::starts_action_on) else { return };
+        match serde_json::from_slice::<MachineAction>(answer)
+            .ok()
+            .and_then(|action| ActionId::parse(&action.id))
+        {
+            Some(action) => self.line.actions.record(action, device.clone()),
+            None => {
+                tracing::warn!(request = %exchange.id, "the API's answer names no action id: calls about it are held to be of an unknown action")
+            }
+        }
+    }
+}
+
+/// What a failure of Pingora's means to the caller.
+fn failure(error: &Error, exchange: &Exchange) -> Denial {
+    match error.esource() {
+        ErrorSource::Upstream => match error.etype() {
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout if exchange.is_forwarded() => {
+                Denial::UpstreamTimeout
+            }
+            _ => Denial::UpstreamUnavailable,
+        },
+        ErrorSource::Downstream => unread(error),
+        ErrorSource::Internal | ErrorSource::Unset => Denial::Internal,
+    }
+}
+
+/// Reads what is left of a small body, so that the next request on the connection can be found.
+async fn drain(session: &mut Session) {
+    let headers = &session.req_header().headers;
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    // A client that waits for `100 Continue` sends nothing to drain.
+    let waits = headers.contains_key(header::EXPECT);
+    if !waits && declared.is_none_or(|length| length <= DRAIN_BYTES) {
+        // If it fails, Pingora closes the connection after the answer.
+        let _ = session.as_downstream_mut().drain_request_body().await;
+    }
+}
+
+/// Writes an answer of ours. Never `respond_error`: that closes the connection.
+async fn write(session: &mut Session, reply: Reply) {
+    let silent = session.req_header().method == Method::HEAD;
+    let downstream = session.as_downstream_mut();
+    let body = if silent { Bytes::new() } else { reply.body };
+    // A caller that is gone by now is none of our errors.
+    if downstream.write_response_header(Box::new(reply.header)).await.is_ok() {
+        let _ = downstream.write_response_body(body, true).await;
+    }
+}
+
+fn client_id(request: &RequestHeader) -> Option<Arc<str>> {
+    let id = request.headers.get("x-request-id")?.to_str().ok()?;
+    Some(id.chars().take(CLIENT_ID_CHARACTERS).collect::<String>().into())
+}

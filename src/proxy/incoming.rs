@@ -1,0 +1,107 @@
+//! A Pingora session as the line sees it: a head, and a body on demand.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+
+use crate::admit::{Request, RequestHead};
+use crate::denial::{Denial, Malformed};
+use crate::policy::BodyError;
+use crate::time::Clock;
+
+/// Pingora's retry buffer (`BODY_BUF_LIMIT`). A body that was read before forwarding is sent on only if the buffer
+/// holds its last bytes whole, so no more than this may be read after buffering begins.
+const RETRY_BUFFER: usize = 64 * 1024;
+
+/// For the whole body: the slowest client that should be served sends a megabyte in it at 140 kbit/s.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The request of a session.
+pub(super) struct Incoming<'s> {
+    session: &'s mut Session,
+    clock: &'s Clock,
+}
+
+impl<'s> Incoming<'s> {
+    /// A request whose head [`strict::check`](super::strict::check) has seen.
+    pub(super) fn new(session: &'s mut Session, clock: &'s Clock) -> Self {
+        Self { session, clock }
+    }
+
+    fn declared(&self) -> Option<usize> {
+        self.session.req_header().headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    fn expects_continue(&self) -> bool {
+        let expect = self.session.req_header().headers.get(header::EXPECT);
+        expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    }
+
+    async fn collect(&mut self, max: usize, declared: Option<usize>) -> Result<Bytes, Denial> {
+        if self.expects_continue() {
+            self.session
+                .as_downstream_mut()
+                .write_continue_response()
+                .await
+                .map_err(|_| Denial::ClientGone)?;
+        }
+        let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
+        loop {
+            // Late, so that a body larger than the buffer does not overrun it; what is sent on is our own copy.
+            if declared.is_none_or(|declared| declared - body.len() <= RETRY_BUFFER) {
+                self.session.as_downstream_mut().enable_retry_buffering();
+            }
+            match self.session.as_downstream_mut().read_request_body().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > max => {
+                    return Err(BodyError::TooLarge { max }.into());
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) => return Err(unread(&error)),
+            }
+        }
+        // INVARIANT: what the upstream will get is what was checked. If Pingora could not replay it, nothing goes.
+        if !body.is_empty() && self.session.as_downstream_mut().get_retry_buffer().is_none() {
+            return Err(Denial::Internal);
+        }
+        Ok(body.freeze())
+    }
+}
+
+impl Request for Incoming<'_> {
+    fn head(&self) -> RequestHead<'_> {
+        let header = self.session.req_header();
+        RequestHead {
+            method: &header.method,
+            // It is text: the strict check came first.
+            target: std::str::from_utf8(header.raw_path()).unwrap_or_default(),
+            headers: &header.headers,
+        }
+    }
+
+    async fn read_body(&mut self, max: usize) -> Result<Bytes, Denial> {
+        let declared = self.declared();
+        // Without a length there is no telling when the last 64 KiB begin.
+        let max = if declared.is_none() { max.min(RETRY_BUFFER) } else { max };
+        if declared.is_some_and(|declared| declared > max) {
+            return Err(BodyError::TooLarge { max }.into());
+        }
+        let clock = self.clock;
+        match clock.timeout(BODY_DEADLINE, self.collect(max, declared)).await {
+            Ok(body) => body,
+            Err(_) => Err(Malformed::BodyTimeout.into()),
+        }
+    }
+}
+
+/// What it means that a body can't be read.
+pub(super) fn unread(error: &Error) -> Denial {
+    match error.etype() {
+        ErrorType::ReadTimedout => Malformed::BodyTimeout.into(),
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Denial::ClientGone,
+        _ => Malformed::BodyFraming.into(),
+    }
+}

@@ -1,0 +1,220 @@
+//! A denial as an HTTP answer: the one table of status, code and headers. No status code stands anywhere else.
+//!
+//! The shape is the API's own (Microsoft Learn, *Common REST API error codes*), because that is what its clients
+//! parse: `{"error":{"code":"…","message":"…","target":"<request id>"}}`, compact. `Tollgate-Reason` marks the answer
+//! as ours.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::{StatusCode, header};
+use pingora::http::ResponseHeader;
+
+use crate::denial::Denial;
+use crate::id::RequestId;
+use crate::outcome::{ReasonCode, Standing};
+
+/// The header that tells our answers from the API's.
+pub const REASON: &str = "Tollgate-Reason";
+
+/// draft-ietf-httpapi-ratelimit-headers-10, section 3: what the limits are.
+const RATE_LIMIT_POLICY: &str = "RateLimit-Policy";
+
+/// The same, section 4: how they stand.
+const RATE_LIMIT: &str = "RateLimit";
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The status.
+    pub status: StatusCode,
+    /// The member `code`, in the API's words.
+    pub code: &'static str,
+    /// What `WWW-Authenticate` says (RFC 6750, section 3).
+    pub challenge: Challenge,
+    /// Whether the connection can be used again.
+    pub connection: Connection,
+}
+
+/// What `WWW-Authenticate` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// The header is absent.
+    None,
+    /// `Bearer`, without an error: there was no token to be wrong.
+    Bare,
+    /// `Bearer error="…"`.
+    Error(&'static str),
+}
+
+/// What becomes of the connection after the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// It stays open for the next request.
+    Kept,
+    /// It is closed, because where the request ends is not certain.
+    Closed,
+}
+
+/// An answer of our own, ready to be written.
+#[derive(Debug)]
+pub struct Reply {
+    /// Status and header fields.
+    pub header: ResponseHeader,
+    /// The error, as JSON.
+    pub body: Bytes,
+    /// What becomes of the connection.
+    pub connection: Connection,
+}
+
+/// The table: what each reason answers. `None` for a caller that is no longer there.
+pub const fn row(reason: ReasonCode) -> Option<Row> {
+    use Challenge::{Bare, Error, None as Silent};
+    use Connection::{Closed, Kept};
+    use ReasonCode as R;
+
+    let (status, code, challenge, connection) = match reason {
+        R::MalformedRequest => (StatusCode::BAD_REQUEST, "BadRequest", Silent, Closed),
+        R::HeaderTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "BadRequest", Silent, Closed),
+        R::TwoTokens | R::BadAuthorization | R::TokenInQuery => {
+            (StatusCode::BAD_REQUEST, "BadRequest", Error("invalid_request"), Kept)
+        }
+        R::NoOperation => (StatusCode::NOT_FOUND, "NotFound", Silent, Kept),
+        R::NoToken => (StatusCode::UNAUTHORIZED, "Unauthorized", Bare, Kept),
+        R::BadToken | R::Expired | R::NotYetValid | R::WrongAudience | R::WrongIssuer => {
+            (StatusCode::UNAUTHORIZED, "Unauthorized", Error("invalid_token"), Kept)
+        }
+        R::MissingPermission => (StatusCode::FORBIDDEN, "Forbidden", Error("insufficient_scope"), Kept),
+        R::MissingRole
+        | R::GroupOverage
+        | R::Application
+        | R::DeviceGroup
+        | R::UnscopedOperation
+        | R::UnknownAction => (StatusCode::FORBIDDEN, "Forbidden", Silent, Kept),
+        R::UnknownDevice => (StatusCode::NOT_FOUND, "ResourceNotFound", Silent, Kept),
+        R::WrongType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "InvalidRequestBody", Silent, Kept),
+        R::BadBody => (StatusCode::BAD_REQUEST, "InvalidRequestBody", Silent, Kept),
+        R::MissingParameter => (StatusCode::BAD_REQUEST, "MissingRequiredParameter", Silent, Kept),
+        R::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", Silent, Kept),
+        R::OverLimit => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", Silent, Kept),
+        R::KeysUnavailable | R::KeysFull | R::AuditUnavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept)
+        }
+        R::UpstreamUnavailable => (StatusCode::BAD_GATEWAY, "BadGateway", Silent, Kept),
+        R::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "GatewayTimeout", Silent, Kept),
+        R::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", Silent, Kept),
+        R::ClientGone => return None,
+    };
+    Some(Row { status, code, challenge, connection })
+}
+
+impl Reply {
+    /// The answer to a denial; `None` if nobody is there to read it.
+    pub fn to(denial: &Denial, id: RequestId) -> Option<Self> {
+        let reason = denial.reason();
+        let row = row(reason)?;
+        let body = body(row.code, &denial.to_string(), id);
+        let header = header(denial, reason, row, body.len()).ok()?;
+        Some(Self { header, body, connection: row.connection })
+    }
+}
+
+/// The API's error shape, compact.
+fn body(code: &str, message: &str, id: RequestId) -> Bytes {
+    #[derive(serde::Serialize)]
+    struct Envelope<'a> {
+        error: Error<'a>,
+    }
+    #[derive(serde::Serialize)]
+    struct Error<'a> {
+        code: &'a str,
+        message: &'a str,
+        target: String,
+    }
+    let envelope = Envelope { error: Error { code, message, target: id.to_string() } };
+    // Strings alone can't fail to serialize.
+    serde_json::to_vec(&envelope).unwrap_or_default().into()
+}
+
+fn header(denial: &Denial, reason: ReasonCode, row: Row, length: usize) -> pingora::Result<ResponseHeader> {
+    let mut header = ResponseHeader::build_no_case(row.status, Some(10))?;
+    header.insert_header(header::CONTENT_TYPE, "application/json")?;
+    header.insert_header(header::CONTENT_LENGTH, length)?;
+    // RFC 6585, section 4: a 429 must not be stored; nor does any other refusal hold for the next caller.
+    header.insert_header(header::CACHE_CONTROL, "no-store")?;
+    header.insert_header(REASON, reason.as_str())?;
+    match row.challenge {
+        Challenge::None => {}
+        Challenge::Bare => header.insert_header(header::WWW_AUTHENTICATE, "Bearer")?,
+        Challenge::Error(error) => {
+            let mut challenge = format!("Bearer error=\"{error}\"");
+            if !denial.needed().is_empty() {
+                let needed: Vec<_> = denial.needed().iter().map(|permission| permission.as_str()).collect();
+                let _ = write!(challenge, ", scope=\"{}\"", needed.join(" "));
+            }
+            header.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+        }
+    }
+    if let Some(seconds) = denial.retry_after() {
+        header.insert_header(header::RETRY_AFTER, seconds)?;
+    }
+    if let Some(standings) = denial.standings() {
+        rate_limits(&mut header, standings)?;
+    }
+    Ok(header)
+}
+
+/// Says how the limits that the caller may see stand: one item a limit and window, `"<limit>-<window>"`.
+pub fn rate_limits(header: &mut ResponseHeader, standings: &[Standing]) -> pingora::Result<()> {
+    let mut policy = String::new();
+    let mut state = String::new();
+    for standing in standings.iter().filter(|standing| standing.shown) {
+        let comma = if policy.is_empty() { "" } else { ", " };
+        let Standing { limit, rate, remaining, grows_in, .. } = standing;
+        let seconds = grows_in.as_secs() + u64::from(grows_in.subsec_nanos() > 0);
+        let _ =
+            write!(policy, "{comma}\"{limit}-{}\";q={};w={}", rate.window, rate.count, rate.window.seconds());
+        let _ = write!(state, "{comma}\"{limit}-{}\";r={remaining};t={seconds}", rate.window);
+    }
+    if policy.is_empty() {
+        return Ok(());
+    }
+    header.insert_header(RATE_LIMIT_POLICY, policy)?;
+    header.insert_header(RATE_LIMIT, state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_401_is_only_ever_about_the_token_and_a_challenge_goes_with_it() {
+        for reason in ReasonCode::ALL {
+            let Some(row) = row(*reason) else {
+                assert_eq!(*reason, ReasonCode::ClientGone);
+                continue;
+            };
+            let about_the_token = matches!(
+                reason,
+                ReasonCode::NoToken
+                    | ReasonCode::BadToken
+                    | ReasonCode::Expired
+                    | ReasonCode::NotYetValid
+                    | ReasonCode::WrongAudience
+                    | ReasonCode::WrongIssuer
+            );
+            assert_eq!(row.status == StatusCode::UNAUTHORIZED, about_the_token, "{reason}");
+            assert!(row.status != StatusCode::UNAUTHORIZED || row.challenge != Challenge::None, "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_error_has_the_apis_shape_and_no_more() {
+        let id = RequestId::from_u128(7);
+        let reply = Reply::to(&Denial::Internal, id).unwrap();
+        assert_eq!(
+            reply.body,
+            r#"{"error":{"code":"InternalServerError","message":"internal error","target":"00000000-0000-0000-0000-000000000007"}}"#
+        );
+    }
+}

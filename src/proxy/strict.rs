@@ -1,0 +1,175 @@
+//! What is refused before policy is asked: requests that two readers could understand in two ways.
+//!
+//! Pingora already refuses conflicting framing; these are the cases that it lets through. Nothing is repaired: what
+//! is not plain is refused, and its connection closed.
+
+use http::{HeaderMap, header};
+use pingora::http::RequestHeader;
+
+use crate::denial::{Denial, Malformed};
+
+/// 32 KiB of header: an Entra token with 200 groups is about 12 KiB, and proxies in front add little.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// 100 fields: clients send 10 to 20.
+const MAX_HEADER_FIELDS: usize = 100;
+
+/// 8 KiB of request target: the longest documented `$filter` is far below it.
+const MAX_TARGET_BYTES: usize = 8 * 1024;
+
+/// Headers by which some servers take another method or path than the request line's.
+const OVERRIDES: [&str; 5] =
+    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+
+/// Holds a request head to what has one meaning, and hands out its raw target.
+///
+/// # Errors
+/// [`Denial::Malformed`] or [`Denial::HeaderTooLarge`].
+pub(super) fn check(request: &RequestHeader) -> Result<&str, Denial> {
+    let target = request.raw_path();
+    size(target, &request.headers)?;
+    let target = std::str::from_utf8(target).map_err(|_| Malformed::Target)?;
+    path(target)?;
+    host(request)?;
+    if OVERRIDES.iter().any(|name| request.headers.contains_key(*name)) {
+        return Err(Malformed::Override.into());
+    }
+    Ok(target)
+}
+
+fn size(target: &[u8], headers: &HeaderMap) -> Result<(), Denial> {
+    // A field costs its name, its value, and `: ` and the line's end.
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let limit = if target.len() > MAX_TARGET_BYTES {
+        "8 KiB of request target"
+    } else if headers.len() > MAX_HEADER_FIELDS {
+        "100 fields"
+    } else if bytes > MAX_HEADER_BYTES {
+        "32 KiB"
+    } else {
+        return Ok(());
+    };
+    Err(Denial::HeaderTooLarge { limit })
+}
+
+fn path(target: &str) -> Result<(), Malformed> {
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    let mut segments = path.split('/');
+    if segments.next() != Some("") {
+        return Err(Malformed::Target);
+    }
+    // A fragment never travels; what has one was not written by a client library.
+    if target.bytes().any(|byte| byte <= b' ' || byte >= 0x7f || byte == b'#') {
+        return Err(Malformed::Target);
+    }
+    if path.contains('\\')
+        || escapes(path).any(|octet| matches!(octet, None | Some(b'/' | b'\\' | b'.' | b'%' | 0)))
+    {
+        return Err(Malformed::Path);
+    }
+    let mut segments = segments.peekable();
+    while let Some(segment) = segments.next() {
+        // Only the root itself may end in an empty segment here; the route table refuses other trailing slashes.
+        if matches!(segment, "." | "..") || (segment.is_empty() && segments.peek().is_some()) {
+            return Err(Malformed::Path);
+        }
+    }
+    Ok(())
+}
+
+/// The octets that are written as `%xx`; `None` for a `%` that two digits do not follow.
+fn escapes(path: &str) -> impl Iterator<Item = Option<u8>> {
+    path.split('%').skip(1).map(|rest| {
+        let digits = rest.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        u8::from_str_radix(digits, 16).ok()
+    })
+}
+
+fn host(request: &RequestHeader) -> Result<(), Malformed> {
+    let hosts = request.headers.get_all(header::HOST).iter().count();
+    let authority = request.uri.authority().is_some();
+    // HTTP/2 names the host in `:authority`, and may repeat it; HTTP/1 must have the header, and no second one.
+    match (request.version, hosts) {
+        (http::Version::HTTP_2, 0) if authority => Ok(()),
+        (_, 1) => Ok(()),
+        _ => Err(Malformed::Host),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(target: &[u8]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", target, None).unwrap();
+        request.insert_header("Host", "gateway").unwrap();
+        request
+    }
+
+    #[test]
+    fn a_path_that_could_be_read_as_another_is_refused() {
+        for target in [
+            "//api",
+            "/api//machines",
+            "/api/./x",
+            "/api/../x",
+            "/a/..",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a%00",
+            "/%2e%2e/x",
+            "/a\\b",
+            "/a%25",
+            "/a%zz",
+            "/a%4",
+        ] {
+            assert_eq!(check(&request(target.as_bytes())), Err(Malformed::Path.into()), "{target}");
+        }
+        for target in [
+            "/",
+            "/api/machines/PC-1.contoso.com",
+            "/api/machines/a%20b",
+            "/api/machines/",
+            "/api/machines?$filter=a//b%2f",
+        ] {
+            assert_eq!(check(&request(target.as_bytes())), Ok(target));
+        }
+    }
+
+    #[test]
+    fn a_target_that_is_not_a_path_is_refused() {
+        for target in ["*", "http://gateway/api", "/a#b", "/ä"] {
+            assert_eq!(check(&request(target.as_bytes())), Err(Malformed::Target.into()), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_one_host_and_no_second_opinion_on_its_method() {
+        let mut two = request(b"/api");
+        two.append_header("Host", "other").unwrap();
+        assert_eq!(check(&two), Err(Malformed::Host.into()));
+        let mut none = request(b"/api");
+        none.remove_header("Host");
+        assert_eq!(check(&none), Err(Malformed::Host.into()));
+        for name in OVERRIDES {
+            let mut request = request(b"/api");
+            request.insert_header(name, "DELETE").unwrap();
+            assert_eq!(check(&request), Err(Malformed::Override.into()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_past_its_bounds_is_too_large() {
+        let mut many = request(b"/api");
+        for index in 0..MAX_HEADER_FIELDS {
+            many.insert_header(format!("x-{index}"), "1").unwrap();
+        }
+        assert_eq!(check(&many), Err(Denial::HeaderTooLarge { limit: "100 fields" }));
+        let mut large = request(b"/api");
+        large.insert_header("x", "a".repeat(MAX_HEADER_BYTES)).unwrap();
+        assert_eq!(check(&large), Err(Denial::HeaderTooLarge { limit: "32 KiB" }));
+        let long = request(format!("/{}", "a".repeat(MAX_TARGET_BYTES)).as_bytes());
+        assert_eq!(check(&long), Err(Denial::HeaderTooLarge { limit: "8 KiB of request target" }));
+    }
+}

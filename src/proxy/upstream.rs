@@ -1,0 +1,136 @@
+//! The API behind the gateway: where it is, and what it gets to see.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::header;
+use pingora::http::RequestHeader;
+use pingora::protocols::TcpKeepalive;
+use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
+
+use crate::id::RequestId;
+use crate::time::Clock;
+
+/// A TCP and TLS handshake to another continent takes under a second.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Both handshakes together, retransmissions included.
+const CONNECT_IN_ALL: Duration = Duration::from_secs(10);
+
+/// Below the keep-alive of common front ends (60 s and more), so that we are the side that closes an idle connection.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How often the name is looked up again: front ends move behind DNS records that live a minute or less.
+const RESOLVE: Duration = Duration::from_secs(30);
+
+/// The header that carries our request id to the upstream.
+const REQUEST_ID: &str = "X-Request-Id";
+
+/// Where the API is. Names are looked up in the background; a look-up that fails changes nothing.
+#[derive(Debug)]
+pub struct Upstream {
+    host: String,
+    port: u16,
+    authority: String,
+    tls: Tls,
+    timeout: Duration,
+    addresses: ArcSwap<Vec<SocketAddr>>,
+    /// Which of the addresses is used; moves on when it can't be connected to.
+    chosen: AtomicUsize,
+}
+
+/// How the upstream is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// In clear text.
+    Off,
+    /// Over TLS, the certificate verified against the host.
+    Verified,
+}
+
+impl Upstream {
+    /// Looks the host up, blocking.
+    ///
+    /// # Errors
+    /// If the name has no address.
+    pub fn resolve(
+        host: &str,
+        port: u16,
+        authority: String,
+        tls: Tls,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            authority,
+            tls,
+            timeout,
+            addresses: ArcSwap::from_pointee(addresses),
+            chosen: AtomicUsize::new(0),
+        })
+    }
+
+    /// Looks the host up again and again, until it is dropped.
+    pub async fn keep_resolved(self: Arc<Self>, clock: Clock) {
+        loop {
+            clock.sleep(RESOLVE).await;
+            match tokio::net::lookup_host((self.host.as_str(), self.port))
+                .await
+                .map(Iterator::collect::<Vec<_>>)
+            {
+                Ok(addresses) if addresses.is_empty() => {}
+                Ok(addresses) => self.addresses.store(Arc::new(addresses)),
+                Err(error) => {
+                    tracing::warn!(host = self.host, %error, "cannot look up the upstream, using what is known")
+                }
+            }
+        }
+    }
+
+    /// The peer to connect to.
+    pub(super) fn peer(&self) -> Option<HttpPeer> {
+        let addresses = self.addresses.load();
+        let chosen = self.chosen.load(Ordering::Relaxed) % addresses.len().max(1);
+        let mut peer = HttpPeer::new(*addresses.get(chosen)?, self.tls == Tls::Verified, self.host.clone());
+        let options = &mut peer.options;
+        options.connection_timeout = Some(CONNECT);
+        options.total_connection_timeout = Some(CONNECT_IN_ALL);
+        options.read_timeout = Some(self.timeout);
+        options.write_timeout = Some(self.timeout);
+        options.idle_timeout = Some(IDLE);
+        // A tunnel would carry requests that nobody decides on: offers to upgrade are not passed on.
+        options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
+        // Finds out that a silent peer is gone before a request is written to it.
+        options.tcp_keepalive = Some(TcpKeepalive {
+            idle: Duration::from_secs(15),
+            interval: Duration::from_secs(5),
+            count: 3,
+            #[cfg(target_os = "linux")]
+            user_timeout: Duration::ZERO,
+        });
+        Some(peer)
+    }
+
+    /// The chosen address did not answer: the next connection tries another.
+    pub(super) fn try_another(&self) {
+        self.chosen.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Makes the request what the upstream is to see. It runs after Pingora took the hop-by-hop fields out, so a
+    /// client can't name ours in `Connection` to have them removed.
+    ///
+    /// The caller's own `Authorization` goes along: the API checks it too.
+    pub(super) fn dress(&self, request: &mut RequestHeader, id: RequestId) -> pingora::Result<()> {
+        request.insert_header(header::HOST, &self.authority)?;
+        request.insert_header(REQUEST_ID, id.to_string())
+    }
+}
