@@ -14,6 +14,8 @@
 //! - [`store`]: what any store must promise; [`sharded`]: the store in memory.
 
 mod document;
+#[cfg(test)]
+mod fixture;
 mod quota;
 mod sharded;
 mod store;
