@@ -1,1 +1,28 @@
-//! TODO: to be written.
+//! How much a caller may still do: exact sliding windows, several charged at once or not at all.
+//!
+//! A [`QuotaSet`] is the rules, compiled from `limits.toml` and the documented limits of the operations; it is a part of
+//! a snapshot and never changes. A [`Limiter`] is what was admitted; there is one for the process and it outlives every
+//! reload. A call's [`Charges`] come from the first and are paid at the second:
+//!
+//! ```text
+//! QuotaSet::charges(subject, operation) ─▶ Charges ─▶ Limiter::acquire ─▶ Admission, dropped or forwarded
+//!                                                                      └▶ LimitError
+//! ```
+//!
+//! - [`window`]: the algorithm for one key, with its proof.
+//! - [`quota`]: rules and keys; [`document`]: the file.
+//! - [`store`]: what any store must promise; [`sharded`]: the store in memory.
+
+mod document;
+#[cfg(test)]
+mod fixture;
+mod quota;
+mod sharded;
+mod store;
+mod sync;
+mod window;
+
+pub use document::DEFAULT_MAX_KEYS;
+pub use quota::{Charge, Charges, DocumentedLimit, LimitKey, MAX_CHARGES, Quota, QuotaSet};
+pub use store::{Admission, LimitError, Limiter, OverLimit, RetryAfter, Swept};
+pub use window::{SlidingWindowLog, Stamp, Usage};

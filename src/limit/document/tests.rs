@@ -1,0 +1,191 @@
+use super::*;
+use crate::limit::fixture::{application, charges, compile, limit, quotas, user};
+
+/// The problems of a file.
+fn problems(text: &str) -> Vec<String> {
+    compile(text).1
+}
+
+#[test]
+fn an_empty_file_leaves_the_documented_limits() {
+    let set = quotas("");
+    assert_eq!((set.len(), set.max_keys()), (1, DEFAULT_MAX_KEYS));
+    let of = charges(&set, &application(1, 1), "collect");
+    let [charge] = of.charges.as_slice() else { panic!("one charge") };
+    assert_eq!((charge.quota.name.as_str(), charge.quota.visibility), ("collect", Visibility::Shown));
+    let rates: Vec<_> = charge.quota.rates.iter().map(Rate::to_string).collect();
+    assert_eq!(rates, ["100 per 00:01:00", "1500 per 01:00:00"]);
+    assert!(charges(&set, &application(1, 1), "read").is_empty());
+}
+
+#[test]
+fn a_missing_file_is_a_problem() {
+    let mut problems = Problems::default();
+    QuotaSet::compile(&PolicyFiles::default(), &[], &mut problems);
+    let problems = problems.into_sorted();
+    assert_eq!((problems.len(), &*problems[0].file), (1, "limits.toml"));
+}
+
+#[test]
+fn a_limit_says_what_it_counts_by_and_who_sees_it() {
+    let text = limit("everybody", "", "\"9 per day\"")
+        + &limit("by-user", "\"user\"", "\"9 per day\"")
+        + &limit("told", "\"tenant\"", "\"9 per day\"")
+        + "show = true\nwhen_full = \"reject\"\n"
+        + &limit("secret", "\"application\"", "\"9 per day\"")
+        + "show = false\n";
+    let set = quotas(&format!("max_keys = 7\n{text}"));
+    assert_eq!((set.len(), set.max_keys().get()), (5, 7));
+    let of = |subject| {
+        let charges = charges(&set, &subject, "read").charges;
+        charges.into_iter().map(|charge| (charge.quota.name.to_string(), charge.key)).collect::<Vec<_>>()
+    };
+    let [someone, other] = [of(user(1, 1, 1)), of(user(2, 2, 2))];
+    assert_eq!(someone.len(), 4);
+    let same: Vec<_> = someone.iter().zip(&other).map(|(a, b)| (a.0.as_str(), a.1 == b.1)).collect();
+    assert_eq!(same, [("everybody", true), ("by-user", false), ("told", false), ("secret", false)]);
+    assert_eq!(of(application(1, 1)).len(), 3, "no user, no limit per user");
+    let seen = charges(&set, &user(1, 1, 1), "read").charges;
+    let seen: Vec<_> = seen.iter().map(|charge| charge.quota.visibility == Visibility::Shown).collect();
+    assert_eq!(seen, [false, true, true, false]);
+}
+
+#[test]
+fn all_means_every_operation_there_is() {
+    let text = limit("everywhere", "\"tenant\"", "\"9 per day\"").replace("[\"read\"]", "\"all\"");
+    let set = quotas(&text);
+    let keys = ["collect", "read", "list"].map(|operation| {
+        charges(&set, &application(1, 1), operation).charges.iter().map(|charge| charge.key).max().unwrap()
+    });
+    assert!(keys.iter().all(|key| *key == keys[0]), "one key for all of them");
+}
+
+#[test]
+fn the_charges_of_a_call_are_in_the_order_of_their_keys() {
+    let names = ["order-3", "order-1", "order-2"];
+    // A name that was compiled before keeps its number, wherever it stands now.
+    for names in [names, ["order-1", "order-2", "order-3"]] {
+        let set = quotas(&names.map(|name| limit(name, "\"tenant\"", "\"9 per day\"")).concat());
+        let of = charges(&set, &application(1, 1), "read");
+        assert!(of.charges.is_sorted_by(|a, b| a.key < b.key));
+        let listed: Vec<_> = of.charges.iter().map(|charge| charge.quota.name.as_str()).collect();
+        assert_eq!(listed, ["order-3", "order-1", "order-2"]);
+    }
+}
+
+#[test]
+fn every_mistake_is_named_with_its_place() {
+    let text = r#"max_keys = 0
+burst = 3
+
+[[limit]]
+name = "no good"
+operations = ["reed", "read", "read"]
+per = ["tenant", "tenant"]
+windows = ["many per minute", "0 per hour"]
+
+[[limit]]
+name = "collect"
+operations = []
+per = []
+windows = []
+
+[[limit]]
+name = "collect"
+operations = "any"
+per = []
+windows = ["1 per day"]
+
+[[limit]]
+name = "a"
+operations = "all"
+per = ["device"]
+windows = ["1 per day"]
+
+[[limit]]
+name = "b"
+operations = "all"
+per = []
+windows = ["10 per minute", "5 per hour", "20 per 60s", "9999 per day"]
+when_full = "drop"
+
+[[limit]]
+name = "c"
+operations = "all"
+per = []
+windows = ["10 per minute", "5 per hour", "20 per 60s", "99999 per day"]
+
+[[limit]]
+name = "c"
+operations = "all"
+per = []
+windows = ["1 per day"]
+wait = "5s"
+
+[[limit]]
+name = "c"
+operations = "all"
+per = []
+windows = ["1 per day"]
+"#;
+    let rate_form = "is not a rate such as `100 per minute` (1 to 1000000 per second, minute, hour, day, or `90s`, at most 24 days)";
+    let expected = [
+        "1:12: invalid value: integer `0`, expected a nonzero u32".to_owned(),
+        "2:1: unknown key `burst`".to_owned(),
+        "5:8: `no good` is not a name of a limit: 1 to 64 letters, digits, `-`, `_` and `.`, as headers and labels carry it".to_owned(),
+        "6:15: no operation `reed` in operations.toml".to_owned(),
+        "6:31: `read` is named twice".to_owned(),
+        "7:18: `per` names this twice".to_owned(),
+        format!("8:12: `many per minute` {rate_form}"),
+        format!("8:31: `0 per hour` {rate_form}"),
+        "11:8: `collect` is the name of that operation's documented limit, or of a limit above".to_owned(),
+        "12:14: a limit needs an operation, or `\"all\"` of them".to_owned(),
+        "14:11: a limit needs a window such as `100 per minute`".to_owned(),
+        "18:14: invalid value: string \"any\", expected a list of operations, or \"all\"".to_owned(),
+        "25:8: unknown variant `device`, expected one of `tenant`, `application`, `user`, `operation`".to_owned(),
+        "33:13: unknown variant `drop`, expected `reject`".to_owned(),
+        "39:11: `10 per 00:01:00` and `20 per 00:01:00` have the same window".to_owned(),
+        "39:11: `10 per 00:01:00` can't be reached under `5 per 01:00:00`".to_owned(),
+        "39:11: `20 per 00:01:00` can't be reached under `5 per 01:00:00`".to_owned(),
+        "39:11: `99999 per 24:00:00` can't be reached under `10 per 00:01:00`".to_owned(),
+        "39:11: `99999 per 24:00:00` can't be reached under `20 per 00:01:00`".to_owned(),
+        "39:11: `99999 per 24:00:00` can't be reached under `5 per 01:00:00`".to_owned(),
+        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `when_full`, `show`".to_owned(),
+        "49:8: `c` is the name of a limit above".to_owned(),
+    ];
+    let expected = expected.map(|problem| format!("limits.toml:{problem}"));
+    assert_eq!(problems(text), expected);
+}
+
+#[test]
+fn an_operation_under_more_than_8_limits_is_a_problem() {
+    let limits =
+        |count| (1..=count).map(|n| limit(&format!("n{n}"), "", "\"1 per day\"")).collect::<String>();
+    assert_eq!(problems(&limits(8)), [""; 0]);
+    let found = problems(&limits(9));
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with("limits.toml: `read` is under 9 limits, at most 8 may be: `n1`"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn documented_limits_that_contradict_each_other_are_a_problem() {
+    let mut files = PolicyFiles::default();
+    files.insert(SourceFile::new("limits.toml", ""));
+    let rates = ["100 per minute", "50 per hour"].map(|rate| rate.parse().unwrap()).to_vec();
+    let mut problems = Problems::default();
+    QuotaSet::compile(&files, &[DocumentedLimit { operation: "read".into(), rates }], &mut problems);
+    assert_eq!(
+        problems.into_sorted()[0].to_string(),
+        "operations.toml: limits of `read`: `100 per 00:01:00` can't be reached under `50 per 01:00:00`"
+    );
+}
+
+#[test]
+fn rates_that_another_just_lets_be_reached_do_not_contradict_it() {
+    for windows in ["\"2 per minute\", \"120 per hour\"", "\"5 per minute\", \"5 per hour\""] {
+        assert_eq!(problems(&limit("edge", "", windows)), [""; 0]);
+    }
+}

@@ -1,0 +1,64 @@
+//! Quotas and callers for the tests of this room.
+
+use std::sync::Arc;
+
+use crate::id::{ApplicationId, OperationId, TenantId, UserId};
+use crate::limit::{Charges, DocumentedLimit, QuotaSet};
+use crate::principal::{Scope, Subject};
+use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
+use crate::time::{Clock, ManualClock, Wall};
+
+/// Operations `collect` (100 a minute, 1500 an hour), `read` and `list` (no documented limits).
+pub(super) fn documented() -> Vec<DocumentedLimit> {
+    let rates = |text: &[&str]| text.iter().map(|rate| rate.parse().unwrap()).collect();
+    vec![
+        DocumentedLimit { operation: "collect".into(), rates: rates(&["100 per minute", "1500 per hour"]) },
+        DocumentedLimit { operation: "read".into(), rates: vec![] },
+        DocumentedLimit { operation: "list".into(), rates: vec![] },
+    ]
+}
+
+/// Compiles `limits.toml` of this text, right or wrong.
+pub(super) fn compile(text: &str) -> (QuotaSet, Vec<String>) {
+    let mut files = PolicyFiles::default();
+    files.insert(SourceFile::new("limits.toml", text));
+    let mut problems = Problems::default();
+    let set = QuotaSet::compile(&files, &documented(), &mut problems);
+    (set, problems.into_sorted().iter().map(Problem::to_string).collect())
+}
+
+/// A set without mistakes.
+pub(super) fn quotas(text: &str) -> QuotaSet {
+    let (set, problems) = compile(text);
+    assert_eq!(problems, [""; 0]);
+    set
+}
+
+/// One `[[limit]]` on `read`.
+pub(super) fn limit(name: &str, per: &str, windows: &str) -> String {
+    format!("[[limit]]\nname = \"{name}\"\noperations = [\"read\"]\nper = [{per}]\nwindows = [{windows}]\n")
+}
+
+/// An application's own call.
+pub(super) fn application(tenant: u128, application: u128) -> Subject {
+    Subject {
+        tenant: TenantId::from_u128(tenant),
+        application: ApplicationId::from_u128(application),
+        user: None,
+    }
+}
+
+/// A user's call through an application.
+pub(super) fn user(tenant: u128, through: u128, user: u128) -> Subject {
+    Subject { user: Some(UserId::from_u128(user)), ..application(tenant, through) }
+}
+
+/// What a call of `operation` is charged to.
+pub(super) fn charges<'a>(set: &'a QuotaSet, subject: &Subject, operation: &str) -> Charges<'a> {
+    set.charges(subject, &OperationId::from(operation), &Scope::default())
+}
+
+/// A clock that stands still, and the hand that moves it.
+pub(super) fn clock() -> (Clock, Arc<ManualClock>) {
+    Clock::manual(Wall::from_unix_seconds(1_767_225_600))
+}

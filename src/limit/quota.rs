@@ -1,0 +1,215 @@
+//! The rules, and which of them a call is charged to.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, LazyLock};
+
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
+
+use crate::id::{LimitName, OperationId};
+use crate::limit::sync::Mutex;
+use crate::outcome::Rate;
+use crate::principal::{Scope, Subject};
+
+/// The most keys that one call may be charged to: their locks are held at the same time.
+pub const MAX_CHARGES: usize = 8;
+
+/// The limits that the service documents for an operation, counted per tenant and application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentedLimit {
+    /// The operation, whose name is the limit's too.
+    pub operation: OperationId,
+    /// Its rates; none for an operation without documented limits.
+    pub rates: Vec<Rate>,
+}
+
+/// One limit as the calls of an operation meet it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    pub(super) rule: RuleId,
+    pub(super) per: Per,
+    pub(super) name: LimitName,
+    /// Shortest window first; no two of one length.
+    pub(super) rates: SmallVec<[Rate; 2]>,
+    pub(super) visibility: Visibility,
+}
+
+/// Every limit of a policy set, by operation. Immutable: a part of a snapshot.
+#[derive(Debug, Clone)]
+pub struct QuotaSet {
+    /// INVARIANT: at most [`MAX_CHARGES`] quotas an operation, in the order of their rules, no rule twice.
+    pub(super) by_operation: HashMap<OperationId, Vec<Arc<Quota>>, RandomState>,
+    pub(super) limits: usize,
+    pub(super) max_keys: NonZeroU32,
+}
+
+/// One instance of a limit: the limit, and the tenant, application and user that it counts for.
+///
+/// 52 bytes without a pointer, compared byte for byte and never by a digest: two keys are never mistaken for one. It is
+/// the same across reloads for as long as the limit's name and its `per` are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimitKey {
+    rule: RuleId,
+    /// Tenant, application, user; zeros for what the limit does not count by. Which that is, the rule says.
+    ids: [[u8; 16]; 3],
+}
+
+/// One call's debt to one key.
+#[derive(Debug, Clone)]
+pub struct Charge<'a> {
+    pub(super) key: LimitKey,
+    pub(super) quota: &'a Quota,
+}
+
+/// Everything that a call is charged to.
+#[derive(Debug, Clone)]
+pub struct Charges<'a> {
+    /// INVARIANT: in the order of their keys, no key twice, at most [`MAX_CHARGES`].
+    pub(super) charges: SmallVec<[Charge<'a>; 2]>,
+    pub(super) max_keys: NonZeroU32,
+}
+
+/// Whether callers get to see how a limit stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Visibility {
+    Shown,
+    Hidden,
+}
+
+/// What a limit counts by, as a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct Per(u8);
+
+/// One thing that a limit may count by, as `per` spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Dimension {
+    Tenant,
+    Application,
+    User,
+    Operation,
+}
+
+/// The number of a rule: the same for the same rule for as long as the process lives, and never used for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct RuleId(u32);
+
+/// What makes a limit the same limit after a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Rule {
+    pub(super) name: LimitName,
+    pub(super) per: Per,
+    /// The operation, if the limit counts each by itself.
+    pub(super) operation: Option<OperationId>,
+}
+
+/// More rules than the process can tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_RULES} different limits since the process started: restart it to load more")]
+pub(super) struct TooManyRules;
+
+/// The rules known so far. One that is gone from the policy keeps its number, since it may come back and its log may
+/// still be held; each takes about 100 bytes, so the most that reloads can make it grow to is 100 MB.
+const MAX_RULES: usize = 1_000_000;
+
+static RULES: LazyLock<Mutex<HashMap<Rule, RuleId>>> = LazyLock::new(Mutex::default);
+
+// === impl QuotaSet ===
+
+impl QuotaSet {
+    /// What a call of `operation` by `subject` is charged to. A limit per user does not apply to an application's own
+    /// call, which has none. No limit counts by device, so that the scope decides nothing.
+    pub fn charges(&self, subject: &Subject, operation: &OperationId, _scope: &Scope) -> Charges<'_> {
+        let quotas = self.by_operation.get(operation).map_or(&[][..], Vec::as_slice);
+        let charge = |quota| Some(Charge { key: LimitKey::new(quota, subject)?, quota });
+        // Keys begin with the rule, so that the order of the rules is that of the keys.
+        Charges {
+            charges: quotas.iter().filter_map(|quota| charge(quota)).collect(),
+            max_keys: self.max_keys,
+        }
+    }
+
+    /// How many limits there are, documented ones included.
+    pub fn len(&self) -> usize {
+        self.limits
+    }
+
+    /// Whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        self.limits == 0
+    }
+
+    /// The most keys that the limiter may hold under this set.
+    pub fn max_keys(&self) -> NonZeroU32 {
+        self.max_keys
+    }
+}
+
+// === impl LimitKey ===
+
+impl LimitKey {
+    /// The key of `subject` under `quota`; none if the quota counts by something that the subject does not have.
+    fn new(quota: &Quota, subject: &Subject) -> Option<Self> {
+        let id = |dimension, id: &[u8; 16]| if quota.per.has(dimension) { *id } else { [0; 16] };
+        let user = match (subject.user, quota.per.has(Dimension::User)) {
+            (Some(user), true) => *user.as_bytes(),
+            (None, true) => return None,
+            (_, false) => [0; 16],
+        };
+        let tenant = id(Dimension::Tenant, subject.tenant.as_bytes());
+        let application = id(Dimension::Application, subject.application.as_bytes());
+        Some(Self { rule: quota.rule, ids: [tenant, application, user] })
+    }
+}
+
+// === impl Charges ===
+
+impl Charges<'_> {
+    /// How many keys the call is charged to.
+    pub fn len(&self) -> usize {
+        self.charges.len()
+    }
+
+    /// Whether nothing limits the call.
+    pub fn is_empty(&self) -> bool {
+        self.charges.is_empty()
+    }
+}
+
+// === impl Per ===
+
+impl Per {
+    pub(super) const fn with(self, dimension: Dimension) -> Self {
+        Self(self.0 | 1 << dimension as u8)
+    }
+
+    pub(super) const fn has(self, dimension: Dimension) -> bool {
+        self.0 & 1 << dimension as u8 != 0
+    }
+
+    /// Whether a key of its is one caller's own, so that showing how it stands shows nobody else's traffic.
+    pub(super) const fn default_visibility(self) -> Visibility {
+        if self.has(Dimension::Application) || self.has(Dimension::User) {
+            Visibility::Shown
+        } else {
+            Visibility::Hidden
+        }
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// The number of this rule, a new one if it was never seen.
+    pub(super) fn id(self) -> Result<RuleId, TooManyRules> {
+        let mut rules = RULES.lock();
+        let next = rules.len();
+        if let Some(id) = rules.get(&self) {
+            return Ok(*id);
+        }
+        let id = u32::try_from(next).ok().filter(|_| next < MAX_RULES).map(RuleId).ok_or(TooManyRules)?;
+        rules.insert(self, id);
+        Ok(id)
+    }
+}
