@@ -140,8 +140,7 @@ impl<'a> Claims<'a> {
         match self.0.get(claim) {
             None => Ok(None),
             Some(Json::List(list)) => {
-                let text = |value| if let &Json::Text(ref text) = value { Some(text.as_ref()) } else { None };
-                list.iter().map(text).collect::<Option<_>>().map(Some).ok_or_else(error)
+                list.iter().map(Json::text).collect::<Option<_>>().map(Some).ok_or_else(error)
             }
             Some(_) => Err(error()),
         }
@@ -170,3 +169,6 @@ const fn wrong(claim: &'static str, problem: &'static str) -> Flaw {
 const fn missing(claim: &'static str) -> Flaw {
     wrong(claim, "is missing")
 }
+
+#[cfg(test)]
+mod tests;

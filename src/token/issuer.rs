@@ -6,14 +6,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::discovery::{self, Discovery};
 use super::keys::KeySet;
 use super::ring::{KeyRing, KeySource};
-use super::template::{TENANT, Template};
+use super::template::{PLACEHOLDER, Template};
 use super::verifier::{Route, Verifier};
 use crate::id::TenantId;
 use crate::source::{PolicyFiles, Problems, SourceFile};
@@ -87,7 +86,9 @@ pub(super) fn compile(files: &PolicyFiles, previous: Option<&Verifier>, problems
 impl<'a> Compiler<'a> {
     fn skew(&mut self, written: Option<Spanned<String>>) -> Duration {
         let Some(written) = written else { return DEFAULT_SKEW };
-        let seconds = written.get_ref().strip_suffix('s').and_then(|digits| digits.parse().ok());
+        let digits = written.get_ref().strip_suffix('s');
+        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let seconds = digits.and_then(|digits| digits.parse().ok());
         match seconds {
             Some(seconds) if seconds <= MAX_SKEW_SECONDS => Duration::from_secs(seconds),
             Some(_) | None => {
@@ -140,9 +141,9 @@ impl<'a> Compiler<'a> {
             }
             (None, Some(discovery)) => {
                 let ca = document.ca.map(|ca| self.ca(&ca).ok_or(())).transpose();
-                let urls = self.discovery_urls(&discovery, tenants?);
-                let (template, ca) = (template.clone()?, ca.ok()?);
-                self.discovered(&name, urls?, &template, ca.as_deref())
+                let url = self.discovery(&discovery);
+                let (issuer, ca) = (template.clone()?, ca.ok()?);
+                self.discovered(&name, &url?, &issuer, tenants?, ca.as_deref())?
             }
             (Some(_), Some(_)) | (None, None) => {
                 self.problems.at(self.source, span, "an issuer has either `keys` or `discovery`");
@@ -152,17 +153,28 @@ impl<'a> Compiler<'a> {
         Some(Issuer { template: template?, audiences: audiences?, tenants })
     }
 
-    fn template(&mut self, issuer: &Spanned<String>) -> Option<Template> {
-        let text = issuer.get_ref();
-        let plain = text.replace(TENANT, "");
-        if plain.is_empty()
-            || plain.contains(['{', '}'])
-            || !plain.bytes().all(|byte| byte.is_ascii_graphic())
-        {
-            self.at(issuer, format_args!("`{text}` is not an issuer: a URL, with `{TENANT}` for the tenant"));
+    /// Text with the one placeholder or none.
+    fn template(&mut self, written: &Spanned<String>) -> Option<Template> {
+        let text = written.get_ref();
+        let plain = text.replace(PLACEHOLDER, "");
+        let printable = plain.bytes().all(|byte| byte.is_ascii_graphic());
+        if plain.is_empty() || plain.contains(['{', '}']) || !printable {
+            let message =
+                format_args!("`{text}` is not a URL, in which `{PLACEHOLDER}` stands for the tenant");
+            self.at(written, message);
             return None;
         }
         Some(Template::new(text))
+    }
+
+    /// Text that makes an address to fetch from, whatever the tenant.
+    fn discovery(&mut self, written: &Spanned<String>) -> Option<Template> {
+        let template = self.template(written)?;
+        if let Err(error) = discovery::parse_url(&template.of(TenantId::from_u128(0))) {
+            self.at(written, format_args!("`{}` can't be fetched: {error}", written.get_ref()));
+            return None;
+        }
+        Some(template)
     }
 
     fn tenants(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Option<Vec<TenantId>> {
@@ -233,37 +245,25 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The documents to fetch, each with the tenants that it speaks for.
-    fn discovery_urls(
-        &mut self,
-        written: &Spanned<String>,
-        tenants: Vec<TenantId>,
-    ) -> Option<Vec<(Url, Vec<TenantId>)>> {
-        let template = written.get_ref();
-        let urls: Result<_, _> = if template.contains(TENANT) {
-            let url = |tenant: &TenantId| template.replace(TENANT, &tenant.to_string());
-            tenants.iter().map(|tenant| Ok((discovery::parse_url(&url(tenant))?, vec![*tenant]))).collect()
-        } else {
-            discovery::parse_url(template).map(|url| vec![(url, tenants)])
-        };
-        urls.map_err(|error| self.at(written, format_args!("`{template}` can't be fetched: {error}"))).ok()
-    }
-
+    /// The tenants with their keys: one document for each, if its address holds the tenant, or one for all.
     fn discovered(
         &mut self,
         name: &Arc<str>,
-        urls: Vec<(Url, Vec<TenantId>)>,
+        url: &Template,
         issuer: &Template,
+        tenants: Vec<TenantId>,
         ca: Option<&str>,
-    ) -> Vec<(TenantId, Arc<KeyRing>)> {
+    ) -> Option<Vec<(TenantId, Arc<KeyRing>)>> {
         let mut rings = Vec::new();
-        for (url, tenants) in urls {
-            let (issuer, ca) = (issuer.clone(), ca.map(str::to_owned));
-            let source = KeySource::Discovery(Discovery { url, issuer, tenants: tenants.clone(), ca });
+        for tenants in tenants.chunk_by(|a, b| url.of(*a) == url.of(*b)) {
+            let (tenants, ca) = (tenants.to_vec(), ca.map(str::to_owned));
+            let url = discovery::parse_url(&url.of(*tenants.first()?)).ok()?;
+            let source =
+                KeySource::Discovery(Discovery { url, issuer: issuer.clone(), tenants: tenants.clone(), ca });
             let ring = self.ring(name.clone(), source, KeySet::default());
             rings.extend(tenants.into_iter().map(|tenant| (tenant, ring.clone())));
         }
-        rings
+        Some(rings)
     }
 
     /// The ring that held the same issuer's keys from the same source before, or a new one with `keys`.
@@ -286,3 +286,6 @@ impl<'a> Compiler<'a> {
         self.problems.at(self.source, value.span(), message);
     }
 }
+
+#[cfg(test)]
+mod tests;

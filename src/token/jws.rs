@@ -78,3 +78,6 @@ impl<'a> Header<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

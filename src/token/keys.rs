@@ -186,3 +186,6 @@ fn number(text: Option<String>) -> Result<Vec<u8>, UnusableKey> {
     let bytes = text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).ok_or(UnusableKey::Malformed)?;
     if bytes.first().is_none_or(|byte| *byte == 0) { Err(UnusableKey::Malformed) } else { Ok(bytes) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,3 +53,6 @@ pub async fn refresh_now(verifier: &Verifier, clock: &Clock) {
     }
     while fetches.join_next().await.is_some() {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,18 +8,18 @@ use crate::id::TenantId;
 pub(super) struct Template(Box<str>);
 
 /// The placeholder as policies write it.
-pub(super) const TENANT: &str = "{tid}";
+pub(super) const PLACEHOLDER: &str = "{tid}";
 
 // === impl Template ===
 
 impl Template {
     pub(super) fn new(text: &str) -> Self {
-        Self(text.replace("{tenantid}", TENANT).into())
+        Self(text.replace("{tenantid}", PLACEHOLDER).into())
     }
 
     /// The text for one tenant, whose GUID Entra writes in lower case with hyphens.
     pub(super) fn of(&self, tenant: TenantId) -> String {
-        self.0.replace(TENANT, &tenant.to_string())
+        self.0.replace(PLACEHOLDER, &tenant.to_string())
     }
 
     /// The text with the placeholder in it.

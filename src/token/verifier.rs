@@ -78,3 +78,6 @@ impl Verifier {
         Some((route, ring))
     }
 }
+
+#[cfg(test)]
+mod tests;
