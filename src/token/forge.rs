@@ -1,0 +1,153 @@
+//! A forge for the tests of this room: keys, and tokens of any shape signed with them.
+
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::{Value, json};
+
+use super::{BearerToken, TokenError, Verifier};
+use crate::principal::Principal;
+use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
+use crate::time::{Clock, Wall};
+
+pub(super) const NOW: i64 = 1_800_000_000;
+pub(super) const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+pub(super) const OTHER_TENANT: &str = "22222222-2222-4222-8222-222222222222";
+pub(super) const APPLICATION: &str = "33333333-3333-4333-8333-333333333333";
+pub(super) const USER: &str = "44444444-4444-4444-8444-444444444444";
+pub(super) const GROUP: &str = "55555555-5555-4555-8555-555555555555";
+pub(super) const AUDIENCE: &str = "https://api.securitycenter.microsoft.com";
+
+/// The key that the issuers of the tests publish as `one`.
+pub(super) static SIGNER: LazyLock<Signer> = LazyLock::new(Signer::generate);
+/// A key that nobody published.
+pub(super) static STRANGER: LazyLock<Signer> = LazyLock::new(Signer::generate);
+
+pub(super) struct Signer(KeyPair);
+
+impl Signer {
+    fn generate() -> Self {
+        Self(KeyPair::generate(KeySize::Rsa2048).unwrap())
+    }
+
+    /// The public key as a JSON web key of this name.
+    pub(super) fn jwk(&self, kid: &str) -> Value {
+        let (n, e) = (self.0.public_key().modulus(), self.0.public_key().exponent());
+        json!({
+            "kty": "RSA", "use": "sig", "kid": kid,
+            "n": encode(n.big_endian_without_leading_zero()),
+            "e": encode(e.big_endian_without_leading_zero()),
+        })
+    }
+
+    /// A token of exactly this text, signed as it is.
+    pub(super) fn sign_text(&self, header: &str, claims: &str) -> String {
+        self.sign_encoded(&format!("{}.{}", encode(header.as_bytes()), encode(claims.as_bytes())))
+    }
+
+    /// `signed` with its signature behind a dot, whatever it is.
+    pub(super) fn sign_encoded(&self, signed: &str) -> String {
+        let mut signature = vec![0; self.0.public_modulus_len()];
+        self.0.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+        format!("{signed}.{}", encode(&signature))
+    }
+
+    /// An ordinary token.
+    pub(super) fn sign(&self, claims: &Value) -> String {
+        self.sign_text(&header().to_string(), &claims.to_string())
+    }
+}
+
+pub(super) fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+pub(super) fn header() -> Value {
+    json!({"alg": "RS256", "typ": "JWT", "kid": "one"})
+}
+
+/// The claims of an application, as Entra's v1 endpoint gives them.
+pub(super) fn application() -> Value {
+    json!({
+        "ver": "1.0", "iss": format!("https://sts.windows.net/{TENANT}/"), "tid": TENANT, "aud": AUDIENCE,
+        "iat": NOW - 300, "nbf": NOW - 300, "exp": NOW + 3_600, "appid": APPLICATION, "oid": USER, "uti": "abc",
+        "roles": ["Machine.CollectForensics", "Machine.Isolate"],
+    })
+}
+
+/// The claims of a user, as Entra's v2 endpoint gives them.
+pub(super) fn user() -> Value {
+    json!({
+        "ver": "2.0", "iss": format!("https://login.microsoftonline.com/{TENANT}/v2.0"), "tid": TENANT,
+        "aud": AUDIENCE, "nbf": NOW - 300, "exp": NOW + 3_600, "azp": APPLICATION, "oid": USER,
+        "scp": "Machine.CollectForensics Machine.Read", "groups": [GROUP],
+    })
+}
+
+/// The object with one member more, or another value for it; without it for `null`.
+pub(super) fn with(mut object: Value, name: &str, value: Value) -> Value {
+    let members = object.as_object_mut().unwrap();
+    members.remove(name);
+    if !value.is_null() {
+        members.insert(name.to_owned(), value);
+    }
+    object
+}
+
+/// Two issuers of one tenant, v1 and v2, whose keys are in `keys.json`.
+pub(super) fn issuers() -> String {
+    let entry = |name: &str, issuer: &str| {
+        format!(
+            "[[issuer]]\nname = \"{name}\"\nissuer = \"{issuer}\"\ntenants = [\"{TENANT}\"]\n\
+             audiences = [\"{AUDIENCE}\"]\nkeys = \"keys.json\"\n\n"
+        )
+    };
+    entry("v1", "https://sts.windows.net/{tid}/")
+        + &entry("v2", "https://login.microsoftonline.com/{tid}/v2.0")
+}
+
+pub(super) fn files(issuers: &str, keys: &[Value]) -> PolicyFiles {
+    let mut files = PolicyFiles::default();
+    files.insert(SourceFile::new("issuers.toml", issuers));
+    files.insert(SourceFile::new("keys.json", json!({ "keys": keys }).to_string()));
+    files
+}
+
+/// Compiles what must be right.
+pub(super) fn verifier(files: &PolicyFiles, previous: Option<&Verifier>) -> Arc<Verifier> {
+    let mut problems = Problems::default();
+    let verifier = Verifier::compile(files, previous, &mut problems);
+    assert_eq!(problems.into_sorted(), []);
+    Arc::new(verifier)
+}
+
+/// Compiles what must be wrong.
+pub(super) fn problems(files: &PolicyFiles) -> Vec<String> {
+    let mut problems = Problems::default();
+    Verifier::compile(files, None, &mut problems);
+    problems.into_sorted().iter().map(Problem::to_string).collect()
+}
+
+/// The verifier of [`issuers`].
+pub(super) fn ours() -> Arc<Verifier> {
+    verifier(&files(&issuers(), &[SIGNER.jwk("one")]), None)
+}
+
+/// Sends `token` to `verifier` at [`NOW`].
+pub(super) fn verify(verifier: &Verifier, token: &str) -> Result<Arc<Principal>, TokenError> {
+    verify_at(verifier, token, NOW)
+}
+
+pub(super) fn verify_at(verifier: &Verifier, token: &str, now: i64) -> Result<Arc<Principal>, TokenError> {
+    let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+    let bearer = BearerToken::find(&headers, None).unwrap();
+    let (clock, _) = Clock::manual(Wall::from_unix_seconds(now));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(verifier.verify(bearer, &clock))
+}

@@ -1,0 +1,83 @@
+//! The line from a token to a caller.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bearer::BearerToken;
+use super::claims::{Claims, Expected};
+use super::error::TokenError;
+use super::issuer;
+use super::jws::{Header, Jws};
+use super::ring::{IssuerState, KeyRing};
+use crate::id::TenantId;
+use crate::principal::Principal;
+use crate::source::{PolicyFiles, Problems};
+use crate::time::Clock;
+
+/// `issuers.toml`, compiled: whose tokens are accepted.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    skew: Duration,
+    /// By `iss`, to the letter.
+    routes: HashMap<Box<str>, Route>,
+    rings: Vec<Arc<KeyRing>>,
+}
+
+/// What a value of `iss` leads to.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) audiences: Arc<[Box<str>]>,
+    /// The tenants that this issuer may speak for, each with its keys: one, where the issuer's name holds the tenant.
+    pub(super) tenants: Vec<(TenantId, Arc<KeyRing>)>,
+}
+
+// === impl Verifier ===
+
+impl Verifier {
+    /// Compiles `issuers.toml` and the key files that it names. An issuer that is as it was in `previous` keeps
+    /// its keys. Every mistake becomes a problem, and then the result must not be used.
+    pub fn compile(files: &PolicyFiles, previous: Option<&Self>, problems: &mut Problems) -> Self {
+        issuer::compile(files, previous, problems)
+    }
+
+    pub(super) fn new(skew: Duration, routes: HashMap<Box<str>, Route>, rings: Vec<Arc<KeyRing>>) -> Self {
+        Self { skew, routes, rings }
+    }
+
+    /// Proves who calls. The order of the checks is in the room's own documentation.
+    pub async fn verify(&self, bearer: BearerToken<'_>, clock: &Clock) -> Result<Arc<Principal>, TokenError> {
+        let jws = Jws::parse(bearer.as_str())?;
+        let header = Header::parse(&jws.header)?;
+        let claims = Claims::parse(&jws.claims)?;
+
+        let (issuer, tenant) = (claims.issuer()?, claims.tenant()?);
+        let (route, ring) = self.route(issuer, tenant).ok_or(TokenError::WrongIssuer)?;
+        let keys = ring.keys();
+        if keys.is_empty() {
+            return Err(TokenError::KeysUnavailable { retry_after: ring.retry_after(clock) });
+        }
+        keys.find(&header.kid, issuer, tenant)?.verify(jws.signed, &jws.signature)?;
+
+        claims.check(&Expected { audiences: &route.audiences, skew: self.skew, now: clock.wall() })?;
+        Ok(Arc::new(claims.principal()?))
+    }
+
+    /// How the keys of each issuer stand, in the order of the file.
+    pub fn issuers(&self) -> impl Iterator<Item = IssuerState> {
+        self.rings.iter().map(|ring| ring.state())
+    }
+
+    pub(super) fn rings(&self) -> &[Arc<KeyRing>] {
+        &self.rings
+    }
+
+    fn route(&self, issuer: &str, tenant: TenantId) -> Option<(&Route, &KeyRing)> {
+        let route = self.routes.get(issuer)?;
+        let (_, ring) = route.tenants.iter().find(|(id, _)| *id == tenant)?;
+        Some((route, ring))
+    }
+}
+
+#[cfg(test)]
+mod tests;
