@@ -1,1 +1,156 @@
-//! TODO: to be written.
+//! The policy room: what the API's calls are, and who may call which on which devices.
+//!
+//! ```text
+//! operations.toml ───▶ Operations ──▶ route: which operation a request line asks for
+//! roles.toml ────────▶ Roles ────────┐
+//! applications.toml ─▶ Applications ─┼▶ permit: may this caller call it at all
+//! device-groups.toml ▶ DeviceGroups ─┤
+//! devices.csv, .json ▶ Inventory ────┴▶ Grant::reach: may it on these devices
+//! ```
+//!
+//! A set is compiled once and never changes; decisions take no lock and ask nobody.
+
+use std::fmt;
+
+use crate::id::{ActionId, ApplicationId, ApplicationName, DeviceRef, Permission};
+use crate::policy::application::Applications;
+use crate::policy::device_group::DeviceGroups;
+use crate::policy::inventory::Inventory;
+use crate::policy::operation::Operations;
+use crate::policy::role::Roles;
+use crate::principal::Principal;
+use crate::source::{PolicyFiles, Problems};
+
+mod application;
+mod body;
+mod compile;
+mod decide;
+mod device_group;
+mod document;
+mod inventory;
+mod operation;
+mod role;
+mod route;
+
+pub use body::{BadBody, BodyContract, BodyError, Contents};
+pub use decide::{Grant, PermitError, ReachError, TokenKind};
+pub use operation::{DeviceScope, Operation};
+pub use role::{InvalidRolePermission, RolePermission};
+
+/// The policy of one version: operations, roles, applications, device groups and the inventory.
+#[derive(Debug)]
+pub struct PolicySet {
+    operations: Operations,
+    roles: Roles,
+    groups: DeviceGroups,
+    applications: Applications,
+    inventory: Inventory,
+}
+
+/// What a request line asks for.
+#[derive(Debug, Clone)]
+pub struct Routed<'p> {
+    /// The operation.
+    pub operation: &'p Operation,
+    /// The device that the path names.
+    pub device: Option<DeviceRef>,
+    /// The action that the path names.
+    pub action: Option<ActionId>,
+}
+
+/// No operation has this method and path: the API has none, or the policy does not say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("No operation of this gateway's policy has this method and path")]
+pub struct NoOperation;
+
+/// How much a set holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Operations of `operations.toml`.
+    pub operations: usize,
+    /// Roles of `roles.toml`.
+    pub roles: usize,
+    /// Device groups of `device-groups.toml`, without the one of ungrouped devices.
+    pub device_groups: usize,
+    /// Entries of `applications.toml`.
+    pub applications: usize,
+    /// Devices of the inventory.
+    pub devices: usize,
+}
+
+// === impl PolicySet ===
+
+impl PolicySet {
+    /// Compiles this room's files. Every mistake becomes a problem, and what it stands in is left out of the set so
+    /// that other rooms can go on to find theirs.
+    ///
+    /// INVARIANT: a set that came with a problem decides nothing. What was left out may have been a restriction, so
+    /// the caller refuses the whole policy unless `problems` is empty.
+    #[must_use]
+    pub fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
+        let operations = Operations::compile(files, problems);
+        let roles = Roles::compile(files, problems);
+        let groups = DeviceGroups::compile(files, problems);
+        let applications = Applications::compile(files, &operations, &groups, problems);
+        let inventory = Inventory::compile(files, &groups, problems);
+        Self { operations, roles, groups, applications, inventory }
+    }
+
+    /// The operation that a request asks for: `raw_target` is its target as sent, of which the query is not looked at.
+    pub fn route(&self, method: &http::Method, raw_target: &str) -> Result<Routed<'_>, NoOperation> {
+        let (operation, captures) = self.operations.find(method, raw_target).ok_or(NoOperation)?;
+        let (device, action) = operation.named(&captures).ok_or(NoOperation)?;
+        Ok(Routed { operation, device, action })
+    }
+
+    /// Whether the caller may call the operation, leaving aside on which devices.
+    pub fn permit<'a>(
+        &'a self,
+        principal: &'a Principal,
+        operation: &'a Operation,
+    ) -> Result<Grant<'a>, PermitError> {
+        decide::permit(self, principal, operation)
+    }
+
+    /// The name that `applications.toml` gives an application.
+    pub fn application_name(&self, id: &ApplicationId) -> Option<&ApplicationName> {
+        self.applications.get(id).map(|application| application.name())
+    }
+
+    /// Every operation, in the order of the file.
+    pub fn operations(&self) -> impl ExactSizeIterator<Item = &Operation> {
+        self.operations.iter()
+    }
+
+    /// How much it holds.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            operations: self.operations.iter().len(),
+            roles: self.roles.len(),
+            device_groups: self.groups.len(),
+            applications: self.applications.len(),
+            devices: self.inventory.len(),
+        }
+    }
+}
+
+/// Permissions in a message, in the service's style: `A,B`, or `none`.
+struct PermissionList<'a>(&'a [Permission]);
+
+impl fmt::Display for PermissionList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (place, permission) in self.0.iter().enumerate() {
+            if place > 0 {
+                f.write_str(",")?;
+            }
+            fmt::Display::fmt(permission, f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::id::{
-    ApplicationId, DeviceGroupId, DeviceId, DeviceRef, EntraGroupId, Permission, TenantId, UserId,
+    ActionId, ApplicationId, DeviceGroupId, DeviceId, DeviceRef, EntraGroupId, Permission, TenantId, UserId,
 };
 use crate::time::Wall;
 
@@ -69,6 +69,15 @@ pub enum Groups {
     /// Group overage: the user is in more groups than fit (200 in a JWT), so the token names none.
     /// (Entra, *access token claims reference*, "Groups overage claim".)
     Overage,
+}
+
+/// What a call acts on: a device that it names, or the one behind an action that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A device, not looked up yet.
+    Device(DeviceRef),
+    /// An action whose device nobody knows.
+    UnknownAction(ActionId),
 }
 
 /// The devices that a call acts on, as far as the checks had to find out.

@@ -1,0 +1,199 @@
+//! Applications: what each is confined to, whatever its token says.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::id::{ApplicationId, ApplicationName, OperationId};
+use crate::policy::compile::{Reading, Taken};
+use crate::policy::device_group::{DeviceGroups, GroupIndex};
+use crate::policy::document::{ApplicationDocument, ListOrAll, Unlisted, Word};
+use crate::policy::operation::{DeviceScope, Operations};
+use crate::source::{PolicyFiles, Problems};
+
+/// One entry of `applications.toml`.
+#[derive(Debug)]
+pub(crate) struct Application {
+    name: ApplicationName,
+    operations: Allowed<OperationId>,
+    device_groups: Allowed<GroupIndex>,
+    unscoped_operations: HashSet<OperationId, foldhash::fast::RandomState>,
+}
+
+/// What a list names, or everything.
+#[derive(Debug)]
+enum Allowed<T> {
+    Only(HashSet<T, foldhash::fast::RandomState>),
+    All,
+}
+
+/// The entries of `applications.toml`.
+#[derive(Debug, Default)]
+pub(crate) struct Applications {
+    entries: HashMap<ApplicationId, Application, foldhash::fast::RandomState>,
+    unlisted: Unlisted,
+}
+
+/// What an entry says of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OperationAnswer {
+    /// The entry names it.
+    Named,
+    /// The entry does not.
+    Omitted,
+}
+
+/// What an entry says of a device group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GroupAnswer {
+    /// The entry names it, or names none because all are open.
+    Inside,
+    /// The entry does not.
+    Outside,
+}
+
+/// What an entry says of a call whose devices are not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnscopedAnswer {
+    /// The application is not confined to device groups, or the entry lists the operation.
+    Allowed,
+    /// Neither.
+    Refused,
+}
+
+/// The label of applications without an entry, in metrics.
+const RESERVED_NAME: &str = "other";
+
+// === impl Applications ===
+
+impl Applications {
+    /// The file that says it.
+    pub(crate) const FILE: &str = "applications.toml";
+
+    pub(crate) fn compile(
+        files: &PolicyFiles,
+        operations: &Operations,
+        groups: &DeviceGroups,
+        problems: &mut Problems,
+    ) -> Self {
+        let mut applications = Self::default();
+        let Some(source) = files.require(Self::FILE, problems) else { return applications };
+        let Some(mut file) = source.toml(problems) else { return applications };
+        if let Some(word) = file.value("unlisted", problems) {
+            applications.unlisted = word.into_inner();
+        }
+        let documents = file.entries::<ApplicationDocument>("application", problems);
+        file.finish(problems);
+
+        let mut reading = Reading::new(source, problems);
+        let (mut names, mut ids) = (Taken::new("application"), Taken::new("application id"));
+        for document in documents {
+            let document = document.into_inner();
+            let id = reading.parse::<ApplicationId>(&document.id);
+            if let Some(id) = id {
+                reading.take(&mut ids, id, document.id.span());
+            }
+            reading.take(&mut names, document.name.get_ref().clone(), document.name.span());
+            let application = Application::read(&document, operations, groups, &mut reading);
+            if let (Some(id), Some(application)) = (id, application) {
+                applications.entries.insert(id, application);
+            }
+        }
+        applications
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn get(&self, id: &ApplicationId) -> Option<&Application> {
+        self.entries.get(id)
+    }
+
+    /// What becomes of an application without an entry.
+    pub(crate) fn unlisted(&self) -> Unlisted {
+        self.unlisted
+    }
+}
+
+// === impl Application ===
+
+impl Application {
+    fn read(
+        document: &ApplicationDocument,
+        operations: &Operations,
+        groups: &DeviceGroups,
+        reading: &mut Reading<'_>,
+    ) -> Option<Self> {
+        let name = reading.name::<ApplicationName>(&document.name);
+        if document.name.get_ref() == RESERVED_NAME {
+            reading.at(document.name.span(), "`other` stands for every application without an entry");
+        }
+        let known = |word: &Word, reading: &mut Reading<'_>| {
+            let operation = operations.get(word.get_ref());
+            if operation.is_none() {
+                reading.at(word.span(), format_args!("unknown operation `{}`", word.get_ref()));
+            }
+            operation
+        };
+        let allowed = match &document.operations {
+            ListOrAll::All => Allowed::All,
+            ListOrAll::List(words) => Allowed::Only(
+                words.iter().filter_map(|word| Some(known(word, reading)?.id().clone())).collect(),
+            ),
+        };
+        let device_groups = match &document.device_groups {
+            ListOrAll::All => Allowed::All,
+            ListOrAll::List(words) => {
+                Allowed::Only(words.iter().filter_map(|word| groups.named(word, reading)).collect())
+            }
+        };
+        let mut unscoped_operations = HashSet::default();
+        for word in &document.unscoped_operations {
+            let Some(operation) = known(word, reading) else { continue };
+            if operation.device_scope() == DeviceScope::Named {
+                let message = format!("`{}` names its device, so `device_groups` decides", operation.id());
+                reading.at(word.span(), message);
+            } else if !allowed.names(operation.id()) {
+                let message = format!("`{}` is not among this entry's `operations`", operation.id());
+                reading.at(word.span(), message);
+            }
+            unscoped_operations.insert(operation.id().clone());
+        }
+        Some(Self { name: name?, operations: allowed, device_groups, unscoped_operations })
+    }
+
+    pub(crate) fn name(&self) -> &ApplicationName {
+        &self.name
+    }
+
+    pub(crate) fn operation(&self, id: &OperationId) -> OperationAnswer {
+        if self.operations.names(id) { OperationAnswer::Named } else { OperationAnswer::Omitted }
+    }
+
+    pub(crate) fn device_group(&self, group: GroupIndex) -> GroupAnswer {
+        if self.device_groups.names(&group) { GroupAnswer::Inside } else { GroupAnswer::Outside }
+    }
+
+    pub(crate) fn unscoped(&self, id: &OperationId) -> UnscopedAnswer {
+        match &self.device_groups {
+            Allowed::All => UnscopedAnswer::Allowed,
+            Allowed::Only(_) if self.unscoped_operations.contains(id) => UnscopedAnswer::Allowed,
+            Allowed::Only(_) => UnscopedAnswer::Refused,
+        }
+    }
+
+    /// The entry if it confines to device groups.
+    pub(crate) fn confining(&self) -> Option<&Self> {
+        matches!(self.device_groups, Allowed::Only(_)).then_some(self)
+    }
+}
+
+// === impl Allowed ===
+
+impl<T: Eq + std::hash::Hash> Allowed<T> {
+    fn names(&self, item: &T) -> bool {
+        match self {
+            Self::Only(list) => list.contains(item),
+            Self::All => true,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! From words in a file to valid values: what the nouns' own `compile` functions share.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use crate::policy::document::Word;
+use crate::source::{Problems, SourceFile};
+
+/// One file on its way from words to values, and where its mistakes go.
+pub(crate) struct Reading<'a> {
+    source: &'a SourceFile,
+    problems: &'a mut Problems,
+}
+
+/// The keys of one kind that a file has given so far, each with its line.
+pub(crate) struct Taken<K> {
+    what: &'static str,
+    lines: HashMap<K, usize>,
+}
+
+/// The longest name: it stands in metrics, audit lines and headers.
+const MAX_NAME_CHARACTERS: usize = 128;
+
+// === impl Reading ===
+
+impl<'a> Reading<'a> {
+    pub(crate) fn new(source: &'a SourceFile, problems: &'a mut Problems) -> Self {
+        Self { source, problems }
+    }
+
+    /// Notes a mistake at a place of the file.
+    pub(crate) fn at(&mut self, span: Range<usize>, message: impl fmt::Display) {
+        self.problems.at(self.source, span, message);
+    }
+
+    /// The value that a word stands for; a word that stands for none is a problem.
+    pub(crate) fn parse<T: FromStr<Err: fmt::Display>>(&mut self, word: &Word) -> Option<T> {
+        match word.get_ref().parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.at(word.span(), error);
+                None
+            }
+        }
+    }
+
+    /// The values of a list; each word that stands for none is a problem and left out.
+    pub(crate) fn parse_all<T: FromStr<Err: fmt::Display>>(&mut self, words: &[Word]) -> Vec<T> {
+        words.iter().filter_map(|word| self.parse(word)).collect()
+    }
+
+    /// A name that may stand in labels and log lines.
+    pub(crate) fn name<T: for<'t> From<&'t str>>(&mut self, word: &Word) -> Option<T> {
+        let text = word.get_ref();
+        let fits = !text.is_empty() && text.chars().count() <= MAX_NAME_CHARACTERS;
+        if !fits || text.trim() != text || text.chars().any(char::is_control) {
+            let message = format_args!(
+                "a name has 1 to {MAX_NAME_CHARACTERS} characters, no control characters and no space at either end"
+            );
+            self.at(word.span(), message);
+            return None;
+        }
+        Some(T::from(text))
+    }
+
+    /// Notes a key; one that the file gave before is a problem.
+    pub(crate) fn take<K: Eq + std::hash::Hash + fmt::Display>(
+        &mut self,
+        taken: &mut Taken<K>,
+        key: K,
+        span: Range<usize>,
+    ) {
+        let (line, _) = self.source.place(span.start);
+        match taken.lines.get(&key) {
+            Some(first) => {
+                let message =
+                    format!("the {} `{key}` is given twice, in line {first} for the first time", taken.what);
+                self.at(span, message);
+            }
+            None => {
+                taken.lines.insert(key, line);
+            }
+        }
+    }
+}
+
+// === impl Taken ===
+
+impl<K> Taken<K> {
+    /// No key yet; `what` names their kind in messages.
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { what, lines: HashMap::new() }
+    }
+}
+
+/// Names as a list in a message: "`a`, `b`".
+pub(crate) fn quoted<T: fmt::Display>(words: impl IntoIterator<Item = T>) -> String {
+    let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    words.join(", ")
+}

@@ -1,0 +1,198 @@
+//! The policy files as written. Nothing here is checked beyond its shape; each noun's own file makes it valid.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use toml::Spanned;
+
+/// A word and its place.
+pub(crate) type Word = Spanned<String>;
+
+/// `[[operation]]` of `operations.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OperationDocument {
+    pub(crate) name: Word,
+    pub(crate) method: Spanned<MethodWord>,
+    pub(crate) path: Word,
+    pub(crate) application: Vec<Word>,
+    pub(crate) delegated: Vec<Word>,
+    pub(crate) role: Option<Word>,
+    pub(crate) body: Option<BodyDocument>,
+    pub(crate) max_body: Option<Word>,
+    #[serde(default)]
+    pub(crate) limits: Vec<Word>,
+    pub(crate) action: Option<Spanned<ActionWord>>,
+}
+
+/// The methods that the API uses.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum MethodWord {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+/// What a 201 answer of the operation says about actions.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ActionWord {
+    Started,
+}
+
+/// `body` of an operation.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BodyDocument {
+    #[serde(rename = "type")]
+    pub(crate) media_type: MediaTypeWord,
+    #[serde(default)]
+    pub(crate) required: BTreeMap<String, MemberWord>,
+}
+
+/// The body types that can be read.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) enum MediaTypeWord {
+    #[serde(rename = "application/json")]
+    Json,
+}
+
+/// What a required member must be.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MemberWord {
+    String,
+}
+
+/// `[[role]]` of `roles.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RoleDocument {
+    pub(crate) name: Word,
+    pub(crate) permissions: Vec<Word>,
+    #[serde(default)]
+    pub(crate) entra_groups: Vec<Word>,
+    #[serde(default)]
+    pub(crate) users: Vec<Word>,
+}
+
+/// `[[device_group]]` of `device-groups.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviceGroupDocument {
+    pub(crate) name: Word,
+    pub(crate) rank: Spanned<NonZeroU32>,
+    #[serde(rename = "match")]
+    pub(crate) rule: Spanned<MatchDocument>,
+    #[serde(default)]
+    pub(crate) entra_groups: Vec<Word>,
+}
+
+/// `match` of a device group: for each property that is given, at least one value must match.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MatchDocument {
+    pub(crate) name: Option<Spanned<Vec<Word>>>,
+    pub(crate) domain: Option<Spanned<Vec<Word>>>,
+    pub(crate) tag: Option<Spanned<Vec<Word>>>,
+    pub(crate) os_platform: Option<Spanned<Vec<Word>>>,
+}
+
+/// `[ungrouped]` of `device-groups.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UngroupedDocument {
+    #[serde(default)]
+    pub(crate) entra_groups: Vec<Word>,
+}
+
+/// `unknown_device` of `device-groups.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UnknownDevice {
+    /// Whoever a device group binds is refused.
+    #[default]
+    Refuse,
+    /// It counts as one of "Ungrouped devices (default)".
+    Ungrouped,
+}
+
+/// `unknown_action` of `device-groups.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UnknownAction {
+    /// Whoever a device group binds is refused.
+    #[default]
+    Refuse,
+    /// The call passes, whatever the device is.
+    Forward,
+}
+
+/// `[[application]]` of `applications.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApplicationDocument {
+    pub(crate) id: Word,
+    pub(crate) name: Word,
+    pub(crate) operations: ListOrAll,
+    pub(crate) device_groups: ListOrAll,
+    #[serde(default)]
+    pub(crate) unscoped_operations: Vec<Word>,
+}
+
+/// `unlisted` of `applications.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unlisted {
+    /// An application without an entry may call nothing.
+    #[default]
+    Refuse,
+    /// Its permissions alone decide, as in the service.
+    Permission,
+}
+
+/// A list of names, or the word `"all"`.
+#[derive(Debug)]
+pub(crate) enum ListOrAll {
+    All,
+    List(Vec<Word>),
+}
+
+// === impl ListOrAll ===
+
+impl<'de> Deserialize<'de> for ListOrAll {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = ListOrAll;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of names or the word \"all\"")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<ListOrAll, E> {
+                if word == "all" {
+                    return Ok(ListOrAll::All);
+                }
+                Err(E::invalid_value(serde::de::Unexpected::Str(word), &self))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ListOrAll, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(ListOrAll::List(list))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}

@@ -1,0 +1,154 @@
+//! The inventory: which devices there are, by which names, and in which group each is.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use crate::id::{DeviceId, DeviceRef, EntraDeviceId};
+use crate::policy::device_group::{DeviceGroups, GroupIndex, Traits};
+use crate::source::{PolicyFiles, Problems, SourceFile};
+
+mod csv;
+mod json;
+
+/// The devices of `devices.csv` and `devices.json`.
+#[derive(Debug, Default)]
+pub(crate) struct Inventory {
+    devices: Vec<Device>,
+    /// Every way to name a device; two devices may share a name or an Entra id.
+    by_ref: HashMap<DeviceRef, SmallVec<[u32; 2]>, foldhash::fast::RandomState>,
+}
+
+/// One device, as far as decisions need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    pub(crate) group: GroupIndex,
+}
+
+/// One device as an export lists it.
+#[derive(Debug)]
+struct Listed {
+    id: DeviceId,
+    /// Empty for the devices that the service knows no name of.
+    name: String,
+    entra_id: Option<EntraDeviceId>,
+    domain: Option<String>,
+    os_platform: Option<String>,
+    tags: Vec<String>,
+}
+
+/// An inventory that is being read.
+struct Reader<'a> {
+    groups: &'a DeviceGroups,
+    inventory: Inventory,
+    /// Mistakes of this file so far.
+    mistakes: usize,
+    problems: &'a mut Problems,
+}
+
+/// An export of the wrong kind has a mistake in each of its rows: this many are enough to see it.
+const MAX_MISTAKES: usize = 100;
+
+/// Whether a reader has use for more of a file.
+enum Next {
+    Read,
+    Stop,
+}
+
+// === impl Inventory ===
+
+impl Inventory {
+    const CSV: &str = "devices.csv";
+    const JSON: &str = "devices.json";
+
+    pub(crate) fn compile(files: &PolicyFiles, groups: &DeviceGroups, problems: &mut Problems) -> Self {
+        let (table, pages) = (files.get(Self::CSV), files.get(Self::JSON));
+        if table.is_none() && pages.is_none() {
+            problems.file(Self::CSV, "the policy set has neither this file nor `devices.json`: one with a header alone lists no device");
+        }
+        let mut reader = Reader { groups, inventory: Self::default(), mistakes: 0, problems };
+        if let Some(source) = table {
+            csv::read(source, &mut reader);
+        }
+        reader.mistakes = 0;
+        if let Some(source) = pages {
+            json::read(source, &mut reader);
+        }
+        reader.inventory
+    }
+
+    /// How many devices there are.
+    pub(crate) fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Every device that fits the name; none if the inventory lacks it.
+    pub(crate) fn find(&self, named: &DeviceRef) -> impl Iterator<Item = Device> {
+        let places = self.by_ref.get(named).map_or(&[][..], SmallVec::as_slice);
+        places.iter().filter_map(|place| self.devices.get(*place as usize).copied())
+    }
+
+    fn add(&mut self, listed: &Listed, group: GroupIndex) {
+        let place = self.devices.len() as u32;
+        self.devices.push(Device { id: listed.id, group });
+        let mut refs: SmallVec<[DeviceRef; 5]> = SmallVec::new();
+        refs.push(DeviceRef::Id(listed.id));
+        refs.extend(listed.entra_id.map(DeviceRef::Entra));
+        if !listed.name.is_empty() {
+            // Read as a call's own words are, so that a name that looks like an id is found as well.
+            refs.push(DeviceRef::parse(&listed.name));
+            match (listed.name.split_once('.'), &listed.domain) {
+                (Some((label, _)), _) => refs.push(DeviceRef::parse(label)),
+                (None, Some(domain)) => refs.push(DeviceRef::parse(&format!("{}.{domain}", listed.name))),
+                (None, None) => {}
+            }
+        }
+        for named in refs {
+            let places = self.by_ref.entry(named).or_default();
+            if places.last() != Some(&place) {
+                places.push(place);
+            }
+        }
+    }
+}
+
+// === impl Reader ===
+
+impl Reader<'_> {
+    /// Takes a device; `line` is where the file lists it, counted from 1.
+    fn device(&mut self, source: &SourceFile, line: usize, listed: &Listed) -> Next {
+        if self.inventory.find(&DeviceRef::Id(listed.id)).any(|device| device.id == listed.id) {
+            return self.mistake(source, line, format_args!("the device `{}` is listed twice", listed.id));
+        }
+        let group = self.groups.of(&listed.traits());
+        self.inventory.add(listed, group);
+        Next::Read
+    }
+
+    fn mistake(&mut self, source: &SourceFile, line: usize, message: impl std::fmt::Display) -> Next {
+        self.problems.line(source, line, message);
+        self.mistakes += 1;
+        if self.mistakes < MAX_MISTAKES {
+            return Next::Read;
+        }
+        self.problems.line(source, line, "too many mistakes: the rest of the file was not read");
+        Next::Stop
+    }
+}
+
+impl Listed {
+    fn traits(&self) -> Traits {
+        let name = self.name.to_lowercase();
+        let label = name.split_once('.').map(|(label, _)| label.to_owned());
+        Traits {
+            names: label.into_iter().chain([name]).filter(|name| !name.is_empty()).collect(),
+            domain: self.domain.as_ref().map(|domain| domain.to_lowercase()),
+            tags: self.tags.iter().map(|tag| tag.to_lowercase()).collect(),
+            os_platform: self.os_platform.as_ref().map(|platform| platform.to_lowercase()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Reads the portal's CSV export. Columns are found by their header, in any order; others are not looked at.
+
+use csv::{ReaderBuilder, StringRecord, Trim};
+
+use crate::id::{DeviceId, EntraDeviceId};
+use crate::policy::inventory::{Listed, Next, Reader};
+use crate::source::SourceFile;
+
+/// Where each column is, counted from 0.
+struct Columns {
+    id: usize,
+    name: usize,
+    entra_id: Option<usize>,
+    domain: Option<usize>,
+    os_platform: Option<usize>,
+    tags: Option<usize>,
+}
+
+/// The headers of the Entra id: it changed its name twice.
+const ENTRA_ID: &[&str] = &["AAD Device ID", "Azure AD Device ID", "Microsoft Entra Device ID"];
+
+/// Reads every row, up to the reader's limit of mistakes.
+pub(super) fn read(source: &SourceFile, reader: &mut Reader<'_>) {
+    let text = source.text().strip_prefix('\u{feff}').unwrap_or(source.text());
+    let mut csv = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(text.as_bytes());
+    let header = match csv.headers() {
+        Ok(header) => header.clone(),
+        Err(error) => {
+            reader.mistake(source, 1, error);
+            return;
+        }
+    };
+    let Some(columns) = Columns::find(&header, source, reader) else { return };
+    for record in csv.records() {
+        let next = match record {
+            Err(error) => {
+                let line = error.position().map_or(1, |position| position.line() as usize);
+                reader.mistake(source, line, error)
+            }
+            Ok(record) => {
+                let line = record.position().map_or(1, |position| position.line() as usize);
+                match columns.row(&record, header.len()) {
+                    Ok(listed) => reader.device(source, line, &listed),
+                    Err(message) => reader.mistake(source, line, message),
+                }
+            }
+        };
+        if let Next::Stop = next {
+            return;
+        }
+    }
+}
+
+// === impl Columns ===
+
+impl Columns {
+    fn find(header: &StringRecord, source: &SourceFile, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut find = |names: &[&str]| {
+            let is_one = |title: &str| names.iter().any(|name| name.eq_ignore_ascii_case(title));
+            let mut places = header.iter().enumerate().filter(|(_, title)| is_one(title));
+            let first = places.next();
+            if let Some((_, second)) = places.next() {
+                reader.mistake(source, 1, format_args!("a second column `{second}` of the same meaning"));
+            }
+            first.map(|(place, _)| place)
+        };
+        let (id, name) = (find(&["Device ID"]), find(&["Device Name"]));
+        let (entra_id, domain) = (find(ENTRA_ID), find(&["Domain"]));
+        let (os_platform, tags) = (find(&["OS Platform"]), find(&["Tags"]));
+        for (column, place) in [("Device ID", id), ("Device Name", name)] {
+            if place.is_none() {
+                reader.mistake(source, 1, format_args!("no column `{column}` in the header"));
+            }
+        }
+        Some(Self { id: id?, name: name?, entra_id, domain, os_platform, tags })
+    }
+
+    fn row(&self, record: &StringRecord, width: usize) -> Result<Listed, String> {
+        if record.len() != width {
+            return Err(format!("{} fields where the header has {width}", record.len()));
+        }
+        let cell = |place: Option<usize>| {
+            let cell = record.get(place?)?;
+            (!cell.is_empty()).then(|| cell.to_owned())
+        };
+        let id = record.get(self.id).unwrap_or_default();
+        let id = id.parse::<DeviceId>().map_err(|error| error.to_string())?;
+        let entra_id = match cell(self.entra_id) {
+            Some(text) => Some(text.parse::<EntraDeviceId>().map_err(|error| error.to_string())?),
+            None => None,
+        };
+        let tags = cell(self.tags).unwrap_or_default();
+        let tags = tags.split([',', ';']).map(str::trim).filter(|tag| !tag.is_empty());
+        Ok(Listed {
+            id,
+            name: cell(Some(self.name)).unwrap_or_default(),
+            entra_id,
+            domain: cell(self.domain),
+            os_platform: cell(self.os_platform),
+            tags: tags.map(str::to_owned).collect(),
+        })
+    }
+}

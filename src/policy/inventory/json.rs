@@ -1,0 +1,138 @@
+//! Reads saved answers of `GET /api/machines`: a page, a list of pages, or several of either one after another.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::id::{DeviceId, EntraDeviceId, InvalidId};
+use crate::policy::inventory::{Listed, Next, Reader};
+use crate::source::SourceFile;
+
+/// One answer; its other members say nothing of devices.
+#[derive(Deserialize)]
+struct PageDocument<'a> {
+    #[serde(borrow)]
+    value: Vec<&'a RawValue>,
+}
+
+/// The members of a machine that matter here; the API gives some thirty.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MachineDocument {
+    id: String,
+    computer_dns_name: Option<String>,
+    aad_device_id: Option<String>,
+    os_platform: Option<String>,
+    machine_tags: Option<Vec<String>>,
+}
+
+/// One file on its way, and how far its lines are counted.
+struct Pages<'a, 'r, 'g> {
+    source: &'a SourceFile,
+    reader: &'r mut Reader<'g>,
+    /// A byte offset in the file, and the line it is in, from 1.
+    counted: (usize, usize),
+}
+
+/// Reads every machine of every page, up to the reader's limit of mistakes.
+pub(super) fn read(source: &SourceFile, reader: &mut Reader<'_>) {
+    let text = source.text().strip_prefix('\u{feff}').unwrap_or(source.text());
+    let mut pages = Pages { source, reader, counted: (0, 1) };
+    for document in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
+        let next = match document {
+            Ok(document) => pages.document(document),
+            Err(error) => {
+                // Past a mistake of syntax nothing can be told apart any more.
+                pages.mistake(1, &error);
+                Next::Stop
+            }
+        };
+        if let Next::Stop = next {
+            return;
+        }
+    }
+}
+
+// === impl Pages ===
+
+impl Pages<'_, '_, '_> {
+    fn document(&mut self, document: &RawValue) -> Next {
+        if !document.get().starts_with('[') {
+            return self.page(document);
+        }
+        match serde_json::from_str::<Vec<&RawValue>>(document.get()) {
+            Ok(pages) => each(pages, |page| self.page(page)),
+            Err(error) => {
+                let line = self.line(document);
+                self.mistake(line, &error)
+            }
+        }
+    }
+
+    fn page(&mut self, page: &RawValue) -> Next {
+        let line = self.line(page);
+        match serde_json::from_str::<PageDocument<'_>>(page.get()) {
+            Ok(page) => each(page.value, |machine| self.machine(machine)),
+            Err(error) => self.mistake(line, &error),
+        }
+    }
+
+    fn machine(&mut self, machine: &RawValue) -> Next {
+        let line = self.line(machine);
+        match serde_json::from_str::<MachineDocument>(machine.get()) {
+            Ok(document) => match Listed::try_from(document) {
+                Ok(listed) => self.reader.device(self.source, line, &listed),
+                Err(error) => self.reader.mistake(self.source, line, error),
+            },
+            Err(error) => self.mistake(line, &error),
+        }
+    }
+
+    /// Notes what the parser found in a fragment of the file that begins in `line`.
+    fn mistake(&mut self, line: usize, error: &serde_json::Error) -> Next {
+        // The text ends in a line and column of the fragment.
+        let text = error.to_string();
+        let text = text.split(" at line ").next().unwrap_or_default();
+        self.reader.mistake(self.source, line + error.line().saturating_sub(1), text)
+    }
+
+    /// The line that a fragment begins in. Fragments are parts of the file's own text and come in its order, so each
+    /// line is counted once.
+    fn line(&mut self, fragment: &RawValue) -> usize {
+        let text = self.source.text();
+        let offset = (fragment.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+        let (from, line) = self.counted;
+        let between = text.as_bytes().get(from..offset).unwrap_or_default();
+        let line = line + between.iter().filter(|byte| **byte == b'\n').count();
+        self.counted = (offset.max(from), line);
+        line
+    }
+}
+
+/// Takes one after another until one says stop.
+fn each<T>(items: Vec<T>, mut take: impl FnMut(T) -> Next) -> Next {
+    for item in items {
+        if let Next::Stop = take(item) {
+            return Next::Stop;
+        }
+    }
+    Next::Read
+}
+
+// === impl Listed ===
+
+impl TryFrom<MachineDocument> for Listed {
+    type Error = InvalidId;
+
+    fn try_from(document: MachineDocument) -> Result<Self, InvalidId> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let name = given(document.computer_dns_name).unwrap_or_default();
+        Ok(Self {
+            id: document.id.parse::<DeviceId>()?,
+            entra_id: given(document.aad_device_id).map(|text| text.parse::<EntraDeviceId>()).transpose()?,
+            domain: name.split_once('.').map(|(_, domain)| domain.to_owned()),
+            name,
+            os_platform: given(document.os_platform),
+            tags: document.machine_tags.unwrap_or_default(),
+        })
+    }
+}

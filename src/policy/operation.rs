@@ -1,0 +1,247 @@
+//! The calls of the API: what each asks of its caller.
+
+use std::collections::HashSet;
+
+use http::Method;
+
+use crate::id::{ActionId, DeviceRef, OperationId, Permission};
+use crate::outcome::Rate;
+use crate::policy::body::{BodyContract, MaxBody};
+use crate::policy::compile::{Reading, Taken};
+use crate::policy::document::{ActionWord, MethodWord, OperationDocument, Word};
+use crate::policy::role::RolePermission;
+use crate::policy::route::{Captures, Parameter, PathTemplate, RouteTable};
+use crate::source::{PolicyFiles, Problems};
+
+/// One call of the API.
+#[derive(Debug)]
+pub struct Operation {
+    id: OperationId,
+    method: Method,
+    path: Box<str>,
+    template: PathTemplate,
+    application: Vec<Permission>,
+    delegated: Vec<Permission>,
+    role: Option<RolePermission>,
+    body: Option<BodyContract>,
+    limits: Vec<Rate>,
+    action: Option<ActionWord>,
+}
+
+/// Whether it is known, before a call is forwarded, which devices it acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceScope {
+    /// The path names a device, or an action behind which there is one.
+    Named,
+    /// Nothing in the call says it: lists, hunting, exports.
+    Unscoped,
+}
+
+/// The operations of `operations.toml`.
+#[derive(Debug)]
+pub(crate) struct Operations {
+    list: Vec<Operation>,
+    routes: RouteTable<usize>,
+}
+
+/// A permission that no token can carry: `scp` is split at spaces, and refusals quote it in a header.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{word}` is not a permission: visible ASCII characters without space, `\"` and `\\` (RFC 6749, scope-token)"
+)]
+struct InvalidPermission {
+    word: String,
+}
+
+// === impl Operation ===
+
+impl Operation {
+    /// Its name.
+    pub fn id(&self) -> &OperationId {
+        &self.id
+    }
+
+    /// Its method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Its path as `operations.toml` writes it.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The permissions of which an application needs one; none at all if no application may call it.
+    pub fn application(&self) -> &[Permission] {
+        &self.application
+    }
+
+    /// The permissions of which a user's token needs one; none at all if no user may call it.
+    pub fn delegated(&self) -> &[Permission] {
+        &self.delegated
+    }
+
+    /// The role permission that a user needs; if none, any role will do.
+    pub fn role(&self) -> Option<RolePermission> {
+        self.role
+    }
+
+    /// The limits that the API's documents state, counted per tenant, application and operation.
+    pub fn limits(&self) -> &[Rate] {
+        &self.limits
+    }
+
+    /// What its body must be; none if the body is not read before it is forwarded.
+    pub fn body(&self) -> Option<&BodyContract> {
+        self.body.as_ref()
+    }
+
+    /// Whether the devices that it acts on are known beforehand.
+    pub fn device_scope(&self) -> DeviceScope {
+        let names = |parameter| matches!(parameter, Parameter::Device | Parameter::Action);
+        if self.template.parameters().any(names) { DeviceScope::Named } else { DeviceScope::Unscoped }
+    }
+
+    /// Whether a 201 answer is a machine action whose `id` belongs to the device of the call.
+    pub fn starts_action(&self) -> bool {
+        matches!(self.action, Some(ActionWord::Started))
+    }
+
+    fn read(document: OperationDocument, reading: &mut Reading<'_>) -> Option<Self> {
+        let id = reading.name::<OperationId>(&document.name);
+        let template: Option<PathTemplate> = reading.parse(&document.path);
+        let role = match &document.role {
+            Some(word) => Some(reading.parse(word)?),
+            None => None,
+        };
+        let max: Option<MaxBody> = document.max_body.as_ref().and_then(|word| reading.parse(word));
+        if let (Some(word), None) = (&document.max_body, &document.body) {
+            reading.at(word.span(), "`max_body` without `body`: a body that is not read has no limit here");
+        }
+        let devices = template.as_ref().map(|path| path.parameters().any(|p| p == Parameter::Device));
+        if let (Some(action), Some(false)) = (&document.action, devices) {
+            reading.at(action.span(), "`action` needs a `{device}` in the path: whose would the action be");
+        }
+        let application = permissions(&document.application, reading);
+        let delegated = permissions(&document.delegated, reading);
+        let limits = rates(&document.limits, reading);
+        Some(Self {
+            id: id?,
+            method: document.method.into_inner().into(),
+            path: document.path.get_ref().as_str().into(),
+            template: template?,
+            application,
+            delegated,
+            role,
+            body: document.body.map(|body| BodyContract::new(body, max)),
+            limits,
+            action: document.action.map(|word| word.into_inner()),
+        })
+    }
+
+    /// The device and the action that a path's parameters name; none at all if an action's id can't be one.
+    pub(crate) fn named(&self, captures: &Captures<'_>) -> Option<(Option<DeviceRef>, Option<ActionId>)> {
+        let (mut device, mut action) = (None, None);
+        for (parameter, value) in self.template.parameters().zip(captures) {
+            match parameter {
+                Parameter::Device => device = Some(DeviceRef::parse(value)),
+                Parameter::Action => action = Some(ActionId::parse(value)?),
+                Parameter::Other => {}
+            }
+        }
+        Some((device, action))
+    }
+}
+
+fn permissions(words: &[Word], reading: &mut Reading<'_>) -> Vec<Permission> {
+    let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    let mut list = Vec::new();
+    for word in words {
+        let text = word.get_ref();
+        if text.is_empty() || !text.bytes().all(visible) {
+            reading.at(word.span(), InvalidPermission { word: text.clone() });
+            continue;
+        }
+        list.push(Permission::from(text.as_str()));
+    }
+    list
+}
+
+fn rates(words: &[Word], reading: &mut Reading<'_>) -> Vec<Rate> {
+    let mut windows = HashSet::new();
+    let mut list: Vec<Rate> = Vec::new();
+    for word in words {
+        let Some(rate) = reading.parse::<Rate>(word) else { continue };
+        if !windows.insert(rate.window) {
+            reading.at(word.span(), "two limits of one operation have windows of the same length");
+            continue;
+        }
+        list.push(rate);
+    }
+    list
+}
+
+// === impl Operations ===
+
+impl Operations {
+    /// The file that says it.
+    pub(crate) const FILE: &str = "operations.toml";
+
+    pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
+        let mut operations = Self { list: Vec::new(), routes: RouteTable::new() };
+        let Some(source) = files.require(Self::FILE, problems) else { return operations };
+        let Some(mut file) = source.toml(problems) else { return operations };
+        let documents = file.entries::<OperationDocument>("operation", problems);
+        file.finish(problems);
+
+        let mut reading = Reading::new(source, problems);
+        let mut names = Taken::new("operation");
+        for document in documents {
+            let document = document.into_inner();
+            reading.take(&mut names, document.name.get_ref().clone(), document.name.span());
+            let path = document.path.span();
+            if let Some(operation) = Operation::read(document, &mut reading) {
+                operations.add(operation, path, &mut reading);
+            }
+        }
+        operations
+    }
+
+    fn add(&mut self, operation: Operation, path: std::ops::Range<usize>, reading: &mut Reading<'_>) {
+        match self.routes.insert(&operation.method, &operation.template, self.list.len()) {
+            Ok(()) => self.list.push(operation),
+            Err(taken) => {
+                let other = self.list.get(taken).map_or("", |other| other.id.as_str());
+                let message = format!("a request could ask for this operation and for `{other}` alike");
+                reading.at(path, message);
+            }
+        }
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Operation> {
+        self.list.iter()
+    }
+
+    /// The operation of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Operation> {
+        self.list.iter().find(|operation| operation.id.as_str() == name)
+    }
+
+    /// The operation that a raw request target asks for, with the parameters of its path.
+    pub(crate) fn find<'r>(&self, method: &Method, target: &'r str) -> Option<(&Operation, Captures<'r>)> {
+        let (index, captures) = self.routes.find(method, target)?;
+        Some((self.list.get(index)?, captures))
+    }
+}
+
+impl From<MethodWord> for Method {
+    fn from(word: MethodWord) -> Self {
+        match word {
+            MethodWord::Get => Self::GET,
+            MethodWord::Post => Self::POST,
+            MethodWord::Put => Self::PUT,
+            MethodWord::Patch => Self::PATCH,
+            MethodWord::Delete => Self::DELETE,
+        }
+    }
+}

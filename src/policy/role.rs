@@ -1,0 +1,184 @@
+//! Roles: which users hold which role permissions.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::str::FromStr;
+
+use crate::id::{EntraGroupId, UserId};
+use crate::policy::compile::{Reading, Taken, quoted};
+use crate::policy::document::RoleDocument;
+use crate::principal::Groups;
+use crate::source::{PolicyFiles, Problems};
+
+/// Declares [`RolePermission`] with the word of each, so that the list is written once.
+macro_rules! role_permissions {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
+        /// What a role of Defender allows, in the portal's words
+        /// (*Create and manage roles for role-based access control*, `user-roles.md`).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum RolePermission {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl RolePermission {
+            /// Every one there is.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The words that policy files use.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+    };
+}
+
+role_permissions! {
+    /// Read what security operations see: alerts, devices, actions.
+    ViewData = "View data",
+    /// Read what vulnerability management sees.
+    ViewVulnerabilities = "View data: Defender Vulnerability Management",
+    /// Take response actions and approve pending ones.
+    ActiveRemediation = "Active remediation actions",
+    /// Vulnerability management: create exceptions.
+    ExceptionHandling = "Active remediation actions: Exception handling",
+    /// Vulnerability management: submit remediation requests.
+    RemediationHandling = "Active remediation actions: Remediation handling",
+    /// Vulnerability management: block applications.
+    ApplicationHandling = "Active remediation actions: Application handling",
+    /// Vulnerability management: profiles of security baselines.
+    SecurityBaselines = "Security baselines: manage profiles",
+    /// Manage alerts, start investigations, collect packages, tag devices.
+    AlertsInvestigation = "Alerts investigation",
+    /// Roles, device groups, storage.
+    ManagePortal = "Manage portal system settings",
+    /// Suppressions, exclusions, indicators, onboarding.
+    ManageSecurity = "Manage security settings",
+    /// Live response: read and download.
+    LiveResponseBasic = "Live response basic",
+    /// Live response: upload and run.
+    LiveResponseAdvanced = "Live response advanced",
+}
+
+/// A word that is no role permission.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown role permission `{word}`, known are {}", quoted(RolePermission::ALL))]
+pub struct InvalidRolePermission {
+    word: String,
+}
+
+/// The roles of `roles.toml`, by what they allow.
+#[derive(Debug, Default)]
+pub(crate) struct Roles {
+    count: usize,
+    by_permission: HashMap<RolePermission, Holders>,
+    any: Holders,
+}
+
+/// Who holds something.
+#[derive(Debug, Default)]
+struct Holders {
+    users: HashSet<UserId, foldhash::fast::RandomState>,
+    groups: HashSet<EntraGroupId, foldhash::fast::RandomState>,
+}
+
+/// Whether a user holds what an operation asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RoleAnswer {
+    /// By object id or by a group.
+    Held,
+    /// By neither.
+    Missing,
+    /// It depends on groups that the token could not carry.
+    Unknown,
+}
+
+// === impl RolePermission ===
+
+impl fmt::Display for RolePermission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for RolePermission {
+    type Err = InvalidRolePermission;
+
+    fn from_str(word: &str) -> Result<Self, InvalidRolePermission> {
+        let known = Self::ALL.iter().find(|known| known.as_str() == word);
+        known.copied().ok_or_else(|| InvalidRolePermission { word: word.into() })
+    }
+}
+
+// === impl Roles ===
+
+impl Roles {
+    /// The file that says it.
+    pub(crate) const FILE: &str = "roles.toml";
+
+    pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
+        let mut roles = Self::default();
+        let Some(source) = files.require(Self::FILE, problems) else { return roles };
+        let Some(mut file) = source.toml(problems) else { return roles };
+        let documents = file.entries::<RoleDocument>("role", problems);
+        file.finish(problems);
+
+        let mut reading = Reading::new(source, problems);
+        let mut names = Taken::new("role");
+        for document in documents {
+            let document = document.into_inner();
+            if let Some(name) = reading.name::<String>(&document.name) {
+                reading.take(&mut names, name, document.name.span());
+            }
+            let users: Vec<UserId> = reading.parse_all(&document.users);
+            let groups: Vec<EntraGroupId> = reading.parse_all(&document.entra_groups);
+            for permission in reading.parse_all(&document.permissions) {
+                roles.by_permission.entry(permission).or_default().add(&users, &groups);
+            }
+            roles.any.add(&users, &groups);
+            roles.count += 1;
+        }
+        roles
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether the user holds the role permission, or any role at all where an operation asks for none.
+    pub(crate) fn answer(
+        &self,
+        needed: Option<RolePermission>,
+        user: Option<&UserId>,
+        groups: &Groups,
+    ) -> RoleAnswer {
+        let holders = match needed {
+            Some(permission) => self.by_permission.get(&permission),
+            None => Some(&self.any),
+        };
+        let Some(holders) = holders else { return RoleAnswer::Missing };
+        if user.is_some_and(|user| holders.users.contains(user)) {
+            return RoleAnswer::Held;
+        }
+        match groups {
+            Groups::Listed(listed) if listed.iter().any(|group| holders.groups.contains(group)) => {
+                RoleAnswer::Held
+            }
+            Groups::Listed(_) => RoleAnswer::Missing,
+            // No group could help: then it does not matter which ones the token left out.
+            Groups::Overage if holders.groups.is_empty() => RoleAnswer::Missing,
+            Groups::Overage => RoleAnswer::Unknown,
+        }
+    }
+}
+
+// === impl Holders ===
+
+impl Holders {
+    fn add(&mut self, users: &[UserId], groups: &[EntraGroupId]) {
+        self.users.extend(users);
+        self.groups.extend(groups);
+    }
+}
