@@ -232,3 +232,6 @@ impl<T: Display> Serialize for Text<T> {
         serializer.collect_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests;
