@@ -1,0 +1,163 @@
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::outcome::Findings;
+use crate::principal::{Groups, Principal, PrincipalKind, Scope, Subject};
+use crate::source::{Problems, SourceFile};
+
+/// 2026-01-01T12:00:00Z
+const NOON: Wall = Wall::from_unix_seconds(1_767_268_800);
+
+fn read(line: &impl Serialize) -> Value {
+    let bytes = encode(line).unwrap();
+    assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 1, "a line is one line");
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// An admitted call of which nothing else is known.
+fn outcome(number: u128) -> Outcome {
+    Outcome {
+        request_id: RequestId::from_u128(number),
+        client_request_id: None,
+        received: NOON,
+        address: None,
+        policy_version: "v1".into(),
+        decision: Decision::Admitted,
+        reason: None,
+        findings: Findings::default(),
+        admission: Duration::from_micros(40),
+        upstream_status: None,
+        upstream_latency: None,
+        total: Duration::from_micros(55),
+    }
+}
+
+/// An outcome of which everything is known.
+fn known() -> Outcome {
+    let subject = Subject {
+        tenant: TenantId::from_u128(1),
+        application: ApplicationId::from_u128(2),
+        user: Some(UserId::from_u128(3)),
+    };
+    let kind = PrincipalKind::User { permissions: Vec::new(), groups: Groups::Overage };
+    let principal = Principal { subject, kind, token_id: Some("uti-1".into()), expires: NOON };
+    let id = "fb9ab6be3965095a09c057be7c90f0a2fb9ab6be".parse().ok();
+    let device =
+        ScopedDevice { named: DeviceRef::parse("pc-1.contoso.com"), id, group: Some("Workstations".into()) };
+    let standing = Standing {
+        limit: "collect".into(),
+        rate: "100 per minute".parse().unwrap(),
+        remaining: 42,
+        grows_in: Duration::ZERO,
+        shown: false,
+    };
+    Outcome {
+        client_request_id: Some("ticket 7".into()),
+        address: Some(Ipv4Addr::LOCALHOST.into()),
+        findings: Findings {
+            operation: Some("collect_investigation_package".into()),
+            principal: Some(Arc::new(principal)),
+            application: Some("soar-playbooks".into()),
+            scope: Scope { devices: [device].into_iter().collect() },
+            comment: Some("first\nsecond \"quoted\"\u{0}".into()),
+            standings: [standing].into_iter().collect(),
+        },
+        upstream_status: Some(201),
+        upstream_latency: Some(Duration::from_micros(12_345)),
+        total: Duration::from_millis(1_250),
+        ..outcome(9)
+    }
+}
+
+#[test]
+fn a_line_has_every_fact_and_before_the_end_none_of_the_end() {
+    let known = known();
+    let before = json!({
+        "time": "2026-01-01T12:00:00.000Z",
+        "event": "admitted",
+        "request_id": RequestId::from_u128(9).to_string(),
+        "client_request_id": "ticket 7",
+        "decision": "admitted",
+        "operation": "collect_investigation_package",
+        "devices": [{
+            "device": "pc-1.contoso.com",
+            "id": "fb9ab6be3965095a09c057be7c90f0a2fb9ab6be",
+            "group": "Workstations",
+        }],
+        "tenant": TenantId::from_u128(1).to_string(),
+        "application": ApplicationId::from_u128(2).to_string(),
+        "application_name": "soar-playbooks",
+        "user": UserId::from_u128(3).to_string(),
+        "uti": "uti-1",
+        "address": "127.0.0.1",
+        "policy_version": "v1",
+        "admission_us": 40,
+        "limits_left": [{ "limit": "collect", "window": "minute", "remaining": 42 }],
+        "comment": "first\nsecond \"quoted\"\u{0}",
+    });
+    assert_eq!(read(&RequestLine::new(Event::Admitted, &known)), before);
+
+    let mut after = before;
+    after["time"] = json!("2026-01-01T12:00:01.250Z");
+    after["event"] = json!("ended");
+    after["upstream_status"] = json!(201);
+    after["upstream_ms"] = json!(12.345);
+    after["total_ms"] = json!(1250.0);
+    assert_eq!(read(&RequestLine::new(Event::Ended, &known)), after);
+}
+
+#[test]
+fn what_is_not_known_is_absent() {
+    let refused = Outcome { decision: Decision::Refused, reason: Some(ReasonCode::NoToken), ..outcome(1) };
+    let line = json!({
+        "time": "2026-01-01T12:00:00.000Z",
+        "event": "refused",
+        "request_id": RequestId::from_u128(1).to_string(),
+        "decision": "refused",
+        "reason": "no_token",
+        "policy_version": "v1",
+        "admission_us": 40,
+        "total_ms": 0.055,
+    });
+    assert_eq!(read(&RequestLine::new(Event::Refused, &refused)), line);
+}
+
+#[test]
+fn a_comment_and_a_name_are_cut_between_characters() {
+    let mut outcome = outcome(1);
+    outcome.findings.comment = Some("ä\n".repeat(150).into());
+    let named = DeviceRef::parse(&"é".repeat(300));
+    outcome.findings.scope.devices.push(ScopedDevice { named, id: None, group: None });
+    let line = read(&RequestLine::new(Event::Admitted, &outcome));
+    assert_eq!(line["comment"], json!("ä\n".repeat(100)));
+    assert_eq!(line["devices"], json!([{ "device": "é".repeat(256) }]));
+}
+
+#[test]
+fn a_reload_is_a_line_with_its_first_hundred_mistakes() {
+    let time = "2026-01-01T12:00:00.000Z";
+    assert_eq!(
+        read(&PolicyLine::new(NOON, &PolicyEvent::Loaded { version: "v1" })),
+        json!({ "time": time, "event": "policy", "result": "ok", "policy_version": "v1" })
+    );
+    let mut problems = Problems::default();
+    let source = SourceFile::new("roles.toml", "");
+    for line in 1..=101 {
+        problems.line(&source, line, "no role `x`");
+    }
+    let problems = problems.into_sorted();
+    let line = read(&PolicyLine::new(NOON, &PolicyEvent::Failed { version: "v1", problems: &problems[..1] }));
+    assert_eq!(
+        line,
+        json!({
+            "time": time, "event": "policy", "result": "failed", "policy_version": "v1",
+            "problem_count": 1, "problems": ["roles.toml:1:1: no role `x`"],
+        })
+    );
+    let line = read(&PolicyLine::new(NOON, &PolicyEvent::Failed { version: "v1", problems: &problems }));
+    assert_eq!(line["problem_count"], json!(101));
+    assert_eq!(line["problems"].as_array().unwrap().len(), 100);
+}

@@ -1,0 +1,378 @@
+//! Every metric that Tollgate has: name, help and labels, in one table from which the metrics themselves are made.
+//!
+//! Labels are bounded. `operation` is a name from `operations.toml` or `none`, `application` a name from
+//! `applications.toml` or `other`, `reason` a word of [`ReasonCode`] or `none`, `issuer` one of `issuers.toml`; a
+//! user, a device or a client's text is never a label.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, RwLock};
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
+};
+
+use crate::outcome::{Decision, Outcome, ReasonCode};
+use crate::time::Wall;
+
+mod family;
+
+pub use family::{MetricInfo, MetricKind};
+
+/// What came of a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// The new set is in force.
+    Loaded,
+    /// The new set was wrong; the last good one stays in force.
+    Failed,
+}
+
+/// What became of an audit line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditResult {
+    /// It is in the file.
+    Written,
+    /// Its queue was full, or the process ended before the file could be written.
+    Dropped,
+}
+
+/// The facts about the policy in force that the metrics show.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadedPolicy<'a> {
+    /// Its version.
+    pub version: &'a str,
+    /// When it came into force.
+    pub at: Wall,
+    /// When its device inventory was made; none if it has no inventory.
+    pub inventory_at: Option<Wall>,
+    /// How many devices the inventory holds.
+    pub devices: usize,
+}
+
+/// All metrics of a process. Cheap to clone; every clone counts into the same numbers.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+/// One request being served: counted in `tollgate_requests_in_flight` for as long as it lives.
+#[derive(Debug)]
+#[must_use = "the request counts as in flight only while this lives"]
+pub struct InFlight(IntGauge);
+
+struct Inner {
+    registry: Registry,
+    families: Families,
+    /// The series of `tollgate_requests_total` by the hash of their four label values. Two label sets of one hash
+    /// would be counted as one: with 10,000 series of 64-bit hashes, one chance in 3 * 10^11.
+    requests: RwLock<HashMap<u64, IntCounter, RandomState>>,
+    hasher: RandomState,
+    /// The policy in force. Held while gauges that belong together change and while a scrape is made, so that no
+    /// scrape shows two versions or none.
+    loaded: Mutex<Option<(Wall, Option<Wall>)>>,
+}
+
+/// Declares the metrics: [`ALL`] and the struct that holds them are made from the same lines.
+macro_rules! metrics {
+    ($($field:ident: $type:ty = $name:literal [$($label:literal),*] $(in $buckets:ident)?, $help:literal;)*) => {
+        /// Every metric of Tollgate's own, in the order of the README's table.
+        pub const ALL: &[MetricInfo] = &[$(
+            MetricInfo::of::<$type>($name, $help, &[$($label),*], metrics!(@buckets $($buckets)?)),
+        )*];
+
+        struct Families {
+            $($field: $type,)*
+        }
+
+        impl Families {
+            fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+                Ok(Self {$(
+                    $field: MetricInfo::of::<$type>($name, $help, &[$($label),*], metrics!(@buckets $($buckets)?))
+                        .register(registry)?,
+                )*})
+            }
+        }
+    };
+    (@buckets) => { &[] };
+    (@buckets $buckets:ident) => { $buckets };
+}
+
+/// 5 µs, a refusal by path, to 1 s, a token whose keys had to be fetched first.
+const ADMISSION_SECONDS: &[f64] = &[
+    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
+    0.05, 0.1, 0.25, 0.5, 1.0,
+];
+
+/// 1 ms, a stand-in on the same machine, to 60 s, more than the API's own time limit.
+const UPSTREAM_SECONDS: &[f64] =
+    &[0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+metrics! {
+    requests: IntCounterVec = "tollgate_requests_total" ["operation", "outcome", "reason", "application"],
+        "Requests decided, by the operation they matched (`none`), whether they were `admitted` or `refused`, the reason (`none`) and the application (`other`).";
+    malformed: IntCounterVec = "tollgate_malformed_requests_total" ["kind"],
+        "Requests refused before any policy was asked because they could be read in two ways or not at all.";
+    in_flight: IntGauge = "tollgate_requests_in_flight" [],
+        "Requests whose header has arrived and whose answer is not complete.";
+    admission: HistogramVec = "tollgate_admission_duration_seconds" ["outcome"] in ADMISSION_SECONDS,
+        "From the arrival of a request's header to the decision.";
+    upstream: Histogram = "tollgate_upstream_duration_seconds" [] in UPSTREAM_SECONDS,
+        "From forwarding a request to the header of the API's answer.";
+    tokens: IntCounterVec = "tollgate_tokens_verified_total" ["result"],
+        "Tokens verified: `ok`, or the reason why not.";
+    issuer_keys: IntGaugeVec = "tollgate_issuer_keys" ["issuer"],
+        "Signing keys held for an issuer; without one, its tokens are answered with 503.";
+    policy_info: IntGaugeVec = "tollgate_policy_info" ["version"],
+        "Always 1; the label is the version of the policy in force.";
+    policy_age: GaugeVec = "tollgate_policy_age_seconds" [],
+        "Since the policy in force was loaded.";
+    reloads: IntCounterVec = "tollgate_policy_reloads_total" ["result"],
+        "Reloads of the policy: `ok`, or `failed` with the last good one left in force.";
+    inventory_age: GaugeVec = "tollgate_inventory_age_seconds" [],
+        "Since the device inventory was made.";
+    devices: IntGauge = "tollgate_inventory_devices" [],
+        "Devices in the inventory.";
+    limiter_keys: IntGauge = "tollgate_limiter_keys" [],
+        "Keys that the limiter holds: one for each caller, or whatever a limit counts by, seen within its window.";
+    audit_lines: IntCounterVec = "tollgate_audit_lines_total" ["result"],
+        "Audit lines: `written` to the file, or `dropped`.";
+    audit_errors: IntCounter = "tollgate_audit_write_errors_total" [],
+        "Attempts to write or reopen the audit file that failed and are repeated.";
+    panics: IntCounter = "tollgate_panics_total" [],
+        "Requests ended by a fault of Tollgate's own.";
+}
+
+/// The metrics of the process that the Prometheus library makes; their names are the ecosystem's.
+const PROCESS: &[(&str, MetricKind)] = &[
+    ("process_cpu_seconds_total", MetricKind::Counter),
+    ("process_open_fds", MetricKind::Gauge),
+    ("process_max_fds", MetricKind::Gauge),
+    ("process_virtual_memory_bytes", MetricKind::Gauge),
+    ("process_resident_memory_bytes", MetricKind::Gauge),
+    ("process_start_time_seconds", MetricKind::Gauge),
+    ("process_threads", MetricKind::Gauge),
+];
+
+// === impl ReloadResult ===
+
+impl ReloadResult {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loaded => "ok",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+// === impl AuditResult ===
+
+impl AuditResult {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// The `Content-Type` of what [`render`](Self::render) returns.
+    pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+    /// The most series of `tollgate_requests_total`: about 2 MB of text at each scrape. Names that left the policy
+    /// keep their series, since a counter that vanishes reads as one that was reset; past this bound a new
+    /// combination is counted with `other` as its operation and application.
+    const MAX_REQUEST_SERIES: usize = 10_000;
+
+    /// All metrics at zero.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        #[expect(
+            clippy::expect_used,
+            reason = "by INVARIANT: the table is constant, and a test registers it"
+        )]
+        let families = Families::register(&registry).expect("every name and label in the table is valid");
+        #[expect(clippy::expect_used, reason = "by INVARIANT: no name in the table begins with `process_`")]
+        registry.register(Box::new(ProcessCollector::for_self())).expect("the process is registered once");
+
+        // A series that may stay at zero for months is shown from the start, so that its first event is a change.
+        for result in [ReloadResult::Loaded, ReloadResult::Failed] {
+            families.reloads.with_label_values(&[result.as_str()]);
+        }
+        for result in [AuditResult::Written, AuditResult::Dropped] {
+            families.audit_lines.with_label_values(&[result.as_str()]);
+        }
+        Self(Arc::new(Inner {
+            registry,
+            families,
+            requests: RwLock::default(),
+            hasher: RandomState::default(),
+            loaded: Mutex::new(None),
+        }))
+    }
+
+    /// Counts a request at its end.
+    pub fn request(&self, outcome: &Outcome) {
+        let Inner { families, .. } = &*self.0;
+        let decision = outcome.decision.as_str();
+        families.admission.with_label_values(&[decision]).observe(outcome.admission.as_secs_f64());
+        if let Some(latency) = outcome.upstream_latency {
+            families.upstream.observe(latency.as_secs_f64());
+        }
+        let operation = outcome.findings.operation.as_ref().map_or("none", |name| name.as_str());
+        let application = outcome.findings.application.as_ref().map_or("other", |name| name.as_str());
+        self.count_request(operation, outcome.decision, outcome.reason, application);
+    }
+
+    fn count_request(
+        &self,
+        operation: &str,
+        decision: Decision,
+        reason: Option<ReasonCode>,
+        application: &str,
+    ) {
+        let Inner { families, requests, hasher, .. } = &*self.0;
+        let (decision, reason) = (decision.as_str(), reason.map_or("none", ReasonCode::as_str));
+        let key = hasher.hash_one((operation, decision, reason, application));
+        if let Some(counter) = requests.read().get(&key) {
+            return counter.inc();
+        }
+        let mut requests = requests.write();
+        if requests.len() < Self::MAX_REQUEST_SERIES {
+            let labels = [operation, decision, reason, application];
+            requests.entry(key).or_insert_with(|| families.requests.with_label_values(&labels)).inc();
+        } else {
+            families.requests.with_label_values(&["other", decision, reason, "other"]).inc();
+        }
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn in_flight(&self) -> InFlight {
+        let gauge = self.0.families.in_flight.clone();
+        gauge.inc();
+        InFlight(gauge)
+    }
+
+    /// Counts a request that was refused before policy. `kind` is a word of the caller's source, never of a request.
+    pub fn malformed(&self, kind: &'static str) {
+        self.0.families.malformed.with_label_values(&[kind]).inc();
+    }
+
+    /// Counts a request that ended in a panic.
+    pub fn panicked(&self) {
+        self.0.families.panics.inc();
+    }
+
+    /// Counts a token: verified, or refused for this reason.
+    pub fn token(&self, result: Result<(), ReasonCode>) {
+        let word = result.map_or_else(ReasonCode::as_str, |()| "ok");
+        self.0.families.tokens.with_label_values(&[word]).inc();
+    }
+
+    /// Shows how many keys each issuer has; an issuer that is not listed here is shown no more.
+    pub fn issuer_keys<'a>(&self, issuers: impl IntoIterator<Item = (&'a str, usize)>) {
+        let _scrape = self.0.loaded.lock();
+        let gauge = &self.0.families.issuer_keys;
+        gauge.reset();
+        for (issuer, keys) in issuers {
+            gauge.with_label_values(&[issuer]).set(as_gauge(keys));
+        }
+    }
+
+    /// Shows how many keys the limiter holds.
+    pub fn limiter_keys(&self, keys: usize) {
+        self.0.families.limiter_keys.set(as_gauge(keys));
+    }
+
+    /// Counts a reload, successful or not. The load at the start is none.
+    pub fn reload(&self, result: ReloadResult) {
+        self.0.families.reloads.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// Shows the policy that came into force, in the place of the one before.
+    pub fn policy_loaded(&self, policy: &LoadedPolicy<'_>) {
+        let mut loaded = self.0.loaded.lock();
+        let families = &self.0.families;
+        families.policy_info.reset();
+        families.policy_info.with_label_values(&[policy.version]).set(1);
+        families.devices.set(as_gauge(policy.devices));
+        *loaded = Some((policy.at, policy.inventory_at));
+    }
+
+    /// Counts audit lines.
+    pub(crate) fn audit_lines(&self, result: AuditResult, lines: u64) {
+        self.0.families.audit_lines.with_label_values(&[result.as_str()]).inc_by(lines);
+    }
+
+    /// Counts a failed attempt to write the audit file.
+    pub(crate) fn audit_error(&self) {
+        self.0.families.audit_errors.inc();
+    }
+
+    /// Everything in the text format 0.0.4. The ages are as of `now`.
+    pub fn render(&self, now: Wall) -> String {
+        let loaded = self.0.loaded.lock();
+        let Families { policy_age, inventory_age, .. } = &self.0.families;
+        let (policy_at, inventory_at) =
+            loaded.map_or((None, None), |(policy, inventory)| (Some(policy), inventory));
+        show_age(policy_age, policy_at, now);
+        show_age(inventory_age, inventory_at, now);
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.0.registry.gather(), &mut text) {
+            tracing::error!(%error, "the metrics could not be written whole");
+        }
+        text
+    }
+
+    /// The README's table of metrics, in Markdown.
+    pub fn readme_table() -> String {
+        let own = ALL.iter().map(|info| {
+            let labels: Vec<_> = info.labels.iter().map(|label| format!("`{label}`")).collect();
+            format!("| `{}` | {} | {} | {} |\n", info.name, info.kind.as_str(), labels.join(", "), info.help)
+        });
+        let process = ProcessCollector::for_self();
+        let process = process
+            .desc()
+            .into_iter()
+            .zip(PROCESS)
+            .map(|(desc, (name, kind))| format!("| `{name}` | {} | | {} |\n", kind.as_str(), desc.help));
+        let head = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
+        std::iter::once(head).chain(own).chain(process).collect()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Sets a gauge of seconds, or hides it where there is nothing that has an age.
+fn show_age(gauge: &GaugeVec, since: Option<Wall>, now: Wall) {
+    match since {
+        Some(since) => gauge.with_label_values::<&str>(&[]).set(now.since(since).as_secs_f64()),
+        None => gauge.reset(),
+    }
+}
+
+/// A count as a gauge takes it.
+fn as_gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+// === impl InFlight ===
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests;
