@@ -38,13 +38,14 @@ struct Readiness {
     ready: bool,
     /// Why not, in words; empty if ready.
     because: Vec<String>,
-    policy_version: Arc<str>,
+    policy_version: String,
     issuers: Vec<IssuerState>,
 }
 
 #[derive(Debug, Serialize)]
 struct IssuerState {
     name: String,
+    source: String,
     keys: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     fetched: Option<Wall>,
@@ -55,7 +56,7 @@ struct IssuerState {
 /// The body of `/policy`.
 #[derive(Debug, Serialize)]
 struct Policy {
-    version: Arc<str>,
+    version: String,
     loaded: Wall,
     age_seconds: u64,
     counts: Counts,
@@ -87,9 +88,10 @@ impl Admin {
         let snapshot = self.policies.load();
         let states = snapshot.verifier.issuers().map(|issuer| IssuerState {
             name: issuer.name.to_string(),
+            source: issuer.source.to_string(),
             keys: issuer.keys,
             fetched: issuer.fetched,
-            last_error: issuer.last_error.map(|error| error.to_string()),
+            last_error: issuer.error.map(|error| error.to_string()),
         });
         states.collect()
     }
@@ -116,14 +118,14 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     let without = issuers.iter().filter(|issuer| issuer.keys == 0);
     because.extend(without.map(|issuer| format!("issuer `{}` has no keys", issuer.name)));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let policy_version = admin.policies.load().version.clone();
+    let policy_version = admin.policies.load().version.to_string();
     (status, Json(Readiness { ready, because, policy_version, issuers })).into_response()
 }
 
 async fn policy(State(admin): State<Admin>) -> impl IntoResponse {
     let snapshot = admin.policies.load();
     Json(Policy {
-        version: snapshot.version.clone(),
+        version: snapshot.version.to_string(),
         loaded: snapshot.loaded,
         age_seconds: admin.line.clock.wall().since(snapshot.loaded).as_secs(),
         counts: snapshot.counts(),

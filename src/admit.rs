@@ -86,12 +86,12 @@ pub async fn admit(
     let grant = policies.permit(&principal, routed.operation)?; // permission, application, role
     let (body, contents) = read(routed.operation, request).await?; // not what the API takes
     found.comment = contents.comment;
-    let targets = actions.resolve(routed.device.clone(), routed.action.clone()); // behind an action is a device
+    let targets = actions.resolve(routed.device.as_ref(), routed.action.as_ref()); // behind an action is a device
     found.scope = grant.reach(&targets)?; // every device, or refused
     let charges = quotas.charges(&principal.subject, routed.operation.id(), &found.scope);
     let admission = limiter.acquire(&charges, clock).await?; // no room
     found.standings = admission.standings().clone();
-    Ok(Permit { admission, body, starts_action_on: routed.starts_action_on() })
+    Ok(Permit { admission, body, starts_action_on: routed.starts_action_on().cloned() })
 }
 
 /// Reads the body of a call that has a contract and holds it to that; every other body is left to stream.

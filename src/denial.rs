@@ -112,39 +112,11 @@ impl Denial {
             Self::Malformed(_) => ReasonCode::MalformedRequest,
             Self::HeaderTooLarge { .. } => ReasonCode::HeaderTooLarge,
             Self::NoOperation(_) => ReasonCode::NoOperation,
-            Self::Bearer(error) => match error {
-                BearerError::NoToken => ReasonCode::NoToken,
-                BearerError::TwoTokens => ReasonCode::TwoTokens,
-                BearerError::BadAuthorization => ReasonCode::BadAuthorization,
-                BearerError::TokenInQuery => ReasonCode::TokenInQuery,
-            },
-            Self::Token(error) => match error {
-                TokenError::Bad(_) => ReasonCode::BadToken,
-                TokenError::Expired => ReasonCode::Expired,
-                TokenError::NotYetValid => ReasonCode::NotYetValid,
-                TokenError::WrongAudience => ReasonCode::WrongAudience,
-                TokenError::WrongIssuer => ReasonCode::WrongIssuer,
-                TokenError::KeysUnavailable { .. } => ReasonCode::KeysUnavailable,
-            },
-            Self::Permit(error) => match error {
-                PermitError::MissingPermission { .. } => ReasonCode::MissingPermission,
-                PermitError::MissingRole { .. } => ReasonCode::MissingRole,
-                PermitError::GroupOverage => ReasonCode::GroupOverage,
-                PermitError::Application { .. } => ReasonCode::Application,
-            },
-            Self::Body(error) => match error {
-                BodyError::WrongType { .. } => ReasonCode::WrongType,
-                BodyError::BadBody { .. } => ReasonCode::BadBody,
-                BodyError::MissingParameter { .. } => ReasonCode::MissingParameter,
-                BodyError::TooLarge { .. } => ReasonCode::BodyTooLarge,
-            },
-            Self::Reach(error) => match error {
-                ReachError::UnknownDevice { .. } => ReasonCode::UnknownDevice,
-                ReachError::DeviceGroup { .. } => ReasonCode::DeviceGroup,
-                ReachError::Unscoped => ReasonCode::UnscopedOperation,
-                ReachError::UnknownAction { .. } => ReasonCode::UnknownAction,
-                ReachError::GroupOverage => ReasonCode::GroupOverage,
-            },
+            Self::Bearer(error) => error.reason(),
+            Self::Token(error) => error.reason(),
+            Self::Permit(error) => error.reason(),
+            Self::Body(error) => error.reason(),
+            Self::Reach(error) => error.reason(),
             Self::Limit(error) => match error {
                 LimitError::OverLimit(_) => ReasonCode::OverLimit,
                 LimitError::KeysFull { .. } => ReasonCode::KeysFull,
@@ -161,8 +133,8 @@ impl Denial {
     pub fn retry_after(&self) -> Option<u64> {
         let seconds = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         match self {
-            Self::Limit(LimitError::OverLimit(over)) => Some(over.retry_after.as_secs()),
-            Self::Limit(LimitError::KeysFull { retry_after }) => Some(retry_after.as_secs()),
+            Self::Limit(LimitError::OverLimit(over)) => Some(over.retry_after.as_secs_rounded_up()),
+            Self::Limit(LimitError::KeysFull { retry_after }) => Some(retry_after.as_secs_rounded_up()),
             Self::Token(TokenError::KeysUnavailable { retry_after }) => Some(seconds(*retry_after).max(1)),
             Self::AuditUnavailable => Some(seconds(AUDIT_RETRY)),
             Self::UpstreamUnavailable => Some(seconds(UPSTREAM_RETRY)),

@@ -78,6 +78,15 @@ pub struct Counts {
     pub devices: usize,
 }
 
+// === impl Routed ===
+
+impl Routed<'_> {
+    /// The device that a machine action in the API's answer (201) belongs to; none if the operation starts none.
+    pub fn starts_action_on(&self) -> Option<&DeviceRef> {
+        self.device.as_ref().filter(|_| self.operation.starts_action())
+    }
+}
+
 // === impl PolicySet ===
 
 impl PolicySet {

@@ -8,4 +8,4 @@ mod strict;
 mod upstream;
 
 pub use gateway::Gateway;
-pub use upstream::Upstream;
+pub use upstream::{Tls, Upstream};

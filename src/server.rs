@@ -32,7 +32,7 @@ use crate::source::Problem;
 use crate::telemetry::audit::{Audit, AuditError, PolicyEvent};
 use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
 use crate::time::Clock;
-use crate::token::discovery;
+use crate::token::KeyRefresher;
 
 /// A gateway that runs: its listeners accept, its background work is under way. It stops when told to.
 #[derive(Debug)]
@@ -125,12 +125,16 @@ impl Server {
         let upstream = Arc::new(upstream(&settings)?);
         let policies = Arc::new(PolicyStore::open(source, clock.clone()).map_err(StartError::Policy)?);
         let metrics = Metrics::new();
-        let audit = settings.audit.clone();
-        let audit = audit
+        let audit = settings
+            .audit
+            .clone()
             .map(|target| Audit::start(target, settings.audit_full, metrics.clone(), clock.clone()))
             .transpose()?;
-        let line =
-            Arc::new(Line { limiter: Limiter::new(), actions: Actions::default(), clock: clock.clone() });
+        let line = Arc::new(Line {
+            limiter: Limiter::new(),
+            actions: Actions::new(Actions::DEFAULT_CAPACITY),
+            clock: clock.clone(),
+        });
         let stopping = Arc::new(AtomicBool::new(false));
 
         let background = tokio::runtime::Builder::new_multi_thread()
@@ -152,12 +156,8 @@ impl Server {
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
         background.spawn(sweep(line.clone()));
-        background.spawn({
-            let (policies, clock) = (policies.clone(), clock);
-            async move {
-                discovery::keep_fresh(move || policies.load(), |snapshot| &snapshot.verifier, clock).await
-            }
-        });
+        let verifier = policies.clone();
+        background.spawn(KeyRefresher::new(move || verifier.load().verifier.clone(), clock).run());
 
         let gateway = Gateway {
             line: line.clone(),

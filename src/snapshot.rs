@@ -20,7 +20,7 @@ pub struct Snapshot {
     /// Operations, roles, device groups, applications and the inventory.
     pub policies: PolicySet,
     /// Whose tokens are accepted.
-    pub verifier: Verifier,
+    pub verifier: Arc<Verifier>,
     /// The limits.
     pub quotas: QuotaSet,
 }
@@ -52,7 +52,7 @@ impl Snapshot {
     pub fn compile(files: &PolicyFiles, previous: Option<&Self>, loaded: Wall) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::default();
         let policies = PolicySet::compile(files, &mut problems);
-        let verifier = Verifier::compile(files, previous.map(|snapshot| &snapshot.verifier), &mut problems);
+        let verifier = Verifier::compile(files, previous.map(|snapshot| &*snapshot.verifier), &mut problems);
         let documented: Vec<_> = policies
             .operations()
             .map(|operation| DocumentedLimit {
@@ -64,7 +64,7 @@ impl Snapshot {
         if !problems.is_empty() {
             return Err(problems.into_sorted());
         }
-        Ok(Self { version: version(files), loaded, policies, verifier, quotas })
+        Ok(Self { version: version(files), loaded, policies, verifier: Arc::new(verifier), quotas })
     }
 
     /// How much of everything there is.

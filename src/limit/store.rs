@@ -50,7 +50,7 @@ pub enum LimitError {
 
 /// The limit that has no room for the longest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("limit `{limit}` is full: {rate}")]
+#[error("API calls quota exceeded! maximum allowed {rate}")]
 pub struct OverLimit {
     /// Its name.
     pub limit: LimitName,

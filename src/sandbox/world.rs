@@ -11,7 +11,7 @@ mod people;
 pub use crate::sandbox::world::calls::{Call, calls};
 pub use crate::sandbox::world::devices::{SandboxDevice, api_settings, seeded_actions};
 pub use crate::sandbox::world::overlay::overlay;
-pub use crate::sandbox::world::people::{PLAYBOOKS_SECRET, TENANT, Tokens, Who, registrations};
+pub use crate::sandbox::world::people::{PLAYBOOKS, PLAYBOOKS_SECRET, TENANT, Tokens, Who, registrations};
 
 #[cfg(test)]
 mod tests;

@@ -106,6 +106,12 @@ struct Inner {
     clock: Clock,
 }
 
+impl std::fmt::Debug for Audit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audit").field("mode", &self.0.mode).finish_non_exhaustive()
+    }
+}
+
 // === impl AuditTarget ===
 
 impl FromStr for AuditTarget {

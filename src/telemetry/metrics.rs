@@ -59,6 +59,12 @@ pub struct LoadedPolicy<'a> {
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
 /// One request being served: counted in `tollgate_requests_in_flight` for as long as it lives.
 #[derive(Debug)]
 #[must_use = "the request counts as in flight only while this lives"]
@@ -257,6 +263,11 @@ impl Metrics {
         let gauge = self.0.families.in_flight.clone();
         gauge.inc();
         InFlight(gauge)
+    }
+
+    /// How many requests are in flight now.
+    pub fn requests_in_flight(&self) -> i64 {
+        self.0.families.in_flight.get()
     }
 
     /// Counts a request that was refused before policy. `kind` is a word of the caller's source, never of a request.

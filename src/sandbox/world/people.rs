@@ -9,7 +9,7 @@ use crate::sandbox::issuer::{Caller, Issuer, Registration};
 pub const TENANT: TenantId = TenantId::from_u128(0x5a0db0c5_0000_4000_8000_000000000001);
 
 /// The SOAR's application.
-pub(super) const PLAYBOOKS: ApplicationId = ApplicationId::from_u128(0x5a0db0c5_0000_4000_8000_0000000000a1);
+pub const PLAYBOOKS: ApplicationId = ApplicationId::from_u128(0x5a0db0c5_0000_4000_8000_0000000000a1);
 /// The application that users come through.
 pub(super) const PORTAL: ApplicationId = ApplicationId::from_u128(0x5a0db0c5_0000_4000_8000_0000000000a2);
 

@@ -1,0 +1,72 @@
+//! `tollgate sandbox`: the gateway between stand-ins, and calls to paste.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Failure;
+use crate::sandbox::world::{PLAYBOOKS_SECRET, TENANT};
+use crate::sandbox::{Sandbox as Running, SandboxSettings};
+use crate::time::Clock;
+
+/// Everything runs in this process and nothing leaves this machine. Stops on SIGTERM or SIGINT.
+#[derive(Debug, clap::Args)]
+pub(super) struct Sandbox {
+    /// Address that callers connect to
+    #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+
+    /// Address of /metrics, /livez, /readyz and /policy
+    #[arg(long, env = "TOLLGATE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
+    admin: SocketAddr,
+
+    /// How many seconds a collection runs on a device
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    running_for: u32,
+
+    /// What is logged to standard error: error, warn, info, debug, or a filter such as info,tollgate=debug
+    #[arg(long, env = "TOLLGATE_LOG", value_name = "FILTER", default_value = "warn")]
+    log: String,
+}
+
+impl Sandbox {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        super::log_to_stderr(&self.log)?;
+        let settings = SandboxSettings {
+            listen: self.listen,
+            admin: self.admin,
+            running_for: Duration::from_secs(self.running_for.into()),
+        };
+        let sandbox = Running::start(&settings, Clock::System)
+            .map_err(|error| Failure::Unable(format!("error: {error}")))?;
+        describe(&sandbox);
+        sandbox.run().map_err(|error| Failure::Unable(format!("error: cannot wait for signals: {error}")))
+    }
+}
+
+fn describe(sandbox: &Running) {
+    let snapshot = sandbox.server.policies.load();
+    let (address, admin) = (sandbox.server.address, sandbox.server.admin);
+    println!("gateway   http://{address} (policy {}: {})", snapshot.version, snapshot.counts());
+    println!("admin     http://{admin}/metrics /livez /readyz /policy");
+    println!("audit     {}", sandbox.audit().display());
+    println!(
+        "API       http://{} (a stand-in; calls that go there directly pass no check of ours)",
+        sandbox.api
+    );
+    println!("issuer    {} and http://{} (a stand-in)", sandbox.issuer_url, sandbox.issuer);
+    println!("issuer CA {}", sandbox.ca().display());
+    println!(
+        "OAuth     authority {}/{TENANT}, client {}, secret {PLAYBOOKS_SECRET}",
+        sandbox.issuer_url,
+        sandbox.client()
+    );
+    println!(
+        "\nPaste any line, in any order, as often as you like. Each prints the answer and, last, its status."
+    );
+    for call in sandbox.calls() {
+        println!("\n# {}\n# expect {}\n{}", call.title, call.expect, call.line);
+    }
+    println!("\n# What the gateway counted, and the trail that it kept");
+    println!("curl -s http://{admin}/metrics | grep '^tollgate_requests_total'");
+    println!("tail -n 3 {}", sandbox.audit().display());
+}
