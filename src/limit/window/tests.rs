@@ -256,3 +256,14 @@ fn a_clock_that_went_back_would_not_break_the_order() {
     assert_eq!(stamp, Stamp(5_000));
     assert_eq!(call(&mut log, &rates, at(14 * SECOND)), Err(at(15 * SECOND)));
 }
+
+#[test]
+fn the_ring_is_bounded_also_where_an_older_window_would_keep_more() {
+    let mut log = SlidingWindowLog::default();
+    call(&mut log, &[rate("3 per day")], at(0)).unwrap();
+    for n in 1..=9 {
+        call(&mut log, &[rate("2 per second")], at(n * SECOND)).unwrap();
+        assert!(log.ring.len() <= 3);
+    }
+    assert_eq!(call(&mut log, &[rate("3 per day")], at(9 * SECOND)), Err(at(7 * SECOND + DAY)));
+}
