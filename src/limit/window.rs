@@ -31,7 +31,7 @@ use crate::time::Steady;
 pub struct SlidingWindowLog {
     /// The lower 32 bits of the stamps, oldest first, never falling.
     ring: VecDeque<u32>,
-    /// The last stamp of the ring, or of all that were ever there, in milliseconds.
+    /// The last stamp there ever was, given back or not, in milliseconds.
     newest: u64,
     /// The longest window seen, in milliseconds.
     longest: u32,
@@ -96,10 +96,6 @@ impl SlidingWindowLog {
         let Some(index) = after.checked_sub(1) else { return };
         if self.ring.get(index).is_none_or(|&low| self.whole(low) != stamp.0) {
             return;
-        }
-        let last = self.ring.get(self.ring.len().saturating_sub(2)).map(|&low| self.whole(low));
-        if let Some(last) = last.filter(|_| after == self.ring.len()) {
-            self.newest = last;
         }
         self.ring.remove(index);
     }

@@ -140,6 +140,35 @@ fn a_call_that_finds_an_emptied_cell_starts_over_with_a_new_one() {
     assert!(call(&store, &of, &clock).is_some() && call(&store, &of, &clock).is_none());
 }
 
+/// A map that looks at every cell before it goes.
+#[derive(Debug, Default)]
+struct Watched(DashKeys);
+
+impl KeyMap for Watched {
+    fn get(&self, key: &LimitKey) -> Option<Arc<Cell>> {
+        self.0.get(key)
+    }
+
+    fn insert(&self, cell: Arc<Cell>) -> Inserted {
+        self.0.insert(cell)
+    }
+
+    fn remove(&self, cell: &Arc<Cell>) -> Removed {
+        assert!(cell.log.lock().is_none(), "a call that has just got this cell would be charged to nothing");
+        self.0.remove(cell)
+    }
+}
+
+#[test]
+fn the_sweep_empties_a_cell_before_it_takes_it_out() {
+    let (set, (clock, hand)) = (shared(2, 2), clock());
+    let store = ShardedStore::<Watched>::default();
+    drop(store.acquire(&charges(&set, &application(1, 1), "read"), &clock).unwrap());
+    store.acquire(&charges(&set, &application(1, 2), "read"), &clock).unwrap().charged.keep();
+    hand.advance(Duration::from_secs(60));
+    assert_eq!(store.sweep(10, &clock), Swept { visited: 3, removed: 3 });
+}
+
 #[test]
 fn a_cell_that_a_call_holds_is_not_swept() {
     let (set, (clock, _)) = (shared(2, 2), clock());

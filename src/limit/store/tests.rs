@@ -112,7 +112,7 @@ async fn a_refused_call_is_charged_to_nothing(limiter: Limiter) {
 }
 
 async fn the_limit_that_is_full_for_the_longest_is_named(limiter: Limiter) {
-    let text = [limit("slow", "", "\"1 per hour\""), limit("fast", "", "\"1 per second\", \"1 per minute\"")];
+    let text = [limit("fast", "", "\"1 per second\", \"1 per minute\""), limit("slow", "", "\"1 per hour\"")];
     let (set, (clock, hand)) = (quotas(&text.concat()), clock());
     let read = charges(&set, &application(1, 1), "read");
     call(&limiter, &read, &clock).await.unwrap();
@@ -121,7 +121,7 @@ async fn the_limit_that_is_full_for_the_longest_is_named(limiter: Limiter) {
     assert_eq!((refused.limit.as_str(), refused.retry_after.duration()), ("slow", seconds(3_590)));
     assert_eq!(refused.to_string(), "limit `slow` is full: 1 per 01:00:00");
     let grows: Vec<_> = refused.standings.iter().map(|s| (s.remaining, s.grows_in.as_secs())).collect();
-    assert_eq!(grows, [(0, 3_590), (1, 0), (0, 50)]);
+    assert_eq!(grows, [(1, 0), (0, 50), (0, 3_590)]);
 }
 
 async fn callers_without_a_common_key_do_not_meet(limiter: Limiter) {

@@ -168,11 +168,12 @@ fn the_ring_grows_to_the_largest_rate_exactly() {
     let mut log = SlidingWindowLog::default();
     assert_eq!(log.ring.capacity(), 0);
     let mut most = 0;
+    let mut admitted = 0;
     for n in 0..3_000_u64 {
-        let _ = call(&mut log, &rates, at(n * 10 * MILLI));
+        admitted += usize::from(call(&mut log, &rates, at(n * 2 * SECOND)).is_ok());
         most = most.max(log.ring.capacity());
     }
-    assert_eq!((log.ring.len(), most), (1_500, 1_500));
+    assert_eq!((admitted, log.ring.len(), most), (2_700, 1_500, 1_500));
 }
 
 #[test]
@@ -254,4 +255,15 @@ fn a_clock_that_went_back_would_not_break_the_order() {
     let stamp = call(&mut log, &rates, at(4 * SECOND)).unwrap();
     assert_eq!(stamp, Stamp(5_000));
     assert_eq!(call(&mut log, &rates, at(14 * SECOND)), Err(at(15 * SECOND)));
+}
+
+#[test]
+fn the_ring_is_bounded_also_where_an_older_window_would_keep_more() {
+    let mut log = SlidingWindowLog::default();
+    call(&mut log, &[rate("3 per day")], at(0)).unwrap();
+    for n in 1..=9 {
+        call(&mut log, &[rate("2 per second")], at(n * SECOND)).unwrap();
+        assert!(log.ring.len() <= 3);
+    }
+    assert_eq!(call(&mut log, &[rate("3 per day")], at(9 * SECOND)), Err(at(7 * SECOND + DAY)));
 }
