@@ -69,8 +69,8 @@ pub struct SeenRequest {
 
 /// The stand-in for Defender's API.
 ///
-/// Bounded: the devices given, [`ActionLog::MAX_ACTIONS`] actions, [`FixedWindows::MAX_KEYS`] counters and
-/// `keep_seen` requests.
+/// Bounded: the devices given, 10,000 actions (the oldest finished go first), 10,000 counters and
+/// [`ApiSettings::keep_seen`] requests.
 #[derive(Debug)]
 pub struct Api {
     devices: Devices,

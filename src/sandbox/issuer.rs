@@ -16,7 +16,7 @@ mod signer;
 use std::sync::Arc;
 
 use axum::Router;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::id::TenantId;
 use crate::sandbox::issuer::signer::Signer;
@@ -61,11 +61,6 @@ impl Issuer {
         endpoint::router(self.clone(), address.into())
     }
 
-    /// The tenant whose tokens it issues.
-    pub fn tenant(&self) -> TenantId {
-        self.tenant
-    }
-
     /// The claim `iss` of a token, with `{tid}` in the place of the tenant.
     pub fn issuer_template(&self, version: TokenVersion) -> String {
         match version {
@@ -92,22 +87,7 @@ impl Issuer {
 
     /// Signs claims as they are, whatever they say: RS256, with the header of a v1 token.
     pub fn sign(&self, claims: &Value) -> String {
-        let mut header = Map::new();
-        header.insert("typ".into(), json!("JWT"));
-        header.insert("alg".into(), json!("RS256"));
-        header.insert("x5t".into(), json!(self.key_id()));
-        header.insert("kid".into(), json!(self.key_id()));
-        self.sign_with(&Value::Object(header), claims)
-    }
-
-    /// Signs claims under a header of the caller's making; the signature is RS256 whatever `alg` says.
-    pub fn sign_with(&self, header: &Value, claims: &Value) -> String {
-        self.signer.sign(header, claims)
-    }
-
-    /// The claim `kid` of its tokens.
-    pub fn key_id(&self) -> &str {
-        self.signer.key_id()
+        self.signer.sign(claims)
     }
 
     /// The key set, as one of the key endpoints gives it: each key says whose tokens it signs, with `{tenantid}` in

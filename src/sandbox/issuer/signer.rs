@@ -38,10 +38,6 @@ impl Signer {
         Ok(Self { key, random: SystemRandom::new(), id, modulus, exponent })
     }
 
-    pub(crate) fn key_id(&self) -> &str {
-        &self.id
-    }
-
     /// The public key as a JWK that signs the tokens of `issuer`.
     pub(crate) fn jwk(&self, issuer: &str) -> Value {
         json!({
@@ -56,9 +52,10 @@ impl Signer {
     }
 
     /// A compact JWS with an RS256 signature.
-    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        let header = json!({ "typ": "JWT", "alg": "RS256", "x5t": self.id, "kid": self.id });
         let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
-        let message = format!("{}.{}", encode(header), encode(claims));
+        let message = format!("{}.{}", encode(&header), encode(claims));
         let mut signature = vec![0; self.key.public_modulus_len()];
         #[expect(clippy::expect_used, reason = "fails only if the buffer is not of the key's own length")]
         self.key

@@ -10,7 +10,7 @@ use crate::sandbox::api::{ApiDevice, ApiSettings, Collections, RbacGroup, Seeded
 pub struct SandboxDevice {
     /// Its id in Defender: 40 hexadecimal digits.
     pub id: &'static str,
-    /// Its DNS name.
+    /// The first label of its DNS name.
     pub name: &'static str,
     /// `osPlatform`.
     pub os_platform: &'static str,
@@ -71,7 +71,7 @@ impl SandboxDevice {
         },
     ];
 
-    /// Its name in full.
+    /// Its DNS name, in full.
     pub fn dns_name(&self) -> String {
         format!("{}.{DOMAIN}", self.name)
     }
@@ -118,7 +118,7 @@ pub fn api_settings() -> ApiSettings {
         })
         .collect();
     ApiSettings {
-        devices: SandboxDevice::ALL.iter().map(SandboxDevice::to_api).collect(),
+        devices: SandboxDevice::ALL.into_iter().map(SandboxDevice::to_api).collect(),
         actions,
         ..ApiSettings::default()
     }
@@ -134,7 +134,7 @@ pub fn seeded_actions() -> Vec<(ActionId, DeviceRef)> {
 }
 
 impl SandboxDevice {
-    fn to_api(&self) -> ApiDevice {
+    fn to_api(self) -> ApiDevice {
         ApiDevice {
             id: self.device_id(),
             entra_id: Some(self.entra_id()),
