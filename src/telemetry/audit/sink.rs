@@ -104,3 +104,36 @@ impl Batch {
         self.written = written.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_half_written_to_a_file_since_replaced_is_whole_in_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let mut sink = Sink::file(path.clone()).unwrap();
+        let bytes = b"{1}\n{22}\n{333}\n".to_vec();
+        for (written, rest) in
+            [(0, "{1}\n{22}\n{333}\n"), (4, "{22}\n{333}\n"), (6, "{22}\n{333}\n"), (12, "{333}\n")]
+        {
+            std::fs::remove_file(&path).unwrap();
+            let mut batch = Batch { bytes: bytes.clone(), written };
+            sink.write(&mut batch, FileTask::Keep).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), rest, "after {written} bytes");
+        }
+    }
+
+    #[test]
+    fn a_batch_goes_on_where_it_stopped_in_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        std::fs::write(&path, "{1}\n").unwrap();
+        let mut sink = Sink::file(path.clone()).unwrap();
+        let mut batch = Batch { bytes: b"{1}\n{22}\n".to_vec(), written: 4 };
+        sink.write(&mut batch, FileTask::Keep).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{1}\n{22}\n");
+        assert!(batch.rest().is_none());
+    }
+}

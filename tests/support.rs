@@ -1,0 +1,25 @@
+//! What tests share. A panic here is a failed test: the message shows what was expected and what came.
+
+pub(crate) mod raw;
+pub(crate) mod upstream;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tollgate::time::Clock;
+
+/// How long a test waits for bytes that must come. It is the machine's time: what hangs must fail, also if the clock
+/// under test stands still.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Waits for `work`; fails the test if it takes longer than [`DEADLINE`].
+pub(crate) async fn within_deadline<F: Future>(what: &str, work: F) -> F::Output {
+    Clock::System
+        .timeout(DEADLINE, work)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: nothing for {} s", DEADLINE.as_secs()))
+}
