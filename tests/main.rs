@@ -11,4 +11,5 @@
 #![cfg(test)]
 
 mod floors;
+mod line;
 mod support;
