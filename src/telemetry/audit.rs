@@ -2,11 +2,11 @@
 //! reload.
 //!
 //! The caller's thread writes the line into a buffer in memory; a thread of its own hands whole buffers to the file.
-//! A line is made where the outcome is (about 1 µs) and not on the writer's thread: the queue is then bounded in
-//! bytes, exactly, and no reference count of an outcome bounces between cores.
+//! A line is made where the outcome is and not on the writer's thread: the queue is then bounded in bytes, exactly,
+//! and no reference count of an outcome bounces between cores.
 //!
-//! - A line *counts as kept* once it is queued: the process may be killed with at most the last
-//!   [`LINGER`](queue::LINGER) of lines, or whatever a failing disk has held up, in memory.
+//! - A line counts as kept once it is queued. What a killed process loses is what it held in memory: the lines of
+//!   about the last 5 ms, or those that a failing disk has held up.
 //! - When the file cannot be written, lines stay queued and are tried again. The lines of admitted calls have a queue
 //!   of their own that strangers cannot fill: once it is full, [`Audit::admitted`] fails and the call must not be
 //!   forwarded. Lines of refused calls that find no room are dropped, counted, and later summed by reason in one line.
