@@ -131,9 +131,16 @@ fn body(code: &str, message: &str, id: RequestId) -> Bytes {
         message: &'a str,
         target: String,
     }
+    let message = &*sentence(message);
     let envelope = Envelope { error: Error { code, message, target: id.to_string() } };
     // Strings alone can't fail to serialize.
     serde_json::to_vec(&envelope).unwrap_or_default().into()
+}
+
+/// With a capital first letter, as the API's own messages have.
+fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn header(denial: &Denial, reason: ReasonCode, row: Row, length: usize) -> pingora::Result<ResponseHeader> {
@@ -171,7 +178,9 @@ pub fn rate_limits(header: &mut ResponseHeader, standings: &[Standing]) -> pingo
     for standing in standings.iter().filter(|standing| standing.shown) {
         let comma = if policy.is_empty() { "" } else { ", " };
         let Standing { limit, rate, remaining, grows_in, .. } = standing;
+        // Rounded up, but for the millisecond or two by which times are rounded inside: never longer than the window.
         let seconds = grows_in.as_secs() + u64::from(grows_in.subsec_nanos() > 0);
+        let seconds = seconds.min(rate.window.seconds().into());
         let _ =
             write!(policy, "{comma}\"{limit}-{}\";q={};w={}", rate.window, rate.count, rate.window.seconds());
         let _ = write!(state, "{comma}\"{limit}-{}\";r={remaining};t={seconds}", rate.window);
@@ -214,7 +223,7 @@ mod tests {
         let reply = Reply::to(&Denial::Internal, id).unwrap();
         assert_eq!(
             reply.body,
-            r#"{"error":{"code":"InternalServerError","message":"internal error","target":"00000000-0000-0000-0000-000000000007"}}"#
+            r#"{"error":{"code":"InternalServerError","message":"Internal error","target":"00000000-0000-0000-0000-000000000007"}}"#
         );
     }
 }

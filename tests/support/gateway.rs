@@ -130,7 +130,11 @@ pub(crate) fn write_policy(files: &PolicyFiles, folder: &std::path::Path) {
 
 /// The confined application, with every permission that its operations ask for.
 pub(crate) fn playbooks() -> Caller {
-    Caller::application(PLAYBOOKS).permissions(["Machine.CollectForensics", "Machine.Read.All", "Library.Manage"])
+    Caller::application(PLAYBOOKS).permissions([
+        "Machine.CollectForensics",
+        "Machine.Read.All",
+        "Library.Manage",
+    ])
 }
 
 /// An analyst who may collect, from every device but the executives'.
