@@ -33,7 +33,7 @@ pub enum TokenError {
 /// What is wrong with a bad token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    /// Longer than [`MAX_TOKEN_BYTES`](super::jws::MAX_TOKEN_BYTES).
+    /// Longer than 8 KiB.
     #[error("it is longer than {} bytes", super::jws::MAX_TOKEN_BYTES)]
     TooLong,
     /// Not `header.claims.signature`: a JWE, the JSON serialization, or no token at all.

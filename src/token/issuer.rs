@@ -108,6 +108,7 @@ impl<'a> Compiler<'a> {
             let iss = issuer.template.of(tenant);
             let route = Route { audiences: issuer.audiences.clone(), tenants: Vec::new() };
             let route = self.routes.entry(iss.as_str().into()).or_insert(route);
+            // One list of audiences, one entry: no token may have two entries to be judged by.
             if Arc::ptr_eq(&route.audiences, &issuer.audiences) {
                 route.tenants.push((tenant, ring));
             } else {

@@ -16,6 +16,19 @@ use crate::source::{PolicyFiles, Problems};
 use crate::time::Clock;
 
 /// `issuers.toml`, compiled: whose tokens are accepted.
+///
+/// ```toml
+/// clock_skew = "60s"                                    # 0 to 300 seconds; 60 if not given
+///
+/// [[issuer]]
+/// name      = "contoso"
+/// issuer    = "https://sts.windows.net/{tid}/"          # `iss`, with the tenant in the place of `{tid}`
+/// tenants   = ["f839b112-d9d7-4d27-9bf6-94542403f21c"]  # `tid` must be one of these
+/// audiences = ["https://api.securitycenter.microsoft.com"]
+/// discovery = "https://login.microsoftonline.com/{tid}/.well-known/openid-configuration"
+/// # or a key set in the policy folder:     keys = "keys.json"
+/// # certificates to trust for `discovery`: ca   = "issuer-ca.pem"
+/// ```
 #[derive(Debug, Default)]
 pub struct Verifier {
     skew: Duration,

@@ -48,11 +48,9 @@ fn idtyp_must_agree_with_scp() {
 
 #[test]
 fn a_token_of_neither_kind_is_refused() {
-    for claims in [application(), with(application(), "roles", json!([]))] {
-        let claims = with(claims, "roles", json!([]));
-        assert_eq!(refusal(&claims), TokenError::Bad(Flaw::NoKind));
+    for roles in [json!([]), Value::Null] {
+        assert_eq!(refusal(&with(application(), "roles", roles)), TokenError::Bad(Flaw::NoKind));
     }
-    assert_eq!(refusal(&with(application(), "roles", Value::Null)), TokenError::Bad(Flaw::NoKind));
 }
 
 #[test]
