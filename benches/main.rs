@@ -1,1 +1,45 @@
-fn main() {}
+//! Every benchmark, in one binary: `cargo bench -- limiter` runs those whose names contain the word.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark that goes wrong should stop"
+)]
+
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group};
+
+mod admit;
+mod gateway;
+mod limiter;
+mod plain;
+mod policy;
+mod token;
+mod window;
+mod world;
+
+/// The gateway's own allocator, so that a plain proxy is measured with the same.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn settings() -> Criterion {
+    Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+}
+
+criterion_group! {
+    name = benches;
+    config = settings();
+    targets = window::bench, limiter::bench, token::bench, policy::bench, admit::bench, gateway::bench
+}
+
+fn main() {
+    gateway::play_role();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
