@@ -82,15 +82,29 @@ const MAX_BODY_BYTES: usize = 1_024 * 1_024;
 impl Discovery {
     /// Fetches the document and then the keys that it points to. Takes as long as the other side likes.
     pub(super) async fn fetch(&self) -> Result<KeySet, FetchError> {
-        // A client for each fetch: it reads the system's certificates anew, and none is kept for an hour.
-        let client = client(self.ca.as_deref()).map_err(FetchError::Client)?;
-        let body = get(&client, &self.url).await?;
+        let body = self.get(&self.url).await?;
         let document: DiscoveryDocument = serde_json::from_slice(&body)
             .map_err(|error| FetchError::NotDiscovery(self.url.clone(), error))?;
         self.check(&document)?;
         let url = parse_url(&document.jwks_uri).map_err(FetchError::KeysUrl)?;
-        let body = get(&client, &url).await?;
+        let body = self.get(&url).await?;
         KeySet::parse(&body).map_err(|error| FetchError::Keys(url, error))
+    }
+
+    async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
+        let client = client(url, self.ca.as_deref()).map_err(FetchError::Client)?;
+        let mut response = client.get(url.clone()).send().await.map_err(FetchError::Request)?;
+        if response.status() != http::StatusCode::OK {
+            return Err(FetchError::Status(url.clone(), response.status()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(FetchError::Request)? {
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(FetchError::TooLarge(url.clone()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
     }
 
     /// The document must be the issuer's own, for every tenant that its keys will speak for.
@@ -121,10 +135,17 @@ pub(super) fn parse_url(text: &str) -> Result<Url, InvalidUrl> {
     Ok(url)
 }
 
-/// A client that follows no redirect and trusts the certificates of `ca` beside the system's.
-fn client(ca: Option<&str>) -> Result<Client, reqwest::Error> {
+/// A client that follows no redirect and trusts the certificates of `ca` beside the system's. A new one for each
+/// fetch: it reads the system's certificates anew, and none is kept for an hour.
+fn client(url: &Url, ca: Option<&str>) -> Result<Client, reqwest::Error> {
     let extra = ca.map(|pem| Certificate::from_pem_bundle(pem.as_bytes())).transpose()?.unwrap_or_default();
-    Client::builder().redirect(redirect::Policy::none()).tls_certs_merge(extra).build()
+    let builder = Client::builder().redirect(redirect::Policy::none());
+    if url.scheme() == "http" {
+        // It must not leave this machine, not even by a proxy that the environment names; and a machine that has no
+        // certificates can still ask itself.
+        return builder.no_proxy().tls_certs_only(extra).build();
+    }
+    builder.tls_certs_merge(extra).build()
 }
 
 /// Checks that `pem` holds certificates that can be trusted, and nothing broken.
@@ -135,21 +156,6 @@ pub(super) fn check_ca(pem: &str) -> Result<(), InvalidCa> {
         store.add(certificate).map_err(|_| InvalidCa::NotCertificate)?;
     }
     if store.is_empty() { Err(InvalidCa::NotPem) } else { Ok(()) }
-}
-
-async fn get(client: &Client, url: &Url) -> Result<Vec<u8>, FetchError> {
-    let mut response = client.get(url.clone()).send().await.map_err(FetchError::Request)?;
-    if response.status() != http::StatusCode::OK {
-        return Err(FetchError::Status(url.clone(), response.status()));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(FetchError::Request)? {
-        if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(FetchError::TooLarge(url.clone()));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 /// An error with its causes, in one line: the outermost of reqwest's says only that something failed.

@@ -19,7 +19,8 @@ pub(super) struct Jws<'a> {
     pub(super) signed: &'a str,
     pub(super) header: Vec<u8>,
     pub(super) claims: Vec<u8>,
-    pub(super) signature: Vec<u8>,
+    /// As it was sent, but known to be base64url in its one spelling.
+    pub(super) signature: &'a str,
 }
 
 /// What we need of a header; the rest of it was refused or does not matter.
@@ -45,12 +46,9 @@ impl<'a> Jws<'a> {
             return Err(Flaw::NotThreeParts);
         }
         let decode = |text: &str, part| URL_SAFE_NO_PAD.decode(text).map_err(|_| Flaw::Encoding(part));
-        Ok(Self {
-            signed,
-            header: decode(header, "header")?,
-            claims: decode(claims, "claims part")?,
-            signature: decode(signature, "signature")?,
-        })
+        let (header, claims) = (decode(header, "header")?, decode(claims, "claims part")?);
+        decode(signature, "signature")?;
+        Ok(Self { signed, header, claims, signature })
     }
 }
 

@@ -70,7 +70,7 @@ impl Verifier {
         if keys.is_empty() {
             return Err(TokenError::KeysUnavailable { retry_after: ring.retry_after(clock) });
         }
-        keys.find(&header.kid, issuer, tenant)?.verify(jws.signed, &jws.signature)?;
+        keys.find(&header.kid, issuer, tenant)?.verify(jws.signed, jws.signature)?;
 
         claims.check(&Expected { audiences: &route.audiences, skew: self.skew, now: clock.wall() })?;
         Ok(Arc::new(claims.principal()?))
