@@ -12,4 +12,5 @@
 
 mod floors;
 mod line;
+mod readme;
 mod support;

@@ -19,7 +19,7 @@ use super::strict;
 use super::upstream::Upstream;
 use crate::admit::{Line, Permit, admit};
 use crate::denial::Denial;
-use crate::id::ActionId;
+use crate::id::{ActionId, DeviceRef};
 use crate::reload::PolicyStore;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
@@ -240,7 +240,13 @@ impl Gateway {
         })?;
         let world = exchange.snapshot.clone();
         let mut request = Incoming::new(session, &self.line.clock);
-        admit(&self.line, &world, &mut request, &mut exchange.found).await
+        let decision = admit(&self.line, &world, &mut request, &mut exchange.found).await;
+        match (&exchange.found.principal, &decision) {
+            (Some(_), _) => self.metrics.token(Ok(())),
+            (None, Err(Denial::Token(error))) => self.metrics.token(Err(error.reason())),
+            (None, _) => {}
+        }
+        decision
     }
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, denial: &Denial) {
@@ -259,19 +265,20 @@ impl Gateway {
     /// Learns from the API's answer which device the new action belongs to.
     fn remember(&self, answer: &[u8], exchange: &Exchange) {
         #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct MachineAction {
             id: String,
+            machine_id: Option<String>,
         }
         let Some(device) = exchange.permit.as_ref().and_then(Permit::starts_action_on) else { return };
-        match serde_json::from_slice::<MachineAction>(answer)
-            .ok()
-            .and_then(|action| ActionId::parse(&action.id))
-        {
-            Some(action) => self.line.actions.record(action, device.clone()),
-            None => {
-                tracing::warn!(request = %exchange.id, "the API's answer names no action id: calls about it are held to be of an unknown action")
-            }
-        }
+        let answer = serde_json::from_slice::<MachineAction>(answer).ok();
+        let Some((answer, action)) = answer.and_then(|answer| ActionId::parse(&answer.id).map(|id| (answer, id))) else {
+            tracing::warn!(request = %exchange.id, "the API's answer names no action: calls about it will be of an unknown one");
+            return;
+        };
+        // A name may fit several devices; the API says which of them it took.
+        let taken = answer.machine_id.and_then(|id| id.parse().ok()).map(DeviceRef::Id);
+        self.line.actions.record(action, taken.unwrap_or_else(|| device.clone()));
     }
 }
 

@@ -148,8 +148,6 @@ metrics! {
         "Audit lines: `written` to the file, or `dropped`.";
     audit_errors: IntCounter = "tollgate_audit_write_errors_total" [],
         "Attempts to write or reopen the audit file that failed and are repeated.";
-    panics: IntCounter = "tollgate_panics_total" [],
-        "Requests ended by a fault of Tollgate's own.";
 }
 
 /// The metrics of the process that the Prometheus library makes; their names are the ecosystem's.
@@ -273,11 +271,6 @@ impl Metrics {
     /// Counts a request that was refused before policy. `kind` is a word of the caller's source, never of a request.
     pub fn malformed(&self, kind: &'static str) {
         self.0.families.malformed.with_label_values(&[kind]).inc();
-    }
-
-    /// Counts a request that ended in a panic.
-    pub fn panicked(&self) {
-        self.0.families.panics.inc();
     }
 
     /// Counts a token: verified, or refused for this reason.
