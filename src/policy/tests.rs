@@ -125,6 +125,18 @@ pub(super) fn files() -> PolicyFiles {
     files
 }
 
+/// The set that is shipped, as it lies in the repository.
+fn shipped() -> PolicyFiles {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    let mut files = PolicyFiles::default();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        files.insert(SourceFile::new(name, std::fs::read_to_string(&path).unwrap()));
+    }
+    files
+}
+
 /// The set with one file in the place of its own.
 pub(super) fn compile_with(name: &str, text: impl Into<String>) -> (PolicySet, Vec<String>) {
     let mut files = files();
@@ -147,16 +159,9 @@ pub(super) fn set_with(name: &str, text: impl Into<String>) -> PolicySet {
 
 #[test]
 fn the_shipped_set_compiles() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
-    let mut files = PolicyFiles::default();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        files.insert(SourceFile::new(name, std::fs::read_to_string(&path).unwrap()));
-    }
-    let (set, problems) = compile(&files);
+    let (set, problems) = compile(&shipped());
     assert_eq!(problems, [""; 0]);
-    let expected = Counts { operations: 6, roles: 2, device_groups: 3, applications: 0, devices: 0 };
+    let expected = Counts { operations: 25, roles: 2, device_groups: 3, applications: 0, devices: 0 };
     assert_eq!(set.counts(), expected);
     let collect =
         set.route(&Method::POST, "/api/machines/pc-1/collectInvestigationPackage").unwrap().operation;
@@ -166,18 +171,12 @@ fn the_shipped_set_compiles() {
 
 #[test]
 fn the_example_in_the_shipped_applications_file_compiles_when_uncommented() {
-    let read = |name: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").join(name);
-        std::fs::read_to_string(path).unwrap()
-    };
-    let text = read("applications.toml");
+    let mut files = shipped();
+    let text = files.get("applications.toml").unwrap().text();
     let (_, example) = text.split_once("changed:\n#\n").unwrap();
     let example: Vec<&str> = example.lines().map(|line| line.trim_start_matches("# ")).collect();
-    let mut files = files();
-    for name in ["operations.toml", "device-groups.toml"] {
-        files.insert(SourceFile::new(name, read(name)));
-    }
-    files.insert(SourceFile::new("applications.toml", example.join("\n")));
+    let example = SourceFile::new("applications.toml", example.join("\n"));
+    files.insert(example);
     let (set, problems) = compile(&files);
     assert_eq!(problems, [""; 0]);
     assert_eq!(set.counts().applications, 1);
@@ -192,6 +191,24 @@ fn the_small_set_compiles_and_is_counted() {
     let id = "00000000-0000-0000-0000-000000000002".parse().unwrap();
     assert_eq!(set.application_name(&id).unwrap().as_str(), "workstations");
     assert_eq!(set.application_name(&ApplicationId::from_u128(9)), None);
+}
+
+#[test]
+fn what_stands_beside_a_devices_id_in_the_api_is_not_a_device() {
+    let (set, _) = compile(&shipped());
+    for name in
+        ["SoftwareInventoryExport", "softwareinventoryexport", "findbytag?tag=x", "InfoGatheringExport"]
+    {
+        let routed = set.route(&Method::GET, &format!("/api/machines/{name}")).unwrap();
+        assert_eq!((routed.device, routed.operation.device_scope()), (None, DeviceScope::Unscoped), "{name}");
+    }
+    for name in ["find(timestamp=x,key=y)", "findbyip(ip='1.2.3.4')", "$count", "%24count", "find%28%29"] {
+        assert_eq!(
+            set.route(&Method::GET, &format!("/api/machines/{name}")).unwrap_err(),
+            NoOperation,
+            "{name}"
+        );
+    }
 }
 
 #[test]
