@@ -362,7 +362,17 @@ fn group_overage_is_a_reason_of_its_own_where_an_answer_depends_on_the_groups() 
 
 #[test]
 fn a_role_that_no_group_holds_is_missing_also_for_a_user_with_overage() {
-    let roles = "[[role]]\nname = \"Reader\"\npermissions = [\"View data\"]\nentra_groups = [\"00000000-0000-0000-0000-00000000000a\"]\n";
+    let roles = r#"
+[[role]]
+name         = "Reader"
+permissions  = ["View data"]
+entra_groups = ["00000000-0000-0000-0000-00000000000a"]
+
+[[role]]
+name        = "Responder"
+permissions = ["Alerts investigation"]
+users       = ["00000000-0000-0000-0000-0000000000ff"]
+"#;
     let set = set_with("roles.toml", roles);
     let caller = user_in(UNLISTED, Groups::Overage);
     assert_eq!(decide(&set, &caller, "collect", &[device(WORKSTATION)]), "missing_role");
