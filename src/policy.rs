@@ -10,9 +10,7 @@
 //!
 //! A set is compiled once and never changes; decisions take no lock and ask nobody.
 
-use std::fmt;
-
-use crate::id::{ActionId, ApplicationId, ApplicationName, DeviceRef, Permission};
+use crate::id::{ActionId, ApplicationId, ApplicationName, DeviceRef};
 use crate::policy::application::Applications;
 use crate::policy::device_group::DeviceGroups;
 use crate::policy::inventory::Inventory;
@@ -140,24 +138,6 @@ impl PolicySet {
             applications: self.applications.len(),
             devices: self.inventory.len(),
         }
-    }
-}
-
-/// Permissions in a message, in the service's style: `A,B`, or `none`.
-struct PermissionList<'a>(&'a [Permission]);
-
-impl fmt::Display for PermissionList<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("none");
-        }
-        for (place, permission) in self.0.iter().enumerate() {
-            if place > 0 {
-                f.write_str(",")?;
-            }
-            fmt::Display::fmt(permission, f)?;
-        }
-        Ok(())
     }
 }
 

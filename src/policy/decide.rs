@@ -6,12 +6,12 @@ use crate::id::{
     ActionId, ApplicationId, ApplicationName, DeviceGroupId, DeviceRef, OperationId, Permission,
 };
 use crate::outcome::ReasonCode;
+use crate::policy::PolicySet;
 use crate::policy::application::{Application, GroupAnswer, OperationAnswer, UnscopedAnswer};
 use crate::policy::device_group::{GroupAccess, GroupIndex};
 use crate::policy::document::{UnknownAction, UnknownDevice, Unlisted};
 use crate::policy::operation::{DeviceScope, Operation};
 use crate::policy::role::{RoleAnswer, RolePermission};
-use crate::policy::{PermissionList, PolicySet};
 use crate::principal::{Groups, Principal, PrincipalKind, Scope, ScopedDevice, Target};
 
 /// Leave to call an operation, on whatever devices [`reach`](Self::reach) lets it.
@@ -47,7 +47,7 @@ pub enum PermitError {
     /// The token has none of the permissions that the operation asks for.
     #[error(
         "Missing {}. API required {}: {}, {}: {}.",
-        kind.missing(), kind.required(), PermissionList(needed), kind.held(), PermissionList(held)
+        kind.missing(), kind.required(), listed(needed, "none would do"), kind.held(), listed(held, "none")
     )]
     MissingPermission {
         /// Any one of these would do; empty if nobody of this kind may call it.
@@ -120,6 +120,15 @@ pub enum ReachError {
 
 const OVERAGE: &str =
     "The user is in more groups than the token can carry, so this gateway cannot tell what they may do";
+
+/// Permissions in the service's style: `A,B`.
+fn listed(permissions: &[Permission], nothing: &'static str) -> String {
+    if permissions.is_empty() {
+        return nothing.to_owned();
+    }
+    let words: Vec<&str> = permissions.iter().map(Permission::as_str).collect();
+    words.join(",")
+}
 
 fn missing_role(needed: &Option<RolePermission>) -> String {
     match needed {

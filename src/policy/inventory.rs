@@ -47,6 +47,13 @@ struct Reader<'a> {
     problems: &'a mut Problems,
 }
 
+/// Lines counted on the way through a text, each once.
+struct Lines<'a> {
+    text: &'a str,
+    offset: usize,
+    line: usize,
+}
+
 /// An export of the wrong kind has a mistake in each of its rows: this many are enough to see it.
 const MAX_MISTAKES: usize = 100;
 
@@ -136,6 +143,24 @@ impl Reader<'_> {
         Next::Stop
     }
 }
+
+// === impl Lines ===
+
+impl<'a> Lines<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, offset: 0, line: 1 }
+    }
+
+    /// The line, from 1, of the byte at `offset`, which is not before the last one asked for.
+    fn at(&mut self, offset: usize) -> usize {
+        let between = self.text.as_bytes().get(self.offset..offset).unwrap_or_default();
+        self.line += between.iter().filter(|byte| **byte == b'\n').count();
+        self.offset = offset.max(self.offset);
+        self.line
+    }
+}
+
+// === impl Listed ===
 
 impl Listed {
     fn traits(&self) -> Traits {

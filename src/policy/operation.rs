@@ -139,11 +139,14 @@ impl Operation {
         })
     }
 
-    /// The device and the action that a path's parameters name; none at all if an action's id can't be one.
+    /// The device and the action that a path's parameters name; none at all if a value can't be either.
     pub(crate) fn named(&self, captures: &Captures<'_>) -> Option<(Option<DeviceRef>, Option<ActionId>)> {
         let (mut device, mut action) = (None, None);
         for (parameter, value) in self.template.parameters().zip(captures) {
+            // `find(key='…')`, `$count`: to the API these are functions, and no device is called so.
+            let function = value.starts_with('$') || value.contains(['(', ')', '\'']);
             match parameter {
+                Parameter::Device | Parameter::Action if function => return None,
                 Parameter::Device => device = Some(DeviceRef::parse(value)),
                 Parameter::Action => action = Some(ActionId::parse(value)?),
                 Parameter::Other => {}

@@ -3,7 +3,7 @@
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use crate::id::{DeviceId, EntraDeviceId};
-use crate::policy::inventory::{Listed, Next, Reader};
+use crate::policy::inventory::{Lines, Listed, Next, Reader};
 use crate::source::SourceFile;
 
 /// Where each column is, counted from 0.
@@ -31,14 +31,12 @@ pub(super) fn read(source: &SourceFile, reader: &mut Reader<'_>) {
         }
     };
     let Some(columns) = Columns::find(&header, source, reader) else { return };
+    let mut lines = Lines::new(text);
     for record in csv.records() {
         let next = match record {
-            Err(error) => {
-                let line = error.position().map_or(1, |position| position.line() as usize);
-                reader.mistake(source, line, error)
-            }
+            Err(error) => reader.mistake(source, lines.line, error),
             Ok(record) => {
-                let line = record.position().map_or(1, |position| position.line() as usize);
+                let line = lines.at(start(&record, text));
                 match columns.row(&record, header.len()) {
                     Ok(listed) => reader.device(source, line, &listed),
                     Err(message) => reader.mistake(source, line, message),
@@ -49,6 +47,13 @@ pub(super) fn read(source: &SourceFile, reader: &mut Reader<'_>) {
             return;
         }
     }
+}
+
+/// Where a record begins, in bytes. The library says where the one before it ended: blank lines may lie between.
+fn start(record: &StringRecord, text: &str) -> usize {
+    let ended = record.position().map_or(0, |position| position.byte() as usize);
+    let rest = text.as_bytes().get(ended..).unwrap_or_default();
+    ended + rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
 }
 
 // === impl Columns ===

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::id::{DeviceId, EntraDeviceId, InvalidId};
-use crate::policy::inventory::{Listed, Next, Reader};
+use crate::policy::inventory::{Lines, Listed, Next, Reader};
 use crate::source::SourceFile;
 
 /// One answer; its other members say nothing of devices.
@@ -29,14 +29,13 @@ struct MachineDocument {
 struct Pages<'a, 'r, 'g> {
     source: &'a SourceFile,
     reader: &'r mut Reader<'g>,
-    /// A byte offset in the file, and the line it is in, from 1.
-    counted: (usize, usize),
+    lines: Lines<'a>,
 }
 
 /// Reads every machine of every page, up to the reader's limit of mistakes.
 pub(super) fn read(source: &SourceFile, reader: &mut Reader<'_>) {
     let text = source.text().strip_prefix('\u{feff}').unwrap_or(source.text());
-    let mut pages = Pages { source, reader, counted: (0, 1) };
+    let mut pages = Pages { source, reader, lines: Lines::new(source.text()) };
     for document in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
         let next = match document {
             Ok(document) => pages.document(document),
@@ -95,16 +94,10 @@ impl Pages<'_, '_, '_> {
         self.reader.mistake(self.source, line + error.line().saturating_sub(1), text)
     }
 
-    /// The line that a fragment begins in. Fragments are parts of the file's own text and come in its order, so each
-    /// line is counted once.
+    /// The line that a fragment begins in. Fragments are parts of the file's own text and come in its order.
     fn line(&mut self, fragment: &RawValue) -> usize {
-        let text = self.source.text();
-        let offset = (fragment.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-        let (from, line) = self.counted;
-        let between = text.as_bytes().get(from..offset).unwrap_or_default();
-        let line = line + between.iter().filter(|byte| **byte == b'\n').count();
-        self.counted = (offset.max(from), line);
-        line
+        let start = self.source.text().as_ptr() as usize;
+        self.lines.at((fragment.get().as_ptr() as usize).saturating_sub(start))
     }
 }
 
