@@ -57,12 +57,13 @@ async fn call(limiter: &Limiter, of: &Charges<'_>, clock: &Clock) -> Result<Stan
 
 /// Forwards calls until one is refused.
 async fn fill(limiter: &Limiter, of: &Charges<'_>, clock: &Clock) -> (usize, LimitError) {
-    for admitted in 0.. {
-        if let Err(error) = call(limiter, of, clock).await {
-            return (admitted, error);
+    let mut admitted = 0;
+    loop {
+        match call(limiter, of, clock).await {
+            Ok(_) => admitted += 1,
+            Err(error) => return (admitted, error),
         }
     }
-    unreachable!()
 }
 
 fn over(error: LimitError) -> OverLimit {
