@@ -34,12 +34,13 @@ impl Request for Call {
     }
 }
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let clock = Clock::System;
     let world = World::new(&clock);
     let snapshot = Snapshot::compile(&world.files, None, clock.wall()).unwrap();
     let line = Line { limiter: Limiter::new(), actions: Actions::new(1_000), clock };
-    let calls: Vec<_> = world.tokens.iter().zip(0..).map(|(token, number)| call(Some(token), number)).collect();
+    let calls: Vec<_> =
+        world.tokens.iter().zip(0..).map(|(token, number)| call(Some(token), number)).collect();
     let stranger = vec![call(None, 0)];
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 

@@ -32,7 +32,7 @@ struct Process {
 }
 
 /// If this process is to be one of those that are measured against: be it, for ever.
-pub fn play_role() {
+pub(crate) fn play_role() {
     let Ok(role) = std::env::var(ROLE) else { return };
     match role.split_once('=') {
         Some(("proxy", upstream)) => plain::proxy(upstream.parse().unwrap()),
@@ -40,7 +40,7 @@ pub fn play_role() {
     }
 }
 
-pub fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion) {
     let clock = Clock::System;
     let world = World::new(&clock);
     let folder = tempfile::tempdir().unwrap();
@@ -140,7 +140,17 @@ impl Process {
     fn tollgate(policies: PathBuf, upstream: SocketAddr) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--threads", "1", "--log", "warn"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--threads",
+                "1",
+                "--log",
+                "warn",
+            ])
             .args(["--upstream", &format!("http://{upstream}")])
             .arg("--audit")
             .arg(policies.join("audit.jsonl"))
@@ -185,7 +195,7 @@ impl Drop for Process {
 }
 
 /// A socket that listens on a port of its own, its address printed for whoever started this process.
-pub fn listen() -> TcpListener {
+pub(crate) fn listen() -> TcpListener {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     eprintln!("address {}", listener.local_addr().unwrap());

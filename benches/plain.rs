@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::gateway::listen;
 
 /// The body of every answer of the upstream.
-pub const ANSWER: &str = r#"{"id":"2e9da30d-27f6-4208-81f2-9cd3d67893ba","type":"CollectInvestigationPackage","status":"Pending"}"#;
+pub(crate) const ANSWER: &str = r#"{"id":"2e9da30d-27f6-4208-81f2-9cd3d67893ba","type":"CollectInvestigationPackage","status":"Pending"}"#;
 
 struct Plain {
     upstream: SocketAddr,
@@ -32,7 +32,7 @@ impl ProxyHttp for Plain {
 }
 
 /// Runs the proxy for ever, on one thread.
-pub fn proxy(upstream: SocketAddr) {
+pub(crate) fn proxy(upstream: SocketAddr) {
     let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: 1_024, ..ServerConf::default() };
     let mut server = pingora::server::Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
@@ -45,7 +45,7 @@ pub fn proxy(upstream: SocketAddr) {
 }
 
 /// Answers 201 for ever, on one thread, without looking at more than where a request ends.
-pub fn upstream() {
+pub(crate) fn upstream() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listen()).unwrap();

@@ -10,28 +10,31 @@ use tollgate::source::{PolicyFiles, SourceFile};
 use tollgate::time::Clock;
 
 /// As many callers as there are connections.
-pub const APPLICATIONS: u128 = 64;
+pub(crate) const APPLICATIONS: u128 = 64;
 
 /// A tenant of some size.
-pub const DEVICES: u32 = 10_000;
+pub(crate) const DEVICES: u32 = 10_000;
 
 const TENANT: TenantId = TenantId::from_u128(0x7e);
 
 /// A policy set and a token of each application.
-pub struct World {
-    pub files: PolicyFiles,
-    pub tokens: Vec<String>,
+pub(crate) struct World {
+    pub(crate) files: PolicyFiles,
+    pub(crate) tokens: Vec<String>,
 }
 
 impl World {
     /// Made anew each time, since tokens live for an hour. The key is new too; nothing measured depends on it.
-    pub fn new(clock: &Clock) -> Self {
+    pub(crate) fn new(clock: &Clock) -> Self {
         let issuer = Issuer::new("https://issuer.example", TENANT, Vec::new(), clock.clone()).unwrap();
-        Self { files: files(&issuer), tokens: (0..APPLICATIONS).map(|number| token(&issuer, number)).collect() }
+        Self {
+            files: files(&issuer),
+            tokens: (0..APPLICATIONS).map(|number| token(&issuer, number)).collect(),
+        }
     }
 
     /// Writes the policy set into a folder.
-    pub fn write(&self, folder: &Path) {
+    pub(crate) fn write(&self, folder: &Path) {
         for file in self.files.iter() {
             std::fs::write(folder.join(&**file.name()), file.text()).unwrap();
         }
@@ -39,7 +42,7 @@ impl World {
 }
 
 /// The device that the call of a number is about: a walk that meets all of them.
-pub fn device(call: u64) -> String {
+pub(crate) fn device(call: u64) -> String {
     format!("{:040x}", call.wrapping_mul(7_919) % u64::from(DEVICES))
 }
 
@@ -64,7 +67,8 @@ fn files(issuer: &Arc<Issuer>) -> PolicyFiles {
     for number in 0..APPLICATIONS {
         let id = application(number);
         writeln!(applications, "[[application]]\nid = \"{id}\"\nname = \"playbooks-{number}\"").unwrap();
-        writeln!(applications, "operations = [\"collect\"]\ndevice_groups = [\"Workstations\", \"Servers\"]").unwrap();
+        writeln!(applications, "operations = [\"collect\"]\ndevice_groups = [\"Workstations\", \"Servers\"]")
+            .unwrap();
     }
     let mut devices = String::from("Device ID,Device Name,Domain,OS Platform,Tags\n");
     for number in 0..DEVICES {

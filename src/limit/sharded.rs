@@ -107,7 +107,6 @@ const KEYS_FULL_RETRY: RetryAfter = RetryAfter::new(Duration::from_secs(10));
 
 impl<M: KeyMap> ShardedStore<M> {
     /// See [`Limiter::acquire`](crate::limit::Limiter::acquire).
-    #[expect(clippy::result_large_err, reason = "a refusal answers a flood: it must not allocate")]
     pub(super) fn acquire(&self, charges: &Charges<'_>, clock: &Clock) -> Result<Admission, LimitError> {
         loop {
             let cell = |charge: &Charge<'_>| self.cell(&charge.key, charges, clock);
@@ -206,7 +205,6 @@ fn attempt(
 }
 
 /// Writes the call into every log, or into none if one of them has no room for it.
-#[expect(clippy::result_large_err, reason = "a refusal answers a flood: it must not allocate")]
 fn charge(
     charges: &[Charge<'_>],
     logs: &mut [&mut SlidingWindowLog],

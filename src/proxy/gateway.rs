@@ -272,7 +272,9 @@ impl Gateway {
         }
         let Some(device) = exchange.permit.as_ref().and_then(Permit::starts_action_on) else { return };
         let answer = serde_json::from_slice::<MachineAction>(answer).ok();
-        let Some((answer, action)) = answer.and_then(|answer| ActionId::parse(&answer.id).map(|id| (answer, id))) else {
+        let Some((answer, action)) =
+            answer.and_then(|answer| ActionId::parse(&answer.id).map(|id| (answer, id)))
+        else {
             tracing::warn!(request = %exchange.id, "the API's answer names no action: calls about it will be of an unknown one");
             return;
         };
