@@ -31,6 +31,7 @@ pub(super) fn check(request: &RequestHeader) -> Result<&str, Denial> {
     let target = std::str::from_utf8(target).map_err(|_| Malformed::Target)?;
     path(target)?;
     host(request)?;
+    framing(&request.headers)?;
     if OVERRIDES.iter().any(|name| request.headers.contains_key(*name)) {
         return Err(Malformed::Override.into());
     }
@@ -83,6 +84,20 @@ fn escapes(path: &str) -> impl Iterator<Item = Option<u8>> {
         let digits = rest.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
         u8::from_str_radix(digits, 16).ok()
     })
+}
+
+/// Where the body ends must be said once and plainly: whoever reads `5, 5` or `gzip, chunked` otherwise than the
+/// upstream does, takes the end of one body for the beginning of a request.
+fn framing(headers: &HeaderMap) -> Result<(), Malformed> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let plain = match (lengths.next(), codings.next()) {
+        (None, None) => true,
+        (Some(length), None) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
+        (None, Some(coding)) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    if plain && lengths.next().is_none() && codings.next().is_none() { Ok(()) } else { Err(Malformed::BodyFraming) }
 }
 
 fn host(request: &RequestHeader) -> Result<(), Malformed> {
@@ -156,6 +171,28 @@ mod tests {
             let mut request = request(b"/api");
             request.insert_header(name, "DELETE").unwrap();
             assert_eq!(check(&request), Err(Malformed::Override.into()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_said_once_and_plainly() {
+        for (name, values, plain) in [
+            ("Content-Length", &["5"][..], true),
+            ("Content-Length", &["5, 5"], false),
+            ("Content-Length", &["5", "5"], false),
+            ("Content-Length", &["+5"], false),
+            ("Content-Length", &[""], false),
+            ("Transfer-Encoding", &["Chunked"], true),
+            ("Transfer-Encoding", &["gzip, chunked"], false),
+            ("Transfer-Encoding", &["chunked", "chunked"], false),
+            ("Transfer-Encoding", &["identity"], false),
+        ] {
+            let mut request = request(b"/api");
+            for value in values {
+                request.append_header(name, *value).unwrap();
+            }
+            let expected = if plain { Ok("/api") } else { Err(Malformed::BodyFraming.into()) };
+            assert_eq!(check(&request), expected, "{name}: {values:?}");
         }
     }
 
