@@ -1,10 +1,6 @@
 //! Every benchmark, in one binary: `cargo bench -- limiter` runs those whose names contain the word.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a benchmark that goes wrong should stop"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that goes wrong should stop")]
 
 use std::time::Duration;
 
