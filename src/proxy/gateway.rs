@@ -85,7 +85,7 @@ impl ProxyHttp for Gateway {
         match permit {
             Ok(permit) => {
                 exchange.admitted(permit, now);
-                if self.audit.as_ref().is_none_or(|audit| audit.admitted(&exchange.outcome(now)).is_ok()) {
+                if self.audit.as_ref().is_none_or(|audit| audit.admitted(&exchange.outcome).is_ok()) {
                     return Ok(false);
                 }
                 self.refuse(session, exchange, &Denial::AuditUnavailable).await;
@@ -110,7 +110,7 @@ impl ProxyHttp for Gateway {
         let Some(permit) = &exchange.permit else {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
-        self.upstream.dress(request, exchange.id)?;
+        self.upstream.dress(request, exchange.id())?;
         if permit.body().is_some() {
             // The body is here already; nobody needs to be asked for it.
             request.remove_header(&header::EXPECT);
@@ -154,7 +154,7 @@ impl ProxyHttp for Gateway {
         exchange.captured = (starts && response.status == StatusCode::CREATED).then(BytesMut::new);
         // Only we say what is ours.
         response.remove_header(reply::REASON);
-        reply::rate_limits(response, &exchange.found.standings)
+        reply::rate_limits(response, &exchange.outcome.findings.standings)
     }
 
     fn upstream_response_body_filter(
@@ -194,15 +194,11 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> FailToProxy {
         let denial = failure(error, exchange);
-        tracing::warn!(request = %exchange.id, reason = %denial.reason(), %error, "a call failed");
-        if !exchange.is_forwarded() {
-            // No byte left: nothing is charged.
-            exchange.permit = None;
-        }
+        tracing::warn!(request = %exchange.id(), reason = %denial.reason(), %error, "a call failed");
         exchange.failed(&denial);
         let mut error_code = 0;
         if session.response_written().is_none()
-            && let Some(reply) = Reply::to(&denial, exchange.id)
+            && let Some(reply) = Reply::to(&denial, exchange.id())
         {
             error_code = reply.header.status.as_u16();
             session.as_downstream_mut().set_keepalive(None);
@@ -218,21 +214,21 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, _session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         if let Some(error) = error
-            && exchange.reason.is_none()
+            && exchange.outcome.reason.is_none()
         {
             exchange.failed(&failure(error, exchange));
         }
-        let outcome = exchange.outcome(self.line.clock.steady());
-        self.metrics.request(&outcome);
+        let outcome = exchange.ended(self.line.clock.steady());
+        self.metrics.request(outcome);
         if let Some(audit) = &self.audit {
-            audit.finished(&outcome);
+            audit.finished(outcome);
         }
     }
 }
 
 impl Gateway {
     async fn decide(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Permit, Denial> {
-        exchange.client_id = client_id(session.req_header());
+        exchange.outcome.client_request_id = client_id(session.req_header());
         strict::check(session.req_header()).inspect_err(|denial| {
             if let Denial::Malformed(kind) = denial {
                 self.metrics.malformed(kind.as_str());
@@ -240,8 +236,8 @@ impl Gateway {
         })?;
         let world = exchange.snapshot.clone();
         let mut request = Incoming::new(session, &self.line.clock);
-        let decision = admit(&self.line, &world, &mut request, &mut exchange.found).await;
-        match (&exchange.found.principal, &decision) {
+        let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
+        match (&exchange.outcome.findings.principal, &decision) {
             (Some(_), _) => self.metrics.token(Ok(())),
             (None, Err(Denial::Token(error))) => self.metrics.token(Err(error.reason())),
             (None, _) => {}
@@ -251,7 +247,7 @@ impl Gateway {
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, denial: &Denial) {
         exchange.refused(denial, self.line.clock.steady());
-        let Some(reply) = Reply::to(denial, exchange.id) else {
+        let Some(reply) = Reply::to(denial, exchange.id()) else {
             session.as_downstream_mut().set_keepalive(None);
             return;
         };
@@ -275,7 +271,7 @@ impl Gateway {
         let Some((answer, action)) =
             answer.and_then(|answer| ActionId::parse(&answer.id).map(|id| (answer, id)))
         else {
-            tracing::warn!(request = %exchange.id, "the API's answer names no action: calls about it will be of an unknown one");
+            tracing::warn!(request = %exchange.id(), "the API's answer names no action: calls about it will be of an unknown one");
             return;
         };
         // A name may fit several devices; the API says which of them it took.
