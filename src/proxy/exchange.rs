@@ -48,7 +48,15 @@ impl Exchange {
             total: Duration::ZERO,
         };
         let started = clock.steady();
-        Self { outcome, snapshot, permit: None, captured: None, started, forwarded: None, _in_flight: in_flight }
+        Self {
+            outcome,
+            snapshot,
+            permit: None,
+            captured: None,
+            started,
+            forwarded: None,
+            _in_flight: in_flight,
+        }
     }
 
     pub(super) fn id(&self) -> RequestId {

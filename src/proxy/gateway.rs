@@ -68,7 +68,7 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
-        exchange.address =
+        exchange.outcome.address =
             session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
         let downstream = session.as_downstream_mut();
         downstream.set_total_drain_timeout(Some(DRAIN_TIME));
