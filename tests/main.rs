@@ -5,12 +5,20 @@
 //! that it proves. None sleeps to wait for a window or a reload: time is a manual clock's, and what must come is
 //! waited for.
 //!
+//! - `bodies`: what is read, what streams, and what a refused body does to its connection.
+//! - `errors`: every reason's answer.
 //! - `floors`: which file may use which.
+//! - `routes`: which request line asks for which operation, and which for none.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
 //!   records every byte.
+//! - `upstream`: what the API gets to see, and what of its answers comes back.
 #![cfg(test)]
 
+mod bodies;
+mod errors;
 mod floors;
 mod line;
 mod readme;
+mod routes;
 mod support;
+mod upstream;

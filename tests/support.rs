@@ -24,3 +24,13 @@ pub(crate) async fn within_deadline<F: Future>(what: &str, work: F) -> F::Output
         .await
         .unwrap_or_else(|_| panic!("{what}: nothing for {} s", DEADLINE.as_secs()))
 }
+
+/// Waits until `reached` says so, and fails the test if it does not: for what tells nobody when it happens.
+pub(crate) async fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    within_deadline(what, async {
+        while !reached() {
+            Clock::System.sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}

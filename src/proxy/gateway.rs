@@ -229,7 +229,7 @@ impl ProxyHttp for Gateway {
 impl Gateway {
     async fn decide(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Permit, Denial> {
         exchange.outcome.client_request_id = client_id(session.req_header());
-        strict::check(session.req_header()).inspect_err(|denial| {
+        unambiguous(session).inspect_err(|denial| {
             if let Denial::Malformed(kind) = denial {
                 self.metrics.malformed(kind.as_str());
             }
@@ -277,6 +277,15 @@ impl Gateway {
         // A name may fit several devices; the API says which of them it took.
         let taken = answer.machine_id.and_then(|id| id.parse().ok()).map(DeviceRef::Id);
         self.line.actions.record(action, taken.unwrap_or_else(|| device.clone()));
+    }
+}
+
+/// What is refused before policy is asked.
+fn unambiguous(session: &Session) -> Result<(), Denial> {
+    strict::check(session.req_header())?;
+    match session.as_downstream().as_http1() {
+        Some(session) => strict::check_bytes(&session.get_headers_raw_bytes()),
+        None => Ok(()),
     }
 }
 

@@ -144,6 +144,21 @@ pub(crate) fn responder() -> Caller {
         .groups([RESPONDERS])
 }
 
+/// The application without bounds, with the permissions of every operation.
+pub(crate) fn portal() -> Caller {
+    Caller::application(PORTAL).permissions([
+        "Machine.CollectForensics",
+        "Machine.Read.All",
+        "Library.Manage",
+        "Ti.ReadWrite.All",
+    ])
+}
+
+/// The value of `Authorization` for a caller.
+pub(crate) fn bearer(caller: &Caller) -> String {
+    format!("Bearer {}", token(caller))
+}
+
 /// A token of a caller, valid for an hour from the beginning of manual time.
 pub(crate) fn token(caller: &Caller) -> String {
     issuer().token(caller)
