@@ -5,20 +5,32 @@
 //! that it proves. None sleeps to wait for a window or a reload: time is a manual clock's, and what must come is
 //! waited for.
 //!
+//! - `admin`: what an operator sees.
+//! - `audit`: what the trail says, and when.
 //! - `bodies`: what is read, what streams, and what a refused body does to its connection.
 //! - `errors`: every reason's answer.
 //! - `floors`: which file may use which.
+//! - `permits`: who may do what to which device.
+//! - `reload`: a policy that changes under load, whole or not at all.
 //! - `routes`: which request line asks for which operation, and which for none.
+//! - `soak`: many calls, each answered as the line alone decides it, in memory that stays flat.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
 //!   records every byte.
 //! - `upstream`: what the API gets to see, and what of its answers comes back.
+//! - `windows`: limits are exact, whoever calls and however.
 #![cfg(test)]
 
+mod admin;
+mod audit;
 mod bodies;
 mod errors;
 mod floors;
 mod line;
+mod permits;
 mod readme;
+mod reload;
 mod routes;
+mod soak;
 mod support;
 mod upstream;
+mod windows;
