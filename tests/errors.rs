@@ -14,7 +14,7 @@ use crate::support::gateway::{
     portal, responder,
 };
 use crate::support::raw::RawResponse;
-use crate::support::upstream::{Answer, Ending, RecordingUpstream};
+use crate::support::upstream::{Answer, Ending, RecordingUpstream, nobody};
 use crate::support::{until, within_deadline};
 
 /// What a reason answers, and how to get that answer.
@@ -363,12 +363,6 @@ async fn fill_audit(gateway: &TestGateway) {
         }
     })
     .await;
-}
-
-/// A port of this machine on which nobody listens.
-pub(crate) fn nobody() -> std::net::SocketAddr {
-    // Bound and let go again: the system hands out another port to the next who asks.
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
 
 const DISCOVERED: &str = r#"
