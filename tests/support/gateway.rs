@@ -296,3 +296,15 @@ impl RawClient {
         self.request("POST", &path, &headers, body.as_bytes()).await
     }
 }
+
+// === impl RawResponse ===
+
+impl RawResponse {
+    /// `r` of the first limit in `RateLimit`: how many more calls it would admit now.
+    #[track_caller]
+    pub(crate) fn remaining(&self) -> u32 {
+        let limits = self.header("RateLimit").unwrap_or_else(|| panic!("no `RateLimit` in {self:?}"));
+        let (_, rest) = limits.split_once(";r=").unwrap();
+        rest.split_once(';').unwrap().0.parse().unwrap()
+    }
+}

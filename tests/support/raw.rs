@@ -97,6 +97,13 @@ impl RawClient {
         response.unwrap_or_else(|| panic!("closed within a response, after {}", show(self.0.rest())))
     }
 
+    /// Reads an interim response, and nothing after it.
+    pub(crate) async fn expect_interim(&mut self, status: u16) {
+        let head = within_deadline("an interim response", self.0.take_head()).await;
+        let (first, _) = head.unwrap_or_else(|| panic!("closed before {status}"));
+        assert_eq!(status_line(&first).0, status, "{first}");
+    }
+
     /// Waits for the peer to close, and fails the test on a byte before that.
     pub(crate) async fn expect_close(&mut self) {
         let bytes = self.read_to_end().await;
