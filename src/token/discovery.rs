@@ -83,7 +83,7 @@ impl Discovery {
     /// Fetches the document and then the keys that it points to. Takes as long as the other side likes.
     pub(super) async fn fetch(&self) -> Result<KeySet, FetchError> {
         // A client for each fetch: it reads the system's certificates anew, and none is kept for an hour.
-        let client = client(self.ca.as_deref()).map_err(FetchError::Client)?;
+        let client = client(&self.url, self.ca.as_deref()).map_err(FetchError::Client)?;
         let body = get(&client, &self.url).await?;
         let document: DiscoveryDocument = serde_json::from_slice(&body)
             .map_err(|error| FetchError::NotDiscovery(self.url.clone(), error))?;
@@ -108,11 +108,9 @@ impl Discovery {
 pub(super) fn parse_url(text: &str) -> Result<Url, InvalidUrl> {
     let url = Url::parse(text).map_err(|_| InvalidUrl::Malformed)?;
     let host = url.host_str().ok_or(InvalidUrl::Malformed)?;
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     match url.scheme() {
         "https" => {}
-        "http" if loopback => {}
+        "http" if is_loopback(host) => {}
         _ => return Err(InvalidUrl::NotSecure),
     }
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
@@ -121,10 +119,17 @@ pub(super) fn parse_url(text: &str) -> Result<Url, InvalidUrl> {
     Ok(url)
 }
 
-/// A client that follows no redirect and trusts the certificates of `ca` beside the system's.
-fn client(ca: Option<&str>) -> Result<Client, reqwest::Error> {
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// A client for `url` that follows no redirect and trusts the certificates of `ca` beside the system's. It goes
+/// through the proxy that the environment names, but not to this machine, which no proxy finds.
+fn client(url: &Url, ca: Option<&str>) -> Result<Client, reqwest::Error> {
     let extra = ca.map(|pem| Certificate::from_pem_bundle(pem.as_bytes())).transpose()?.unwrap_or_default();
-    Client::builder().redirect(redirect::Policy::none()).tls_certs_merge(extra).build()
+    let client = Client::builder().redirect(redirect::Policy::none()).tls_certs_merge(extra);
+    if url.host_str().is_some_and(is_loopback) { client.no_proxy().build() } else { client.build() }
 }
 
 /// Checks that `pem` holds certificates that can be trusted, and nothing broken.
