@@ -5,11 +5,17 @@
 //! that it proves. None sleeps to wait for a window or a reload: time is a manual clock's, and what must come is
 //! waited for.
 //!
+//! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
+//! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
 //! - `floors`: which file may use which.
+//! - `sandbox`: the stand-ins, and that nothing shipped trusts them.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
 //!   records every byte.
 #![cfg(test)]
 
+mod commands;
+mod external;
 mod floors;
 mod line;
+mod sandbox;
 mod support;
