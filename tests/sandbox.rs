@@ -209,6 +209,22 @@ async fn a_sandbox_that_cannot_start_says_so_in_one_line_with_exit_code_2_and_le
 }
 
 #[tokio::test]
+async fn the_sandbox_works_where_a_proxy_is_set_for_everything() {
+    let (temporary, nobody) = (tempfile::tempdir().unwrap(), "http://127.0.0.1:1");
+    let environment = [
+        ("TMPDIR", text(temporary.path())),
+        ("http_proxy", nobody),
+        ("HTTPS_PROXY", nobody),
+        ("ALL_PROXY", nobody),
+    ];
+    let args = ["sandbox", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let process = Process::start_in(args, environment);
+    let gateway = address_of(&process.prints("gateway ").await);
+    let token = printed_token(&process).await;
+    RawClient::connect(gateway).await.collect(&token, FREE_DEVICE, COMMENT).await.assert_status(201);
+}
+
+#[tokio::test]
 async fn collections_run_for_as_long_as_the_flag_says() {
     let temporary = tempfile::tempdir().unwrap();
     for (seconds, second) in [("0", 201), ("3600", 400)] {
@@ -231,6 +247,6 @@ fn start(temporary: &Path, flags: &[&str]) -> Process {
 /// The token in the first of the printed calls, which is the application's.
 async fn printed_token(process: &Process) -> String {
     let lines = process.prints_until(|line| line.starts_with("curl ")).await;
-    let (_, rest) = lines.last().unwrap().split_once("Bearer ").unwrap();
+    let (_, rest) = lines.iter().find_map(|line| line.split_once("Bearer ")).unwrap();
     rest.split('\'').next().unwrap().to_owned()
 }

@@ -1,5 +1,12 @@
 //! TLS to the callers: HTTP/1.1 and HTTP/2, and that a refusal costs neither a stream nor the connection.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::Frame;
 use reqwest::{Client, Response, Version};
 use serde_json::json;
 use tollgate::sandbox::issuer::Caller;
@@ -119,6 +126,62 @@ async fn a_body_that_streams_over_http_2_arrives_byte_for_byte() {
     }
     assert_eq!(secure.relay.connections(), 1);
     secure.upstream.wait_for(5).await;
+}
+
+/// A body of unknown length: over HTTP/2 it ends in an empty frame of its own.
+struct Pieces(VecDeque<Bytes>);
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_over_http_2_ends_once_at_the_upstream_and_the_next_call_finds_its_place() {
+    let secure = Secure::start().await;
+    let client = secure.files.client();
+    let librarian = token(&Caller::application(PORTAL).permissions(["Library.Manage"]));
+    for pieces in [&["one", "two"][..], &["three"], &[], &["four", "five"]] {
+        let body = Pieces(pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect());
+        let body = reqwest::Body::wrap(body);
+        assert_eq!(
+            secure.post(&client, "/api/libraryfiles", &librarian, body).await.status().as_u16(),
+            201,
+            "{pieces:?}"
+        );
+        let request = secure.upstream.requests().pop().unwrap();
+        assert_eq!(request.body, pieces.concat().as_bytes());
+        assert!(request.raw.ends_with(b"\r\n0\r\n\r\n"), "{}", request.raw.escape_ascii());
+    }
+    secure.upstream.wait_for(4).await;
+    assert_eq!((secure.relay.connections(), secure.upstream.connections()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_body_that_is_read_first_arrives_as_it_was_sent_however_http_2_cuts_it() {
+    let secure = Secure::start().await;
+    let client = secure.files.client();
+    let path = format!("/api/machines/{WORKSTATION}/collectInvestigationPackage");
+    let (head, tail) = COMMENT.split_at(9);
+    let long = format!(r#"{{"Comment":"{}"}}"#, "x".repeat(40_000));
+    for pieces in
+        [&[COMMENT][..], &[head, tail], &["", head, "", tail, ""], &[&long[..20_000], &long[20_000..]]]
+    {
+        let body = Pieces(pieces.iter().map(|piece| Bytes::copy_from_slice(piece.as_bytes())).collect());
+        let answer = secure.post(&client, &path, &token(&playbooks()), reqwest::Body::wrap(body)).await;
+        assert_eq!(answer.status().as_u16(), 201, "{} pieces", pieces.len());
+        let request = secure.upstream.requests().pop().unwrap();
+        assert!(request.body == pieces.concat().as_bytes(), "{} pieces", pieces.len());
+    }
+    secure.upstream.wait_for(4).await;
+    assert_eq!((secure.relay.connections(), secure.upstream.connections()), (1, 1));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tollgate::sandbox::world::{Call, Tokens, calls};
 
 use super::wanted;
 use crate::support::gateway::issuer;
-use crate::support::process::Process;
+use crate::support::process::{Process, eventually};
 
 /// A call as it was printed: its title, the answer to expect, the line to paste.
 struct Printed {
@@ -43,15 +43,19 @@ async fn every_printed_call_pasted_twice_in_any_order_gives_the_printed_answer()
 
         // As many requests as there were: three in the line that asks thrice, one in each other.
         let metrics = lines.iter().find(|line| line.contains("/metrics | grep")).unwrap();
-        let counted: u32 = paste(metrics)
-            .output
-            .lines()
-            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u32>().unwrap_or_else(|_| panic!("{line}")))
-            .sum();
-        assert_eq!(counted as usize, 2 * (printed.len() + 2), "{metrics}");
+        let all = 2 * (printed.len() + 2);
+        // A call is counted once it is over, which may be after its caller has the answer.
+        eventually("all calls counted", || (counted(&paste(metrics).output) >= all).then_some(())).await;
+        assert_eq!(counted(&paste(metrics).output), all, "{metrics}");
         let trail = paste(lines.last().unwrap()).output;
         assert!(trail.lines().count() == 3 && trail.contains("\"time\""), "{trail}");
     }
+}
+
+/// The sum of the values of metrics.
+fn counted(metrics: &str) -> usize {
+    let value = |line: &str| line.rsplit_once(' ').and_then(|(_, value)| value.parse::<usize>().ok());
+    metrics.lines().map(|line| value(line).unwrap_or_else(|| panic!("expected a count in {line}"))).sum()
 }
 
 fn printed_calls(lines: &[String]) -> Vec<Printed> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use reqwest::{Certificate, Client, ClientBuilder};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -31,6 +31,8 @@ pub(crate) struct Relay {
 impl LocalCertificate {
     pub(crate) fn make() -> Self {
         let mut ca = CertificateParams::default();
+        // Another name than the certificate's, which would be taken for one that signed itself.
+        ca.distinguished_name.push(DnType::CommonName, "CA of a test");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
@@ -39,6 +41,7 @@ impl LocalCertificate {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("cert.pem"), certificate.pem()).unwrap();
         std::fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), ca.pem()).unwrap();
         Self { folder, ca: ca.pem() }
     }
 
@@ -48,6 +51,11 @@ impl LocalCertificate {
 
     pub(crate) fn key(&self) -> PathBuf {
         self.folder.path().join("key.pem")
+    }
+
+    /// The CA that signed it.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
     }
 
     pub(crate) fn files(&self) -> TlsFiles {
