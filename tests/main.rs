@@ -6,19 +6,27 @@
 //! waited for.
 //!
 //! - `bodies`: what is read, what streams, and what a refused body does to its connection.
+//! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
 //! - `errors`: every reason's answer.
+//! - `line`: one call through every check.
+//! - `readme`: the README's tables are the code's.
+//! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
 //! - `floors`: which file may use which.
 //! - `routes`: which request line asks for which operation, and which for none.
+//! - `sandbox`: the stand-ins, and that nothing shipped trusts them.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
 //!   records every byte.
 //! - `upstream`: what the API gets to see, and what of its answers comes back.
 #![cfg(test)]
 
 mod bodies;
+mod commands;
 mod errors;
+mod external;
 mod floors;
 mod line;
 mod readme;
 mod routes;
+mod sandbox;
 mod support;
 mod upstream;

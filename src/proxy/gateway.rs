@@ -312,7 +312,9 @@ async fn drain(session: &mut Session) {
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     // A client that waits for `100 Continue` sends nothing to drain.
     let waits = headers.contains_key(header::EXPECT);
-    if !waits && declared.is_none_or(|length| length <= DRAIN_BYTES) {
+    // Over HTTP/2 what is not read is reset after the answer, which some clients (curl 7.88) then never show.
+    let reset = session.as_downstream().is_http2();
+    if !waits && (reset || declared.is_none_or(|length| length <= DRAIN_BYTES)) {
         // If it fails, Pingora closes the connection after the answer.
         let _ = session.as_downstream_mut().drain_request_body().await;
     }

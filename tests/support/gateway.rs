@@ -10,7 +10,7 @@ use tollgate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
 use tollgate::reload::PolicySource;
 use tollgate::sandbox::issuer::{Caller, Issuer, TokenVersion};
 use tollgate::server::Server;
-use tollgate::settings::{Settings, UpstreamUrl};
+use tollgate::settings::{Settings, TlsFiles, UpstreamUrl};
 use tollgate::source::{PolicyFiles, SourceFile};
 use tollgate::telemetry::audit::{AuditFullMode, AuditTarget};
 use tollgate::time::{Clock, ManualClock, Wall};
@@ -62,6 +62,7 @@ pub(crate) struct TestGateway {
 pub(crate) struct Setup {
     source: Source,
     upstream: SocketAddr,
+    tls: Option<TlsFiles>,
     audit: Option<PathBuf>,
     audit_full: AuditFullMode,
     threads: NonZeroUsize,
@@ -159,6 +160,13 @@ pub(crate) fn bearer(caller: &Caller) -> String {
     format!("Bearer {}", token(caller))
 }
 
+/// A token of a caller, valid for an hour from now by the machine's clock, as the binary reads it.
+pub(crate) fn token_of_today(caller: &Caller) -> String {
+    let now = Clock::System.wall().unix_seconds();
+    let caller = caller.clone().claim("iat", now).claim("nbf", now).claim("exp", now + 3_600);
+    token(&caller)
+}
+
 /// A token of a caller, valid for an hour from the beginning of manual time.
 pub(crate) fn token(caller: &Caller) -> String {
     issuer().token(caller)
@@ -172,6 +180,7 @@ impl Setup {
         Self {
             source: Source::Memory(policy()),
             upstream,
+            tls: None,
             audit: None,
             audit_full: AuditFullMode::Refuse,
             threads: NonZeroUsize::MIN,
@@ -185,6 +194,11 @@ impl Setup {
 
     pub(crate) fn policy_folder(self, folder: impl Into<PathBuf>) -> Self {
         Self { source: Source::Folder(folder.into()), ..self }
+    }
+
+    /// Callers are served over TLS.
+    pub(crate) fn tls(self, tls: TlsFiles) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     pub(crate) fn audit(self, file: impl Into<PathBuf>) -> Self {
@@ -214,7 +228,7 @@ impl Setup {
             upstream: UpstreamUrl::http(self.upstream),
             listen: any,
             admin: any,
-            tls: None,
+            tls: self.tls,
             audit: self.audit.map(AuditTarget::File),
             audit_full: self.audit_full,
             threads: self.threads,
