@@ -197,7 +197,7 @@ impl Server {
         self.stop();
     }
 
-    /// Readiness fails, requests in flight finish (at most [`GRACE`]), listeners close, the audit is written out.
+    /// Readiness fails, requests in flight finish (for at most 20 s), listeners close, the audit is written out.
     pub fn stop(self) {
         self.stopping.store(true, Ordering::Release);
         tracing::info!("shutting down");

@@ -21,7 +21,7 @@ pub struct ServeFlags {
     #[arg(long, env = "TOLLGATE_POLICIES", value_name = "DIR")]
     policies: PathBuf,
 
-    /// The API behind the gateway, such as https://api.security.microsoft.com
+    /// The API behind the gateway, such as `https://api.security.microsoft.com`
     #[arg(long, env = "TOLLGATE_UPSTREAM", value_name = "URL")]
     upstream: UpstreamUrl,
 
