@@ -122,6 +122,15 @@ pub(crate) fn policy_with(name: &str, text: &str) -> PolicyFiles {
     files
 }
 
+/// The same set with some text of one file replaced; fails the test if the file does not say it.
+pub(crate) fn rewritten(mut files: PolicyFiles, name: &str, from: &str, to: &str) -> PolicyFiles {
+    let text = files.get(name).unwrap().text();
+    assert!(text.contains(from), "{name} does not say {from:?}");
+    let text = text.replace(from, to);
+    files.insert(SourceFile::new(name, text));
+    files
+}
+
 /// Writes a set into a folder.
 pub(crate) fn write_policy(files: &PolicyFiles, folder: &std::path::Path) {
     for file in files.iter() {
