@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use notify_debouncer_full::notify::{RecommendedWatcher, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -83,6 +83,9 @@ const READ_ATTEMPTS: usize = 5;
 
 /// Quiet time after the last event before files are read: editors and `kubectl` write a set in several steps.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// How long that quiet is waited for: a folder in which something else keeps writing is read all the same.
+const RESTLESS: Duration = Duration::from_secs(5);
 
 /// For file systems that report nothing (NFS, some overlays).
 const POLL: Duration = Duration::from_secs(30);
@@ -265,22 +268,16 @@ impl PolicyStore {
     /// tells `report` what came of each. Runs until it is dropped.
     pub async fn watch(self: Arc<Self>, report: impl Fn(&Reload)) {
         let changed = Arc::new(Notify::new());
-        let mut _watcher = None;
-        let mut warned = false;
+        let mut watch = Watch::default();
         loop {
-            // Anew each time: by now there may be another folder under the same name.
             if let PolicySource::Folder(folder) = &self.source {
-                match watch_folder(folder, changed.clone()) {
-                    Ok(watcher) => _watcher = Some(watcher),
-                    Err(error) if !warned => {
-                        warned = true;
-                        tracing::warn!(folder = %folder.display(), %error, "cannot watch the policy folder, polling it");
-                    }
-                    Err(_) => {}
-                }
+                watch.follow(folder, &changed);
             }
             let forced = tokio::select! {
-                () = changed.notified() => Due::IfDifferent,
+                () = changed.notified() => {
+                    quiet(&changed).await;
+                    Due::IfDifferent
+                }
                 () = self.clock.sleep(POLL) => Due::IfDifferent,
                 () = self.asked.notified() => Due::Now,
             };
@@ -309,17 +306,74 @@ enum Due {
     Now,
 }
 
-type FolderWatcher = Debouncer<RecommendedWatcher, RecommendedCache>;
+/// The policy folder's watcher. It stays for as long as the folder does, so that it sees what happens while files are
+/// read and compiled.
+#[derive(Debug, Default)]
+struct Watch {
+    watcher: Option<RecommendedWatcher>,
+    /// Device and inode of the folder that it looks at; none if that could not be watched.
+    folder: Option<(u64, u64)>,
+    warned: bool,
+}
 
-/// Watches a folder, and the folder it lies in: the first may be replaced by a rename, and a link by another.
-fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify_debouncer_full::notify::Result<FolderWatcher> {
-    let mut watcher = new_debouncer(DEBOUNCE, None, move |_: DebounceEventResult| changed.notify_one())?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+impl Watch {
+    /// Watches the folder of this name, if that is not the one that is being watched.
+    fn follow(&mut self, folder: &Path, changed: &Arc<Notify>) {
+        use std::os::unix::fs::MetadataExt;
+        let found = fs::metadata(folder).ok().map(|meta| (meta.dev(), meta.ino()));
+        if found.is_some() && self.folder == found {
+            return;
+        }
+        self.folder = None;
+        match watch_folder(folder, changed.clone()) {
+            Ok(watcher) => {
+                self.watcher = Some(watcher);
+                self.folder = found;
+                // Nobody told of what happened between the last reading and this moment.
+                changed.notify_one();
+            }
+            // The watcher before, if there is one, still sees the folder it lay in, and so its return.
+            Err(error) if !self.warned => {
+                self.warned = true;
+                tracing::warn!(folder = %folder.display(), %error, "cannot watch the policy folder, polling it");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Waits until nothing has changed for [`DEBOUNCE`], at most [`RESTLESS`]: by the machine's clock, as events come.
+async fn quiet(changed: &Notify) {
+    let clock = Clock::System;
+    let deadline = clock.steady() + RESTLESS;
+    while clock.timeout(DEBOUNCE, changed.notified()).await.is_ok() && clock.steady() < deadline {}
+}
+
+/// Watches a folder, and its name in the folder it lies in: it may be replaced by a rename, and a link by another.
+fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if folder.file_name().is_some() {
+    let beside = folder.file_name().map(|name| parent.join(name));
+    let within = folder.to_owned();
+    let named = beside.clone();
+    // Others write beside it, as the audit may: that keeps nobody waiting.
+    let ours = move |path: &PathBuf| {
+        path.starts_with(&within) || named.as_ref().is_some_and(|named| path.starts_with(named))
+    };
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
+        Ok(event) if !is_change(event.kind) => {}
+        Ok(event) if !event.paths.is_empty() && !event.paths.iter().any(&ours) => {}
+        Ok(_) | Err(_) => changed.notify_one(),
+    })?;
+    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    if beside.is_some() {
         watcher.watch(parent, RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)
+}
+
+/// Our own reading is an event too, and would be followed by another without end.
+fn is_change(kind: EventKind) -> bool {
+    !matches!(kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
 }
 
 fn inventory_date(files: &PolicyFiles) -> Option<Wall> {
