@@ -169,8 +169,11 @@ fn marked(letter: &str) -> PolicyFiles {
     rewritten(files, "limits.toml", "# Only the documented limits of operations.toml.", &limit)
 }
 
+/// What becomes of a call in a version, by its letter: it passes, or the reason why not.
+type VerdictIn = fn(&str) -> &'static str;
+
 /// Who calls under load, and what becomes of each call in a version.
-fn callers() -> [(Caller, fn(&str) -> &'static str); 3] {
+fn callers() -> [(Caller, VerdictIn); 3] {
     let reader = Caller::user(UserId::from_u128(0xb3), "reader@test.example", PORTAL)
         .permissions(["Machine.CollectForensics"])
         .groups([READERS]);
@@ -380,7 +383,7 @@ async fn what_no_event_tells_is_found_by_asking_and_within_half_a_minute() {
 
 #[tokio::test]
 async fn a_folder_that_is_replaced_by_another_is_followed_and_watched() {
-    let [first, second, third] = [5, 6, 7].map(|count| collects(count));
+    let [first, second, third] = [5, 6, 7].map(collects);
     let folder = Folder::new(&first);
     let upstream = upstream();
     let gateway = start(&folder, upstream.address());
