@@ -122,13 +122,10 @@ impl Verifier {
 impl PartialEq for Route {
     /// The same verdict on every token: the same audiences, tenants, and rings of keys.
     fn eq(&self, other: &Self) -> bool {
-        let same =
-            |((ours, ring), (theirs, other)): (&(TenantId, Arc<KeyRing>), &(TenantId, Arc<KeyRing>))| {
-                ours == theirs && Arc::ptr_eq(ring, other)
-            };
+        let mut tenants = self.tenants.iter().zip(&other.tenants);
         self.audiences == other.audiences
             && self.tenants.len() == other.tenants.len()
-            && self.tenants.iter().zip(&other.tenants).all(same)
+            && tenants.all(|(ours, theirs)| ours.0 == theirs.0 && Arc::ptr_eq(&ours.1, &theirs.1))
     }
 }
 
