@@ -94,6 +94,8 @@ impl RawClient {
     /// Reads one response, with the interim ones before it.
     pub(crate) async fn read_response_to(&mut self, asked: Asked) -> RawResponse {
         let response = within_deadline("a response", RawResponse::read(&mut self.0, asked)).await;
+        // Its bytes are in the response; a connection of many calls must not keep them all.
+        self.0.taken();
         response.unwrap_or_else(|| panic!("closed within a response, after {}", show(self.0.rest())))
     }
 
