@@ -173,7 +173,9 @@ fn read_once(folder: &Path, problems: &mut Problems) -> io::Result<Option<(Polic
             }
             Err(error) => {
                 let offset = error.utf8_error().valid_up_to();
-                problems.file(&file.name, format_args!("not UTF-8 text at byte {}", offset + 1));
+                // What stands before the offset stays as it is.
+                let read = SourceFile::new(&file.name, String::from_utf8_lossy(error.as_bytes()));
+                problems.at(&read, offset..offset, "not UTF-8 text from here on");
             }
         }
     }

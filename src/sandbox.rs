@@ -19,7 +19,7 @@ use crate::sandbox::api::{Api, ApiSettings};
 use crate::sandbox::issuer::{Issuer, SignerError};
 use crate::sandbox::listen::{LocalTls, LocalTlsError};
 use crate::sandbox::world::{Call, TENANT, Tokens};
-use crate::server::{Server, StartError};
+use crate::server::{Server, Signals, StartError};
 use crate::settings::{Settings, UpstreamUrl, one_a_core};
 use crate::source::{PolicyFiles, SourceFile};
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
@@ -165,13 +165,15 @@ impl Sandbox {
     }
 
     /// Runs until SIGTERM or SIGINT; then its folder is removed.
-    ///
-    /// # Errors
-    /// If the system gives no signal handlers.
-    pub fn run(self) -> io::Result<()> {
-        let done = self.server.run();
+    pub fn run(self, signals: Signals) {
+        self.server.run(signals);
         self.stand_ins.shutdown_background();
-        done
+    }
+
+    /// Stops as [`run`](Self::run) does at its end.
+    pub fn stop(self) {
+        self.server.stop();
+        self.stand_ins.shutdown_background();
     }
 }
 

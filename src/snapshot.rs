@@ -58,6 +58,7 @@ impl Snapshot {
             .map(|operation| DocumentedLimit {
                 operation: operation.id().clone(),
                 rates: operation.limits().to_vec(),
+                place: operation.limits_place(),
             })
             .collect();
         let quotas = QuotaSet::compile(files, &documented, &mut problems);

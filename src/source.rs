@@ -136,6 +136,11 @@ impl Problems {
         self.push(source.name.clone(), Some((line, 1)), message);
     }
 
+    /// Notes a mistake at a line and column of a file, both from 1, if they are known.
+    pub fn place(&mut self, name: &str, place: Option<(usize, usize)>, message: impl fmt::Display) {
+        self.push(name.into(), place, message);
+    }
+
     /// Notes a mistake of a file as a whole.
     pub fn file(&mut self, name: &str, message: impl fmt::Display) {
         self.push(name.into(), None, message);

@@ -116,7 +116,7 @@ async fn a_gateway_is_ready_once_an_issuer_has_keys_and_names_those_that_have_no
 
 #[tokio::test]
 async fn one_usable_issuer_is_enough_and_the_one_without_keys_is_named_with_its_error() {
-    let nobody = crate::errors::nobody().to_string();
+    let nobody = crate::support::upstream::nobody().to_string();
     let upstream = upstream();
     let gateway = Setup::new(upstream.address()).policy(discovered(&nobody, WITH_A_FILE)).start();
     let failed = || gateway.server().policies.load().verifier.issuers().any(|issuer| issuer.error.is_some());
@@ -344,7 +344,7 @@ async fn how_long_things_took_is_told_by_the_gateways_clock() {
     ];
     let path = format!("/api/machines/{WORKSTATION}/collectInvestigationPackage");
     client.send_request("POST", &path, &headers, b"").await;
-    client.read_interim().await;
+    client.expect_interim(100).await;
     gateway.hand.advance(Duration::from_millis(20));
     client.send(COMMENT).await;
     upstream.wait_for(1).await;

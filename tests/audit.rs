@@ -154,7 +154,7 @@ async fn every_fact_of_an_admitted_call_stands_in_its_lines() {
     ];
     // The decision takes 1.5 ms, and the API 20 ms.
     client.send_request("POST", &collect_path("WS-1"), &headers, "").await;
-    assert_eq!(client.read_interim().await, 100);
+    client.expect_interim(100).await;
     audited.gateway.hand.advance(Duration::from_micros(1_500));
     client.send(COMMENT).await;
     let request = &audited.upstream.wait_for(1).await[0];

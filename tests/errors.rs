@@ -1,7 +1,6 @@
 //! Every reason's answer, as a client of the API reads it: one row a reason, each provoked through a socket.
 
-use std::path::Path;
-use std::time::Duration;
+mod scene;
 
 use serde_json::{Value, json};
 use tollgate::id::{TenantId, UserId};
@@ -10,12 +9,12 @@ use tollgate::sandbox::issuer::Caller;
 use tollgate::time::Clock;
 
 use crate::support::gateway::{
-    COMMENT, EXECUTIVE, PLAYBOOKS, PORTAL, Setup, TestGateway, WORKSTATION, bearer, playbooks, policy_with,
-    portal, responder,
+    COMMENT, EXECUTIVE, PLAYBOOKS, PORTAL, TestGateway, WORKSTATION, bearer, playbooks, portal, responder,
 };
 use crate::support::raw::RawResponse;
-use crate::support::upstream::{Answer, Ending, RecordingUpstream};
-use crate::support::{until, within_deadline};
+use crate::support::upstream::{Answer, RecordingUpstream};
+
+use scene::Scene;
 
 /// What a reason answers, and how to get that answer.
 struct Row {
@@ -37,24 +36,6 @@ struct Row {
 enum Connection {
     Kept,
     Closed,
-}
-
-/// What stands around the request.
-enum Scene {
-    /// The policy set of the tests, and an upstream that answers 201.
-    Usual,
-    /// One file of the set says something else.
-    Policy(&'static str, String),
-    /// The keys come by discovery, from where nobody listens.
-    IssuerOutOfReach,
-    /// The audit cannot be written, and its queue is full.
-    AuditFull,
-    /// Nobody listens at the upstream's address.
-    UpstreamDown,
-    /// The upstream closes the connection in the place of an answer.
-    UpstreamHangsUp,
-    /// The upstream says nothing.
-    UpstreamSilent,
 }
 
 /// A request's bytes.
@@ -309,76 +290,6 @@ fn assert_shape(name: &str, answer: &RawResponse, code: &str) {
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("expected a string, got {value}"))
 }
-
-// === impl Scene ===
-
-impl Scene {
-    async fn start(&self) -> (RecordingUpstream, TestGateway) {
-        let answer = match self {
-            Self::UpstreamHangsUp => Answer::new(201, "").ending(Ending::CloseBefore),
-            Self::UpstreamSilent => Answer::new(201, "").ending(Ending::Never),
-            _ => Answer::json(201, &json!({ "id": "1" })),
-        };
-        let upstream = RecordingUpstream::start(answer, Clock::System);
-        let setup = Setup::new(upstream.address());
-        let setup = match self {
-            Self::Usual | Self::UpstreamHangsUp => setup,
-            Self::Policy(file, text) => setup.policy(policy_with(file, text)),
-            Self::IssuerOutOfReach => setup.policy(policy_with("issuers.toml", DISCOVERED)),
-            Self::AuditFull => setup.audit(Path::new("/dev/full")),
-            Self::UpstreamDown => Setup::new(nobody()),
-            Self::UpstreamSilent => setup.upstream_timeout(Duration::from_millis(50)),
-        };
-        let gateway = setup.start();
-        match self {
-            Self::IssuerOutOfReach => {
-                until("the fetch of the keys", || {
-                    gateway.server().policies.load().verifier.issuers().all(|issuer| issuer.error.is_some())
-                })
-                .await
-            }
-            Self::AuditFull => fill_audit(&gateway).await,
-            _ => {}
-        }
-        (upstream, gateway)
-    }
-
-    fn forwards(&self) -> bool {
-        matches!(self, Self::UpstreamHangsUp | Self::UpstreamSilent)
-    }
-}
-
-/// Makes admitted calls until the queue of their lines is full: nothing that is written to `/dev/full` ever leaves it.
-async fn fill_audit(gateway: &TestGateway) {
-    let mut client = gateway.connect().await;
-    let request = long_line();
-    within_deadline("a full audit", async {
-        loop {
-            client.send(&request).await;
-            let answer = client.read_response().await;
-            if answer.header("Tollgate-Reason") == Some("audit_unavailable") {
-                return;
-            }
-            answer.assert_status(201);
-        }
-    })
-    .await;
-}
-
-/// A port of this machine on which nobody listens.
-pub(crate) fn nobody() -> std::net::SocketAddr {
-    // Bound and let go again: the system hands out another port to the next who asks.
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
-}
-
-const DISCOVERED: &str = r#"
-    [[issuer]]
-    name      = "v1"
-    issuer    = "https://issuer.example/{tid}/"
-    tenants   = ["00000000-0000-0000-0000-00000000007e"]
-    audiences = ["https://api.securitycenter.microsoft.com"]
-    discovery = "http://127.0.0.1:1/"
-"#;
 
 /// The operations, but no collection takes more than 1 KiB.
 fn small_bodies() -> String {

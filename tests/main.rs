@@ -8,11 +8,16 @@
 //! - `admin`: what an operator sees.
 //! - `audit`: what the trail says, and when.
 //! - `bodies`: what is read, what streams, and what a refused body does to its connection.
+//! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
 //! - `errors`: every reason's answer.
+//! - `line`: one call through every check.
+//! - `readme`: the README's tables are the code's.
+//! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
 //! - `floors`: which file may use which.
 //! - `permits`: who may do what to which device.
 //! - `reload`: a policy that changes under load, whole or not at all.
 //! - `routes`: which request line asks for which operation, and which for none.
+//! - `sandbox`: the stand-ins, and that nothing shipped trusts them.
 //! - `soak`: many calls, each answered as the line alone decides it, in memory that stays flat.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
 //!   records every byte.
@@ -23,13 +28,16 @@
 mod admin;
 mod audit;
 mod bodies;
+mod commands;
 mod errors;
+mod external;
 mod floors;
 mod line;
 mod permits;
 mod readme;
 mod reload;
 mod routes;
+mod sandbox;
 mod soak;
 mod support;
 mod upstream;

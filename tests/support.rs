@@ -1,7 +1,9 @@
 //! What tests share. A panic here is a failed test: the message shows what was expected and what came.
 
 pub(crate) mod gateway;
+pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 mod wire;
 

@@ -99,7 +99,7 @@ async fn a_call_is_charged_when_it_is_admitted_and_not_when_its_head_came() {
         }
         for client in &mut clients {
             // The gateway has checked the head and asks for the body.
-            assert_eq!(client.read_interim().await, 100);
+            client.expect_interim(100).await;
         }
         gateway.hand.advance(Duration::from_millis(withheld));
         let mut answers = Vec::new();

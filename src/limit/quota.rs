@@ -23,6 +23,8 @@ pub struct DocumentedLimit {
     pub operation: OperationId,
     /// Its rates; none for an operation without documented limits.
     pub rates: Vec<Rate>,
+    /// Line and column in `operations.toml` of the first of them, where it is known.
+    pub place: Option<(usize, usize)>,
 }
 
 /// One limit as the calls of an operation meet it.

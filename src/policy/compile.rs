@@ -30,6 +30,11 @@ impl<'a> Reading<'a> {
         Self { source, problems }
     }
 
+    /// Line and column of a byte of the file, both from 1.
+    pub(crate) fn place(&self, offset: usize) -> (usize, usize) {
+        self.source.place(offset)
+    }
+
     /// Notes a mistake at a place of the file.
     pub(crate) fn at(&mut self, span: Range<usize>, message: impl fmt::Display) {
         self.problems.at(self.source, span, message);

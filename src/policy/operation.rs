@@ -25,6 +25,7 @@ pub struct Operation {
     role: Option<RolePermission>,
     body: Option<BodyContract>,
     limits: Vec<Rate>,
+    limits_place: Option<(usize, usize)>,
     action: Option<ActionWord>,
 }
 
@@ -91,6 +92,11 @@ impl Operation {
         &self.limits
     }
 
+    /// Line and column in `operations.toml` of the first of them.
+    pub fn limits_place(&self) -> Option<(usize, usize)> {
+        self.limits_place
+    }
+
     /// What its body must be; none if the body is not read before it is forwarded.
     pub fn body(&self) -> Option<&BodyContract> {
         self.body.as_ref()
@@ -125,6 +131,7 @@ impl Operation {
         let application = permissions(&document.application, reading);
         let delegated = permissions(&document.delegated, reading);
         let limits = rates(&document.limits, reading);
+        let limits_place = document.limits.first().map(|word| reading.place(word.span().start));
         Some(Self {
             id: id?,
             method: document.method.into_inner().into(),
@@ -135,6 +142,7 @@ impl Operation {
             role,
             body: document.body.map(|body| BodyContract::new(body, max)),
             limits,
+            limits_place,
             action: document.action.map(|word| word.into_inner()),
         })
     }

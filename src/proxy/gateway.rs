@@ -103,14 +103,14 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
         let Some(permit) = &exchange.permit else {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
-        self.upstream.dress(request, exchange.id())?;
+        self.upstream.dress(request, session.req_header(), exchange.id())?;
         if permit.body().is_some() {
             // The body is here already; nobody needs to be asked for it.
             request.remove_header(&header::EXPECT);
@@ -146,14 +146,16 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        // Only we say what is ours.
+        for name in reply::OURS {
+            response.remove_header(name);
+        }
         if response.status.is_informational() {
             return Ok(());
         }
         exchange.answered(response.status.as_u16(), self.line.clock.steady());
         let starts = exchange.permit.as_ref().is_some_and(|permit| permit.starts_action_on().is_some());
         exchange.captured = (starts && response.status == StatusCode::CREATED).then(BytesMut::new);
-        // Only we say what is ours.
-        response.remove_header(reply::REASON);
         reply::rate_limits(response, &exchange.outcome.findings.standings)
     }
 
@@ -310,7 +312,9 @@ async fn drain(session: &mut Session) {
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     // A client that waits for `100 Continue` sends nothing to drain.
     let waits = headers.contains_key(header::EXPECT);
-    if !waits && declared.is_none_or(|length| length <= DRAIN_BYTES) {
+    // Over HTTP/2 what is not read is reset after the answer, which some clients (curl 7.88) then never show.
+    let reset = session.as_downstream().is_http2();
+    if !waits && (reset || declared.is_none_or(|length| length <= DRAIN_BYTES)) {
         // If it fails, Pingora closes the connection after the answer.
         let _ = session.as_downstream_mut().drain_request_body().await;
     }

@@ -23,6 +23,9 @@ const RATE_LIMIT_POLICY: &str = "RateLimit-Policy";
 /// The same, section 4: how they stand.
 const RATE_LIMIT: &str = "RateLimit";
 
+/// The headers of an answer that nobody but us may set.
+pub const OURS: [&str; 3] = [REASON, RATE_LIMIT_POLICY, RATE_LIMIT];
+
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {

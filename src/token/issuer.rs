@@ -78,7 +78,7 @@ pub(super) fn compile(files: &PolicyFiles, previous: Option<&Verifier>, problems
     for document in documents {
         compiler.entry(document);
     }
-    Verifier::new(skew, compiler.routes, compiler.rings)
+    Verifier::new(skew, compiler.routes, compiler.rings).inheriting(previous)
 }
 
 // === impl Compiler ===

@@ -134,6 +134,12 @@ impl KeyRing {
         }
     }
 
+    /// What a fetch does in the end.
+    #[cfg(test)]
+    pub(super) fn replace(&self, keys: KeySet) {
+        self.keys.store(Arc::new(keys));
+    }
+
     pub(super) fn state(&self) -> IssuerState {
         let health = self.health.lock();
         IssuerState {

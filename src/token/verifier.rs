@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bearer::BearerToken;
+use super::cache::{TokenCache, Verified};
 use super::claims::{Claims, Expected};
 use super::error::TokenError;
 use super::issuer;
@@ -35,6 +36,8 @@ pub struct Verifier {
     /// By `iss`, to the letter.
     routes: HashMap<Box<str>, Route>,
     rings: Vec<Arc<KeyRing>>,
+    /// Shared with the verifier before, if that had the same rules.
+    cache: Arc<TokenCache>,
 }
 
 /// What a value of `iss` leads to.
@@ -55,12 +58,24 @@ impl Verifier {
     }
 
     pub(super) fn new(skew: Duration, routes: HashMap<Box<str>, Route>, rings: Vec<Arc<KeyRing>>) -> Self {
-        Self { skew, routes, rings }
+        Self { skew, routes, rings, cache: Arc::default() }
+    }
+
+    /// This verifier, with the verified tokens of one that judges every token as it does.
+    pub(super) fn inheriting(self, previous: Option<&Self>) -> Self {
+        match previous.filter(|previous| previous.skew == self.skew && previous.routes == self.routes) {
+            Some(previous) => Self { cache: previous.cache.clone(), ..self },
+            None => self,
+        }
     }
 
     /// Proves who calls. The order of the checks is in the room's own documentation.
     pub async fn verify(&self, bearer: BearerToken<'_>, clock: &Clock) -> Result<Arc<Principal>, TokenError> {
-        let jws = Jws::parse(bearer.as_str())?;
+        let (token, now) = (bearer.as_str(), clock.wall());
+        if let Some(principal) = self.cache.get(token, self.skew, now) {
+            return Ok(principal);
+        }
+        let jws = Jws::parse(token)?;
         let header = Header::parse(&jws.header)?;
         let claims = Claims::parse(&jws.claims)?;
 
@@ -72,8 +87,13 @@ impl Verifier {
         }
         keys.find(&header.kid, issuer, tenant)?.verify(jws.signed, jws.signature)?;
 
-        claims.check(&Expected { audiences: &route.audiences, skew: self.skew, now: clock.wall() })?;
-        Ok(Arc::new(claims.principal()?))
+        claims.check(&Expected { audiences: &route.audiences, skew: self.skew, now })?;
+        let principal = Arc::new(claims.principal()?);
+        let not_before = claims.not_before()?;
+        let verified =
+            Verified { principal: principal.clone(), not_before, ring: ring.clone(), keys: keys.clone() };
+        self.cache.insert(token, verified);
+        Ok(principal)
     }
 
     /// How the keys of each issuer stand, in the order of the file.
@@ -85,10 +105,27 @@ impl Verifier {
         &self.rings
     }
 
-    fn route(&self, issuer: &str, tenant: TenantId) -> Option<(&Route, &KeyRing)> {
+    #[cfg(test)]
+    pub(super) fn cache(&self) -> &TokenCache {
+        &self.cache
+    }
+
+    fn route(&self, issuer: &str, tenant: TenantId) -> Option<(&Route, &Arc<KeyRing>)> {
         let route = self.routes.get(issuer)?;
         let (_, ring) = route.tenants.iter().find(|(id, _)| *id == tenant)?;
         Some((route, ring))
+    }
+}
+
+// === impl Route ===
+
+impl PartialEq for Route {
+    /// The same verdict on every token: the same audiences, tenants, and rings of keys.
+    fn eq(&self, other: &Self) -> bool {
+        let mut tenants = self.tenants.iter().zip(&other.tenants);
+        self.audiences == other.audiences
+            && self.tenants.len() == other.tenants.len()
+            && tenants.all(|(ours, theirs)| ours.0 == theirs.0 && Arc::ptr_eq(&ours.1, &theirs.1))
     }
 }
 

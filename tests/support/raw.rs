@@ -99,13 +99,11 @@ impl RawClient {
         response.unwrap_or_else(|| panic!("closed within a response, after {}", show(self.0.rest())))
     }
 
-    /// Reads the head of one interim (1xx) response, such as `100 Continue`.
-    pub(crate) async fn read_interim(&mut self) -> u16 {
+    /// Reads an interim response, and nothing after it.
+    pub(crate) async fn expect_interim(&mut self, status: u16) {
         let head = within_deadline("an interim response", self.0.take_head()).await;
-        let (first, _) = head.unwrap_or_else(|| panic!("closed, after {}", show(self.0.rest())));
-        let (status, _) = status_line(&first);
-        assert!((100..200).contains(&status), "expected an interim response, got {first:?}");
-        status
+        let (first, _) = head.unwrap_or_else(|| panic!("closed before {status}"));
+        assert_eq!(status_line(&first).0, status, "{first}");
     }
 
     /// Waits for the peer to close, and fails the test on a byte before that.
