@@ -75,6 +75,9 @@ struct Signature(Vec<(String, u64, Option<Duration>, u64)>);
 /// The endings of files that belong to a policy set.
 const ENDINGS: [&str; 4] = ["toml", "csv", "json", "pem"];
 
+/// The folders within a policy set whose files belong to it; no other folder is looked into.
+const FOLDERS: [&str; 1] = ["operations"];
+
 /// 1 GiB: an inventory of a million devices as JSON pages is about as large; more is a mistake, not a policy.
 const MAX_FILE: u64 = 1 << 30;
 
@@ -109,17 +112,32 @@ impl PolicySource {
 
 /// One file of a folder that belongs to a policy set.
 struct Listed {
+    /// With the folder within the set that it lies in: `operations/alerts.toml`.
     name: String,
     path: PathBuf,
     signature: (String, u64, Option<Duration>, u64),
 }
 
 fn list(folder: &Path) -> io::Result<Vec<Listed>> {
-    use std::os::unix::fs::MetadataExt;
     let mut files = Vec::new();
+    list_into(&mut files, folder, "")?;
+    for (within, path) in folders(folder) {
+        list_into(&mut files, &path, within)?;
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// The folders within a policy set that are there.
+fn folders(folder: &Path) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    FOLDERS.into_iter().map(|name| (name, folder.join(name))).filter(|(_, path)| path.is_dir())
+}
+
+fn list_into(files: &mut Vec<Listed>, folder: &Path, within: &str) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let ours = path
             .extension()
             .and_then(|ending| ending.to_str())
@@ -128,14 +146,14 @@ fn list(folder: &Path) -> io::Result<Vec<Listed>> {
         if !ours || name.starts_with('.') {
             continue;
         }
+        let name = if within.is_empty() { name.to_owned() } else { format!("{within}/{name}") };
         let meta = fs::metadata(&path)?;
         if meta.is_file() {
             let modified = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             files.push(Listed { signature: (name.clone(), meta.len(), modified, meta.ino()), name, path });
         }
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    Ok(())
 }
 
 fn read_folder(folder: &Path) -> Result<(PolicyFiles, Signature), Problems> {
@@ -309,10 +327,14 @@ enum Due {
 
 type FolderWatcher = Debouncer<RecommendedWatcher, RecommendedCache>;
 
-/// Watches a folder, and the folder it lies in: the first may be replaced by a rename, and a link by another.
+/// Watches a folder, those within it, and the one it lies in: a folder may be replaced by a rename, and a link by
+/// another.
 fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify_debouncer_full::notify::Result<FolderWatcher> {
     let mut watcher = new_debouncer(DEBOUNCE, None, move |_: DebounceEventResult| changed.notify_one())?;
     watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    for (_, path) in folders(folder) {
+        watcher.watch(path, RecursiveMode::NonRecursive)?;
+    }
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if folder.file_name().is_some() {
         watcher.watch(parent, RecursiveMode::NonRecursive)?;
@@ -323,3 +345,6 @@ fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify_debouncer_full::n
 fn inventory_date(files: &PolicyFiles) -> Option<Wall> {
     ["devices.csv", "devices.json"].iter().filter_map(|name| files.get(name)?.modified()).min()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use http::Method;
+use toml::Spanned;
 
 use crate::id::{ActionId, DeviceRef, OperationId, Permission};
 use crate::outcome::Rate;
@@ -37,7 +38,7 @@ pub enum DeviceScope {
     Unscoped,
 }
 
-/// The operations of `operations.toml`.
+/// The operations of `operations.toml` and of the files in `operations/`.
 #[derive(Debug)]
 pub(crate) struct Operations {
     list: Vec<Operation>,
@@ -143,8 +144,8 @@ impl Operation {
     pub(crate) fn named(&self, captures: &Captures<'_>) -> Option<(Option<DeviceRef>, Option<ActionId>)> {
         let (mut device, mut action) = (None, None);
         for (parameter, value) in self.template.parameters().zip(captures) {
-            // `find(key='…')`, `$count`: to the API these are functions, and no device is called so.
-            let function = value.starts_with('$') || value.contains(['(', ')', '\'']);
+            // `find(key='…')`, `$count`, `@alias`: to the API these are no names, and no device is called so.
+            let function = value.starts_with(['$', '@']) || value.contains(['(', ')', '\'']);
             match parameter {
                 Parameter::Device | Parameter::Action if function => return None,
                 Parameter::Device => device = Some(DeviceRef::parse(value)),
@@ -187,27 +188,35 @@ fn rates(words: &[Word], reading: &mut Reading<'_>) -> Vec<Rate> {
 // === impl Operations ===
 
 impl Operations {
-    /// The file that says it.
-    pub(crate) const FILE: &str = "operations.toml";
+    /// The file that says it, without its ending, and the folder whose files say it together.
+    const FILES: &str = "operations";
 
     pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
         let mut operations = Self { list: Vec::new(), routes: RouteTable::new() };
-        let Some(source) = files.require(Self::FILE, problems) else { return operations };
-        let Some(mut file) = source.toml(problems) else { return operations };
-        let documents = file.entries::<OperationDocument>("operation", problems);
-        file.finish(problems);
-
-        let mut reading = Reading::new(source, problems);
         let mut names = Taken::new("operation");
-        for document in documents {
-            let document = document.into_inner();
-            reading.take(&mut names, document.name.get_ref().clone(), document.name.span());
-            let path = document.path.span();
-            if let Some(operation) = Operation::read(document, &mut reading) {
-                operations.add(operation, path, &mut reading);
-            }
+        for source in files.gather(Self::FILES, problems) {
+            let Some(mut file) = source.toml(problems) else { continue };
+            let documents = file.entries::<OperationDocument>("operation", problems);
+            file.finish(problems);
+            operations.read(documents, &mut names, &mut Reading::new(source, problems));
         }
         operations
+    }
+
+    fn read(
+        &mut self,
+        documents: Vec<Spanned<OperationDocument>>,
+        names: &mut Taken<String>,
+        reading: &mut Reading<'_>,
+    ) {
+        for document in documents {
+            let document = document.into_inner();
+            reading.take(names, document.name.get_ref().clone(), document.name.span());
+            let path = document.path.span();
+            if let Some(operation) = Operation::read(document, reading) {
+                self.add(operation, path, reading);
+            }
+        }
     }
 
     fn add(&mut self, operation: Operation, path: std::ops::Range<usize>, reading: &mut Reading<'_>) {
