@@ -32,7 +32,7 @@ pub struct Operation {
 /// Whether it is known, before a call is forwarded, which devices it acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceScope {
-    /// The path names a device, or an action behind which there is one.
+    /// The path names a device, or an action behind which there is one, or the body names devices.
     Named,
     /// Nothing in the call says it: lists, hunting, exports.
     Unscoped,
@@ -100,7 +100,12 @@ impl Operation {
     /// Whether the devices that it acts on are known beforehand.
     pub fn device_scope(&self) -> DeviceScope {
         let names = |parameter| matches!(parameter, Parameter::Device | Parameter::Action);
-        if self.template.parameters().any(names) { DeviceScope::Named } else { DeviceScope::Unscoped }
+        let in_body = self.body.as_ref().is_some_and(BodyContract::names_devices);
+        if in_body || self.template.parameters().any(names) {
+            DeviceScope::Named
+        } else {
+            DeviceScope::Unscoped
+        }
     }
 
     /// Whether a 201 answer is a machine action whose `id` belongs to the device of the call.
@@ -126,6 +131,10 @@ impl Operation {
         let application = permissions(&document.application, reading);
         let delegated = permissions(&document.delegated, reading);
         let limits = rates(&document.limits, reading);
+        let body = document.body.map(|body| {
+            let devices = body.devices.as_ref().and_then(|word| reading.parse(word));
+            BodyContract::new(body.media_type, body.required, devices, max)
+        });
         Some(Self {
             id: id?,
             method: document.method.into_inner().into(),
@@ -134,7 +143,7 @@ impl Operation {
             application,
             delegated,
             role,
-            body: document.body.map(|body| BodyContract::new(body, max)),
+            body,
             limits,
             action: document.action.map(|word| word.into_inner()),
         })

@@ -130,6 +130,10 @@ fn every_mistake_of_an_operation_has_its_place() {
             "106:54: unknown variant `int`",
         ),
         (&[("body", "{ type = \"application/json\", optional = [] }")], "106:37: unknown field `optional`"),
+        (
+            &[("body", "{ type = \"application/json\", devices = \"a..b\" }")],
+            "106:47: `a..b` is not a member such as `machineId`",
+        ),
         (&[("max_body", "\"64 KiB\"")], "106:12: `max_body` without `body`"),
         (
             &[("limits", "[\"100 per minute\", \"9 per fortnight\"]")],
