@@ -67,7 +67,7 @@ impl SourceFile {
         self.modified
     }
 
-    /// The file's name in the policy folder.
+    /// The file's name in the policy folder, with the folder within it that it lies in: `operations/alerts.toml`.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -112,9 +112,32 @@ impl PolicyFiles {
         file
     }
 
+    /// The files that together say what one file may say alone: `<name>.toml` and every `.toml` in the folder `<name>`.
+    /// That there is none is a problem, as for [`require`](Self::require).
+    pub fn gather(&self, name: &str, problems: &mut Problems) -> Vec<&SourceFile> {
+        let alone = format!("{name}.toml");
+        let within = |file: &&SourceFile| {
+            let rest = file.name.strip_prefix(name).and_then(|rest| rest.strip_prefix('/'));
+            *file.name == *alone || rest.is_some_and(|rest| rest.ends_with(".toml"))
+        };
+        let found: Vec<_> = self.iter().filter(within).collect();
+        if found.is_empty() {
+            let message = format_args!(
+                "the policy set has neither this file nor any in `{name}/`: an empty one grants nothing"
+            );
+            problems.file(&alone, message);
+        }
+        found
+    }
+
     /// Adds a file, in the place of one of the same name.
     pub fn insert(&mut self, file: SourceFile) {
         self.0.insert(file.name.clone(), file);
+    }
+
+    /// Takes a file out; nothing happens if there is none of this name.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(name);
     }
 
     /// All files, in the order of their names.

@@ -54,6 +54,7 @@ pub(crate) struct BodyDocument {
     pub(crate) media_type: MediaTypeWord,
     #[serde(default)]
     pub(crate) required: BTreeMap<String, MemberWord>,
+    pub(crate) devices: Option<Word>,
 }
 
 /// The body types that can be read.
@@ -68,6 +69,10 @@ pub(crate) enum MediaTypeWord {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum MemberWord {
     String,
+    Number,
+    Boolean,
+    List,
+    Object,
 }
 
 /// `[[role]]` of `roles.toml`.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use http::Method;
+use toml::Spanned;
 
 use crate::id::{ActionId, DeviceRef, OperationId, Permission};
 use crate::outcome::Rate;
@@ -32,13 +33,13 @@ pub struct Operation {
 /// Whether it is known, before a call is forwarded, which devices it acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceScope {
-    /// The path names a device, or an action behind which there is one.
+    /// The path names a device, or an action behind which there is one, or the body names devices.
     Named,
     /// Nothing in the call says it: lists, hunting, exports.
     Unscoped,
 }
 
-/// The operations of `operations.toml`.
+/// The operations of `operations.toml` and of the files in `operations/`.
 #[derive(Debug)]
 pub(crate) struct Operations {
     list: Vec<Operation>,
@@ -105,7 +106,12 @@ impl Operation {
     /// Whether the devices that it acts on are known beforehand.
     pub fn device_scope(&self) -> DeviceScope {
         let names = |parameter| matches!(parameter, Parameter::Device | Parameter::Action);
-        if self.template.parameters().any(names) { DeviceScope::Named } else { DeviceScope::Unscoped }
+        let in_body = self.body.as_ref().is_some_and(BodyContract::names_devices);
+        if in_body || self.template.parameters().any(names) {
+            DeviceScope::Named
+        } else {
+            DeviceScope::Unscoped
+        }
     }
 
     /// Whether a 201 answer is a machine action whose `id` belongs to the device of the call.
@@ -132,6 +138,10 @@ impl Operation {
         let delegated = permissions(&document.delegated, reading);
         let limits = rates(&document.limits, reading);
         let limits_place = document.limits.first().map(|word| reading.place(word.span().start));
+        let body = document.body.map(|body| {
+            let devices = body.devices.as_ref().and_then(|word| reading.parse(word));
+            BodyContract::new(body.media_type, body.required, devices, max)
+        });
         Some(Self {
             id: id?,
             method: document.method.into_inner().into(),
@@ -140,7 +150,7 @@ impl Operation {
             application,
             delegated,
             role,
-            body: document.body.map(|body| BodyContract::new(body, max)),
+            body,
             limits,
             limits_place,
             action: document.action.map(|word| word.into_inner()),
@@ -151,8 +161,8 @@ impl Operation {
     pub(crate) fn named(&self, captures: &Captures<'_>) -> Option<(Option<DeviceRef>, Option<ActionId>)> {
         let (mut device, mut action) = (None, None);
         for (parameter, value) in self.template.parameters().zip(captures) {
-            // `find(key='…')`, `$count`: to the API these are functions, and no device is called so.
-            let function = value.starts_with('$') || value.contains(['(', ')', '\'']);
+            // `find(key='…')`, `$count`, `@alias`: to the API these are no names, and no device is called so.
+            let function = value.starts_with(['$', '@']) || value.contains(['(', ')', '\'']);
             match parameter {
                 Parameter::Device | Parameter::Action if function => return None,
                 Parameter::Device => device = Some(DeviceRef::parse(value)),
@@ -195,27 +205,35 @@ fn rates(words: &[Word], reading: &mut Reading<'_>) -> Vec<Rate> {
 // === impl Operations ===
 
 impl Operations {
-    /// The file that says it.
-    pub(crate) const FILE: &str = "operations.toml";
+    /// The file that says it, without its ending, and the folder whose files say it together.
+    const FILES: &str = "operations";
 
     pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
         let mut operations = Self { list: Vec::new(), routes: RouteTable::new() };
-        let Some(source) = files.require(Self::FILE, problems) else { return operations };
-        let Some(mut file) = source.toml(problems) else { return operations };
-        let documents = file.entries::<OperationDocument>("operation", problems);
-        file.finish(problems);
-
-        let mut reading = Reading::new(source, problems);
         let mut names = Taken::new("operation");
-        for document in documents {
-            let document = document.into_inner();
-            reading.take(&mut names, document.name.get_ref().clone(), document.name.span());
-            let path = document.path.span();
-            if let Some(operation) = Operation::read(document, &mut reading) {
-                operations.add(operation, path, &mut reading);
-            }
+        for source in files.gather(Self::FILES, problems) {
+            let Some(mut file) = source.toml(problems) else { continue };
+            let documents = file.entries::<OperationDocument>("operation", problems);
+            file.finish(problems);
+            operations.read(documents, &mut names, &mut Reading::new(source, problems));
         }
         operations
+    }
+
+    fn read(
+        &mut self,
+        documents: Vec<Spanned<OperationDocument>>,
+        names: &mut Taken<String>,
+        reading: &mut Reading<'_>,
+    ) {
+        for document in documents {
+            let document = document.into_inner();
+            reading.take(names, document.name.get_ref().clone(), document.name.span());
+            let path = document.path.span();
+            if let Some(operation) = Operation::read(document, reading) {
+                self.add(operation, path, reading);
+            }
+        }
     }
 
     fn add(&mut self, operation: Operation, path: std::ops::Range<usize>, reading: &mut Reading<'_>) {

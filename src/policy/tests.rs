@@ -129,10 +129,14 @@ pub(super) fn files() -> PolicyFiles {
 fn shipped() -> PolicyFiles {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     let mut files = PolicyFiles::default();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        files.insert(SourceFile::new(name, std::fs::read_to_string(&path).unwrap()));
+    for within in ["", "operations/"] {
+        for entry in std::fs::read_dir(folder.join(within)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let name = format!("{within}{}", path.file_name().unwrap().to_str().unwrap());
+                files.insert(SourceFile::new(&name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
     }
     files
 }
