@@ -6,6 +6,7 @@
 //! waited for.
 //!
 //! - `bodies`: what is read, what streams, and what a refused body does to its connection.
+//! - `catalogue`: the shipped operations are the documented ones, and their devices are found where the API has them.
 //! - `errors`: every reason's answer.
 //! - `floors`: which file may use which.
 //! - `routes`: which request line asks for which operation, and which for none.
@@ -15,6 +16,7 @@
 #![cfg(test)]
 
 mod bodies;
+mod catalogue;
 mod errors;
 mod floors;
 mod line;

@@ -9,7 +9,7 @@ use crate::id::{ActionId, DeviceRef, OperationId, Permission};
 use crate::outcome::Rate;
 use crate::policy::body::{BodyContract, MaxBody};
 use crate::policy::compile::{Reading, Taken};
-use crate::policy::document::{ActionWord, MethodWord, OperationDocument, Word};
+use crate::policy::document::{ActionWord, MethodWord, OneOrMany, OperationDocument, Word};
 use crate::policy::role::RolePermission;
 use crate::policy::route::{Captures, Parameter, PathTemplate, RouteTable};
 use crate::source::{PolicyFiles, Problems};
@@ -23,7 +23,7 @@ pub struct Operation {
     template: PathTemplate,
     application: Vec<Permission>,
     delegated: Vec<Permission>,
-    role: Option<RolePermission>,
+    roles: Vec<RolePermission>,
     body: Option<BodyContract>,
     limits: Vec<Rate>,
     action: Option<ActionWord>,
@@ -82,9 +82,9 @@ impl Operation {
         &self.delegated
     }
 
-    /// The role permission that a user needs; if none, any role will do.
-    pub fn role(&self) -> Option<RolePermission> {
-        self.role
+    /// The role permissions of which a user needs one; if none is listed, any role will do.
+    pub fn roles(&self) -> &[RolePermission] {
+        &self.roles
     }
 
     /// The limits that the API's documents state, counted per tenant, application and operation.
@@ -116,9 +116,9 @@ impl Operation {
     fn read(document: OperationDocument, reading: &mut Reading<'_>) -> Option<Self> {
         let id = reading.name::<OperationId>(&document.name);
         let template: Option<PathTemplate> = reading.parse(&document.path);
-        let role = match &document.role {
-            Some(word) => Some(reading.parse(word)?),
-            None => None,
+        let roles = match &document.role {
+            Some(words) => role_permissions(words, reading)?,
+            None => Vec::new(),
         };
         let max: Option<MaxBody> = document.max_body.as_ref().and_then(|word| reading.parse(word));
         if let (Some(word), None) = (&document.max_body, &document.body) {
@@ -142,7 +142,7 @@ impl Operation {
             template: template?,
             application,
             delegated,
-            role,
+            roles,
             body,
             limits,
             action: document.action.map(|word| word.into_inner()),
@@ -178,6 +178,23 @@ fn permissions(words: &[Word], reading: &mut Reading<'_>) -> Vec<Permission> {
         list.push(Permission::from(text.as_str()));
     }
     list
+}
+
+/// The role permissions of `role`; none if one is unknown, or the list is empty: that would be any role by accident.
+fn role_permissions(words: &Spanned<OneOrMany>, reading: &mut Reading<'_>) -> Option<Vec<RolePermission>> {
+    let OneOrMany(list) = words.get_ref();
+    if list.is_empty() {
+        reading.at(words.span(), "an empty list of role permissions: leave `role` out if any role will do");
+        return None;
+    }
+    let mut permissions = Vec::new();
+    for word in list {
+        match word.parse() {
+            Ok(permission) => permissions.push(permission),
+            Err(error) => reading.at(words.span(), error),
+        }
+    }
+    (permissions.len() == list.len()).then_some(permissions)
 }
 
 fn rates(words: &[Word], reading: &mut Reading<'_>) -> Vec<Rate> {

@@ -147,30 +147,26 @@ impl Roles {
         self.count
     }
 
-    /// Whether the user holds the role permission, or any role at all where an operation asks for none.
+    /// Whether the user holds one of the role permissions, or any role at all where an operation asks for none.
     pub(crate) fn answer(
         &self,
-        needed: Option<RolePermission>,
+        needed: &[RolePermission],
         user: Option<&UserId>,
         groups: &Groups,
     ) -> RoleAnswer {
-        let holders = match needed {
-            Some(permission) => self.by_permission.get(&permission),
-            None => Some(&self.any),
-        };
-        let Some(holders) = holders else { return RoleAnswer::Missing };
-        if user.is_some_and(|user| holders.users.contains(user)) {
-            return RoleAnswer::Held;
+        if needed.is_empty() {
+            return self.any.answer(user, groups);
         }
-        match groups {
-            Groups::Listed(listed) if listed.iter().any(|group| holders.groups.contains(group)) => {
-                RoleAnswer::Held
+        let mut best = RoleAnswer::Missing;
+        for permission in needed {
+            let holders = self.by_permission.get(permission);
+            match holders.map_or(RoleAnswer::Missing, |holders| holders.answer(user, groups)) {
+                RoleAnswer::Held => return RoleAnswer::Held,
+                RoleAnswer::Unknown => best = RoleAnswer::Unknown,
+                RoleAnswer::Missing => {}
             }
-            Groups::Listed(_) => RoleAnswer::Missing,
-            // No group could help: then it does not matter which ones the token left out.
-            Groups::Overage if holders.groups.is_empty() => RoleAnswer::Missing,
-            Groups::Overage => RoleAnswer::Unknown,
         }
+        best
     }
 }
 
@@ -180,5 +176,20 @@ impl Holders {
     fn add(&mut self, users: &[UserId], groups: &[EntraGroupId]) {
         self.users.extend(users);
         self.groups.extend(groups);
+    }
+
+    fn answer(&self, user: Option<&UserId>, groups: &Groups) -> RoleAnswer {
+        if user.is_some_and(|user| self.users.contains(user)) {
+            return RoleAnswer::Held;
+        }
+        match groups {
+            Groups::Listed(listed) if listed.iter().any(|group| self.groups.contains(group)) => {
+                RoleAnswer::Held
+            }
+            Groups::Listed(_) => RoleAnswer::Missing,
+            // No group could help: then it does not matter which ones the token left out.
+            Groups::Overage if self.groups.is_empty() => RoleAnswer::Missing,
+            Groups::Overage => RoleAnswer::Unknown,
+        }
     }
 }
