@@ -194,6 +194,13 @@ fn every_documented_call_is_in_the_catalogue_as_its_page_has_it_or_a_comment_say
     assert!(mistakes.is_empty(), "{mistakes:#?}");
 }
 
+#[test]
+fn the_calls_that_may_change_tags_are_marked_and_no_others() {
+    let marked = |operation: &Shipped| operation.values.get("changes_tags").is_some();
+    let marked: Vec<_> = operations().into_iter().filter(|(_, o)| marked(o)).map(|(name, _)| name).collect();
+    assert_eq!(marked, ["add_or_remove_machine_tag", "add_or_remove_tag_multiple", "update_machine"]);
+}
+
 /// Whether the operation finds its devices where the documentation has them.
 fn devices(row: &BTreeMap<String, String>, operation: &Shipped) -> Option<String> {
     let documented = &row["path_template"];

@@ -7,6 +7,7 @@
 //!
 //! - `bodies`: what is read, what streams, and what a refused body does to its connection.
 //! - `catalogue`: the shipped operations are the documented ones, and their devices are found where the API has them.
+//! - `check`: what `tollgate check` says of a policy set.
 //! - `errors`: every reason's answer.
 //! - `floors`: which file may use which.
 //! - `routes`: which request line asks for which operation, and which for none.
@@ -17,6 +18,7 @@
 
 mod bodies;
 mod catalogue;
+mod check;
 mod errors;
 mod floors;
 mod line;

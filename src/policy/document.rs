@@ -26,6 +26,8 @@ pub(crate) struct OperationDocument {
     #[serde(default)]
     pub(crate) limits: Vec<Word>,
     pub(crate) action: Option<Spanned<ActionWord>>,
+    #[serde(default)]
+    pub(crate) changes_tags: bool,
 }
 
 /// The methods that the API uses.

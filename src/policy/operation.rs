@@ -27,6 +27,16 @@ pub struct Operation {
     body: Option<BodyContract>,
     limits: Vec<Rate>,
     action: Option<ActionWord>,
+    tags: TagEffect,
+}
+
+/// What a call does to the tags of devices, by which device groups may match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TagEffect {
+    /// It may set or remove them.
+    Changes,
+    /// It leaves them as they are.
+    Leaves,
 }
 
 /// Whether it is known, before a call is forwarded, which devices it acts on.
@@ -113,6 +123,11 @@ impl Operation {
         matches!(self.action, Some(ActionWord::Started))
     }
 
+    /// Whether the call may change the tags of devices, and so the device group that they are in.
+    pub(crate) fn changes_tags(&self) -> bool {
+        self.tags == TagEffect::Changes
+    }
+
     fn read(document: OperationDocument, reading: &mut Reading<'_>) -> Option<Self> {
         let id = reading.name::<OperationId>(&document.name);
         let template: Option<PathTemplate> = reading.parse(&document.path);
@@ -146,6 +161,7 @@ impl Operation {
             body,
             limits,
             action: document.action.map(|word| word.into_inner()),
+            tags: if document.changes_tags { TagEffect::Changes } else { TagEffect::Leaves },
         })
     }
 

@@ -4,9 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::id::{EntraGroupId, UserId};
+use crate::id::{EntraGroupId, OperationId, UserId};
 use crate::policy::compile::{Reading, Taken, quoted};
+use crate::policy::device_group::DeviceGroups;
 use crate::policy::document::RoleDocument;
+use crate::policy::operation::{Operation, Operations};
 use crate::principal::Groups;
 use crate::source::{PolicyFiles, Problems};
 
@@ -117,7 +119,12 @@ impl Roles {
     /// The file that says it.
     pub(crate) const FILE: &str = "roles.toml";
 
-    pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
+    pub(crate) fn compile(
+        files: &PolicyFiles,
+        operations: &Operations,
+        device_groups: &DeviceGroups,
+        problems: &mut Problems,
+    ) -> Self {
         let mut roles = Self::default();
         let Some(source) = files.require(Self::FILE, problems) else { return roles };
         let Some(mut file) = source.toml(problems) else { return roles };
@@ -133,7 +140,20 @@ impl Roles {
             }
             let users: Vec<UserId> = reading.parse_all(&document.users);
             let groups: Vec<EntraGroupId> = reading.parse_all(&document.entra_groups);
-            for permission in reading.parse_all(&document.permissions) {
+            let permissions: Vec<RolePermission> = reading.parse_all(&document.permissions);
+            let mut holders = groups.iter().map(|group| Groups::Listed(vec![*group]));
+            // Of a user who is named, nobody knows the groups.
+            let named = !users.is_empty() && device_groups.bind(&Groups::Listed(Vec::new()));
+            let confined = named || holders.any(|holder| device_groups.bind(&holder));
+            let tagging = quoted(tagging(operations, &permissions));
+            if confined && device_groups.match_by_tag() && !tagging.is_empty() {
+                let message = format!(
+                    "holders of `{}` are confined by device groups, some groups match by tag, and they may change tags by {tagging}: they could move a device into another group",
+                    document.name.get_ref()
+                );
+                reading.warn(document.name.span(), message);
+            }
+            for permission in permissions {
                 roles.by_permission.entry(permission).or_default().add(&users, &groups);
             }
             roles.any.add(&users, &groups);
@@ -168,6 +188,19 @@ impl Roles {
         }
         best
     }
+}
+
+/// The operations that change tags and that users with these role permissions may call.
+fn tagging<'o>(
+    operations: &'o Operations,
+    permissions: &[RolePermission],
+) -> impl Iterator<Item = &'o OperationId> {
+    let granted = |operation: &&Operation| {
+        let role = operation.roles().is_empty()
+            || operation.roles().iter().any(|needed| permissions.contains(needed));
+        operation.changes_tags() && !operation.delegated().is_empty() && role
+    };
+    operations.iter().filter(granted).map(Operation::id)
 }
 
 // === impl Holders ===

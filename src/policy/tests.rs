@@ -6,6 +6,7 @@ use super::*;
 use crate::source::{Problem, SourceFile};
 
 mod mistakes;
+mod warnings;
 
 /// A small set that uses every kind of entry.
 pub(super) const OPERATIONS: &str = r#"
