@@ -41,6 +41,11 @@ impl<'a> Reading<'a> {
         self.problems.at(self.source, span, message);
     }
 
+    /// Notes something legal but odd at a place of the file.
+    pub(crate) fn warn(&mut self, span: Range<usize>, message: impl fmt::Display) {
+        self.problems.warn_at(self.source, span, message);
+    }
+
     /// The value that a word stands for; a word that stands for none is a problem.
     pub(crate) fn parse<T: FromStr<Err: fmt::Display>>(&mut self, word: &Word) -> Option<T> {
         match word.get_ref().parse() {

@@ -9,7 +9,7 @@ use crate::id::{ActionId, DeviceRef, OperationId, Permission};
 use crate::outcome::Rate;
 use crate::policy::body::{BodyContract, MaxBody};
 use crate::policy::compile::{Reading, Taken};
-use crate::policy::document::{ActionWord, MethodWord, OperationDocument, Word};
+use crate::policy::document::{ActionWord, MethodWord, OneOrMany, OperationDocument, Word};
 use crate::policy::role::RolePermission;
 use crate::policy::route::{Captures, Parameter, PathTemplate, RouteTable};
 use crate::source::{PolicyFiles, Problems};
@@ -23,11 +23,21 @@ pub struct Operation {
     template: PathTemplate,
     application: Vec<Permission>,
     delegated: Vec<Permission>,
-    role: Option<RolePermission>,
+    roles: Vec<RolePermission>,
     body: Option<BodyContract>,
     limits: Vec<Rate>,
     limits_place: Option<(usize, usize)>,
     action: Option<ActionWord>,
+    tags: TagEffect,
+}
+
+/// What a call does to the tags of devices, by which device groups may match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TagEffect {
+    /// It may set or remove them.
+    Changes,
+    /// It leaves them as they are.
+    Leaves,
 }
 
 /// Whether it is known, before a call is forwarded, which devices it acts on.
@@ -83,9 +93,9 @@ impl Operation {
         &self.delegated
     }
 
-    /// The role permission that a user needs; if none, any role will do.
-    pub fn role(&self) -> Option<RolePermission> {
-        self.role
+    /// The role permissions of which a user needs one; if none is listed, any role will do.
+    pub fn roles(&self) -> &[RolePermission] {
+        &self.roles
     }
 
     /// The limits that the API's documents state, counted per tenant, application and operation.
@@ -119,12 +129,17 @@ impl Operation {
         matches!(self.action, Some(ActionWord::Started))
     }
 
+    /// Whether the call may change the tags of devices, and so the device group that they are in.
+    pub(crate) fn changes_tags(&self) -> bool {
+        self.tags == TagEffect::Changes
+    }
+
     fn read(document: OperationDocument, reading: &mut Reading<'_>) -> Option<Self> {
         let id = reading.name::<OperationId>(&document.name);
         let template: Option<PathTemplate> = reading.parse(&document.path);
-        let role = match &document.role {
-            Some(word) => Some(reading.parse(word)?),
-            None => None,
+        let roles = match &document.role {
+            Some(words) => role_permissions(words, reading)?,
+            None => Vec::new(),
         };
         let max: Option<MaxBody> = document.max_body.as_ref().and_then(|word| reading.parse(word));
         if let (Some(word), None) = (&document.max_body, &document.body) {
@@ -149,11 +164,12 @@ impl Operation {
             template: template?,
             application,
             delegated,
-            role,
+            roles,
             body,
             limits,
             limits_place,
             action: document.action.map(|word| word.into_inner()),
+            tags: if document.changes_tags { TagEffect::Changes } else { TagEffect::Leaves },
         })
     }
 
@@ -186,6 +202,23 @@ fn permissions(words: &[Word], reading: &mut Reading<'_>) -> Vec<Permission> {
         list.push(Permission::from(text.as_str()));
     }
     list
+}
+
+/// The role permissions of `role`; none if one is unknown, or the list is empty: that would be any role by accident.
+fn role_permissions(words: &Spanned<OneOrMany>, reading: &mut Reading<'_>) -> Option<Vec<RolePermission>> {
+    let OneOrMany(list) = words.get_ref();
+    if list.is_empty() {
+        reading.at(words.span(), "an empty list of role permissions: leave `role` out if any role will do");
+        return None;
+    }
+    let mut permissions = Vec::new();
+    for word in list {
+        match word.parse() {
+            Ok(permission) => permissions.push(permission),
+            Err(error) => reading.at(words.span(), error),
+        }
+    }
+    (permissions.len() == list.len()).then_some(permissions)
 }
 
 fn rates(words: &[Word], reading: &mut Reading<'_>) -> Vec<Rate> {

@@ -18,6 +18,18 @@ pub fn files() -> PolicyFiles {
         "issuers.toml",
         "limits.toml",
         "operations.toml",
+        "operations/alerts.toml",
+        "operations/entities.toml",
+        "operations/exports.toml",
+        "operations/hunting.toml",
+        "operations/indicators.toml",
+        "operations/investigations.toml",
+        "operations/library.toml",
+        "operations/machine-actions.toml",
+        "operations/machines.toml",
+        "operations/scans.toml",
+        "operations/scores.toml",
+        "operations/vulnerabilities.toml",
         "roles.toml",
     ];
     let mut files = PolicyFiles::default();

@@ -119,6 +119,8 @@ fn every_mistake_of_an_operation_has_its_place() {
         (&[("application", "[\"A B\"]")], "104:16: `A B` is not a permission"),
         (&[("delegated", "[\"A\", \"\"]")], "105:19: `` is not a permission"),
         (&[("application", "\"A\"")], "104:15: invalid type: string \"A\", expected a sequence"),
+        (&[("role", "[]")], "106:8: an empty list of role permissions: leave `role` out"),
+        (&[("role", "[\"View data\", \"View\"]")], "106:8: unknown role permission `View`"),
         (
             &[("role", "\"Alert investigation\"")],
             "106:8: unknown role permission `Alert investigation`, known are `View data`,",
