@@ -175,6 +175,17 @@ fn the_shipped_set_compiles() {
 }
 
 #[test]
+fn the_shipped_roles_file_tells_every_role_permission_and_its_names_in_unified_rbac() {
+    let files = shipped();
+    let text = files.get("roles.toml").unwrap().text();
+    for permission in RolePermission::ALL {
+        for word in permission.unified().iter().copied().chain([permission.as_str()]) {
+            assert!(text.contains(&format!("\"{word}\"")), "{word}");
+        }
+    }
+}
+
+#[test]
 fn the_example_in_the_shipped_applications_file_compiles_when_uncommented() {
     let mut files = shipped();
     let text = files.get("applications.toml").unwrap().text();

@@ -71,3 +71,19 @@ fn nobody_is_pointed_out_where_tags_move_nothing_or_nobody_is_confined() {
     assert!(!found.iter().any(|warning| warning.contains("`Reader`")), "{found:#?}");
     assert!(found.iter().any(|warning| warning.contains("`Responder`")), "{found:#?}");
 }
+
+#[test]
+fn a_name_of_unified_rbac_that_stands_for_nothing_alone_is_pointed_out() {
+    let roles = |permissions: &str| {
+        let role = format!("[[role]]\nname = \"x\"\npermissions = [{permissions}]\n");
+        warnings(&[("applications.toml", String::new()), ("roles.toml", role)])
+    };
+    assert_eq!(
+        roles(r#""Alerts (manage)", "Detection tuning (manage)""#),
+        [
+            "roles.toml:3:35: `Detection tuning (manage)` grants nothing by itself: `Core security settings (manage)`, `Detection tuning (manage)` together are `Manage security settings`"
+        ]
+    );
+    assert_eq!(roles(r#""Core security settings (manage)", "Detection tuning (manage)""#), [""; 0]);
+    assert_eq!(roles(r#""Manage security settings", "Detection tuning (manage)""#), [""; 0]);
+}
