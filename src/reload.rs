@@ -77,7 +77,7 @@ struct Signature(Vec<(String, u64, Option<Duration>, u64)>);
 const ENDINGS: [&str; 4] = ["toml", "csv", "json", "pem"];
 
 /// The folders within a policy set whose files belong to it; no other folder is looked into.
-const FOLDERS: [&str; 1] = ["operations"];
+const FOLDERS: [&str; 2] = ["devices", "operations"];
 
 /// 1 GiB: an inventory of a million devices as JSON pages is about as large; more is a mistake, not a policy.
 const MAX_FILE: u64 = 1 << 30;
@@ -232,7 +232,7 @@ impl PolicyStore {
         self.last.lock().refused.clone()
     }
 
-    /// When the inventory's files were written, the older of the two if there are two.
+    /// When the inventory's files were written, the oldest if there are several.
     pub fn inventory_date(&self) -> Option<Wall> {
         self.last.lock().inventory
     }
@@ -320,7 +320,7 @@ enum Due {
 }
 
 fn inventory_date(files: &PolicyFiles) -> Option<Wall> {
-    ["devices.csv", "devices.json"].iter().filter_map(|name| files.get(name)?.modified()).min()
+    files.under("devices").filter_map(SourceFile::modified).min()
 }
 
 #[cfg(test)]

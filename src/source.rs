@@ -77,6 +77,11 @@ impl SourceFile {
         &self.name
     }
 
+    /// What stands behind the last dot of its name.
+    pub fn ending(&self) -> &str {
+        self.name.rsplit_once('.').map_or("", |(_, ending)| ending)
+    }
+
     /// What it says.
     pub fn text(&self) -> &str {
         &self.text
@@ -120,19 +125,22 @@ impl PolicyFiles {
     /// The files that together say what one file may say alone: `<name>.toml` and every `.toml` in the folder `<name>`.
     /// That there is none is a problem, as for [`require`](Self::require).
     pub fn gather(&self, name: &str, problems: &mut Problems) -> Vec<&SourceFile> {
-        let alone = format!("{name}.toml");
-        let within = |file: &&SourceFile| {
-            let rest = file.name.strip_prefix(name).and_then(|rest| rest.strip_prefix('/'));
-            *file.name == *alone || rest.is_some_and(|rest| rest.ends_with(".toml"))
-        };
-        let found: Vec<_> = self.iter().filter(within).collect();
+        let found: Vec<_> = self.under(name).filter(|file| file.ending() == "toml").collect();
         if found.is_empty() {
             let message = format_args!(
                 "the policy set has neither this file nor any in `{name}/`: an empty one grants nothing"
             );
-            problems.file(&alone, message);
+            problems.file(&format!("{name}.toml"), message);
         }
         found
+    }
+
+    /// The files of this name, whatever their ending, and those in the folder of this name.
+    pub fn under(&self, name: &str) -> impl Iterator<Item = &SourceFile> {
+        self.iter().filter(move |file| {
+            let rest = file.name.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with('/') || rest.strip_prefix('.') == Some(file.ending()))
+        })
     }
 
     /// Adds a file, in the place of one of the same name.

@@ -96,7 +96,7 @@ pub(crate) struct DeviceGroupDocument {
     pub(crate) name: Word,
     pub(crate) rank: Spanned<NonZeroU32>,
     #[serde(rename = "match")]
-    pub(crate) rule: Spanned<MatchDocument>,
+    pub(crate) rule: Option<Spanned<MatchDocument>>,
     #[serde(default)]
     pub(crate) entra_groups: Vec<Word>,
 }
@@ -117,6 +117,17 @@ pub(crate) struct MatchDocument {
 pub(crate) struct UngroupedDocument {
     #[serde(default)]
     pub(crate) entra_groups: Vec<Word>,
+}
+
+/// `source` of `device-groups.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GroupSource {
+    /// The groups' rules say which devices are in them.
+    #[default]
+    Rules,
+    /// The inventory says which group each device is in, as the API reports it.
+    Inventory,
 }
 
 /// `unknown_device` of `device-groups.toml`.

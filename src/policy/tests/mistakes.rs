@@ -206,7 +206,7 @@ fn every_mistake_of_a_device_group_has_its_place() {
             "[[device_group]]\nname = \"a\"\nrank = 0\nmatch = { tag = [\"equals x\"] }".into(),
             "32:8: invalid value",
         ),
-        ("[[device_group]]\nname = \"a\"\nrank = 9".into(), "30:1: missing field `match`"),
+        ("[[device_group]]\nname = \"a\"\nrank = 9".into(), "31:8: no `match`, and `source` does not"),
         (
             "[[device_group]]\nname = \"a\"\nrank = 9\nmatch = {}".into(),
             "33:9: `match` must name at least one",
@@ -239,9 +239,20 @@ fn every_mistake_of_a_device_group_has_its_place() {
     }
     for (head, expected) in [
         ("unknown_device = \"allow\"", "1:18: unknown variant `allow`, expected `refuse` or `ungrouped`"),
+        ("source = \"portal\"", "1:10: unknown variant `portal`, expected `rules` or `inventory`"),
         ("unknown_action = \"allow\"", "1:18: unknown variant `allow`, expected `refuse` or `forward`"),
     ] {
         refused("device-groups.toml", format!("{head}\n{GROUPS}"), &[expected]);
+    }
+    let (_, problems) = compile_with("device-groups.toml", format!("source = \"inventory\"\n{GROUPS}"));
+    let rules = "`match` has no say where `source` leaves it to the inventory";
+    for line in [6, 12] {
+        assert!(
+            problems
+                .iter()
+                .any(|p| p.starts_with(&format!("device-groups.toml:{line}:")) && p.ends_with(rules)),
+            "{problems:#?}"
+        );
     }
     let text = GROUPS.replace("00000000-0000-0000-0000-0000000000d0", "d0");
     refused("device-groups.toml", text, &["14:17: `d0` is not a GUID"]);
