@@ -13,7 +13,7 @@ use tollgate::policy::PolicySet;
 use tollgate::principal::{Groups, Principal, PrincipalKind, Subject, Target};
 use tollgate::sandbox::shipped;
 use tollgate::source::{Problems, SourceFile};
-use tollgate::time::Wall;
+use tollgate::time::{Clock, Wall};
 
 const DEVICES: u32 = 10_000;
 
@@ -58,7 +58,7 @@ fn principal(user: Option<UserId>, kind: PrincipalKind) -> Principal {
 
 /// Runs every case.
 pub(crate) fn bench(c: &mut Criterion) {
-    let set = set();
+    let (set, clock) = (set(), Clock::System);
     let permissions = || vec![Permission::from("Machine.CollectForensics")];
     let application = principal(None, PrincipalKind::Application { permissions: permissions() });
     let groups = Groups::Listed((0..20).map(|n| EntraGroupId::from_u128(0x1_0000_0000_0002 - n)).collect());
@@ -88,7 +88,10 @@ pub(crate) fn bench(c: &mut Criterion) {
         let mut targets = targets.iter().cycle();
         group.bench_function(format!("permit and reach: {name}"), |b| {
             b.iter(|| {
-                set.permit(black_box(caller), operation).unwrap().reach(targets.next().unwrap()).unwrap()
+                set.permit(black_box(caller), operation)
+                    .unwrap()
+                    .reach(targets.next().unwrap(), &clock)
+                    .unwrap()
             });
         });
     }

@@ -88,7 +88,7 @@ pub async fn admit(
     found.comment = contents.comment;
     let devices = routed.device.iter().chain(&contents.devices);
     let targets = actions.resolve(devices, routed.action.as_ref()); // behind an action is a device
-    found.scope = grant.reach(&targets)?; // every device, or refused
+    found.scope = grant.reach(&targets, clock)?; // every device, or refused
     let charges = quotas.charges(&principal.subject, routed.operation.id(), &found.scope);
     let admission = limiter.acquire(&charges, clock).await?; // no room
     found.standings = admission.standings().clone();

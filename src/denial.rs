@@ -105,6 +105,10 @@ impl Malformed {
 /// or is broken for longer than anyone can tell.
 const AUDIT_RETRY: Duration = Duration::from_secs(1);
 
+/// How long a caller should stay away when the inventory is too old: whoever brings a new one is a timer or a person,
+/// and either takes minutes.
+const INVENTORY_RETRY: Duration = Duration::from_secs(60);
+
 /// How long a caller should stay away from an upstream that can't be reached: long enough not to hammer it, short
 /// enough for a playbook to wait.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(5);
@@ -140,6 +144,7 @@ impl Denial {
             Self::Limit(LimitError::OverLimit(over)) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Limit(LimitError::KeysFull { retry_after }) => Some(retry_after.as_secs_rounded_up()),
             Self::Token(TokenError::KeysUnavailable { retry_after }) => Some(seconds(*retry_after).max(1)),
+            Self::Reach(ReachError::StaleInventory { .. }) => Some(seconds(INVENTORY_RETRY)),
             Self::AuditUnavailable => Some(seconds(AUDIT_RETRY)),
             Self::UpstreamUnavailable => Some(seconds(UPSTREAM_RETRY)),
             _ => None,

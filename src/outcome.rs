@@ -78,6 +78,8 @@ reasons! {
     UnknownAction = "unknown_action",
     /// The inventory lacks the device.
     UnknownDevice = "unknown_device",
+    /// The inventory is too old to say which group the device is in.
+    StaleInventory = "stale_inventory",
     /// The body is not of the type that the operation takes.
     WrongType = "wrong_type",
     /// The body is not what its type says.

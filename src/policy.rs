@@ -18,6 +18,7 @@ use crate::policy::operation::Operations;
 use crate::policy::role::Roles;
 use crate::principal::Principal;
 use crate::source::{PolicyFiles, Problems};
+use crate::time::Wall;
 
 mod application;
 mod body;
@@ -127,6 +128,16 @@ impl PolicySet {
     /// Every operation, in the order of the file.
     pub fn operations(&self) -> impl ExactSizeIterator<Item = &Operation> {
         self.operations.iter()
+    }
+
+    /// When the oldest file of the inventory was written; none for files that lie on no disk.
+    pub fn inventory_date(&self) -> Option<Wall> {
+        self.inventory.written()
+    }
+
+    /// Whether its inventory can become too old.
+    pub fn inventory_ages(&self) -> bool {
+        self.groups.max_age().is_some()
     }
 
     /// How much it holds.

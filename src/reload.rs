@@ -64,7 +64,6 @@ pub struct Refused {
 #[derive(Debug)]
 struct LastRead {
     seen: Signature,
-    version: Arc<str>,
     refused: Option<Refused>,
     inventory: Option<Wall>,
 }
@@ -207,12 +206,7 @@ impl PolicyStore {
     pub fn open(source: PolicySource, clock: Clock) -> Result<Self, Vec<Problem>> {
         let (files, seen) = source.read().map_err(Problems::into_sorted)?;
         let snapshot = Snapshot::compile(&files, None, clock.wall())?;
-        let last = LastRead {
-            seen,
-            version: snapshot.version.clone(),
-            refused: None,
-            inventory: inventory_date(&files),
-        };
+        let last = LastRead { seen, refused: None, inventory: snapshot.policies.inventory_date() };
         Ok(Self {
             source,
             current: ArcSwap::from_pointee(snapshot),
@@ -255,14 +249,11 @@ impl PolicyStore {
             Err(problems) => return refuse(&mut last, problems.into_sorted()),
         };
         last.seen = seen;
-        last.inventory = inventory_date(&files);
-        let version = version(&files);
-        if version == last.version && last.refused.is_none() {
-            return Reload::Unchanged;
-        }
-        last.version = version.clone();
         let current = self.current.load_full();
-        if version == current.version {
+        last.inventory = files.under("devices").filter_map(SourceFile::modified).min();
+        // Where an inventory can be too old, one that was fetched anew is new, even if it says what it said.
+        let aged = current.policies.inventory_ages() && last.inventory != current.policies.inventory_date();
+        if version(&files) == current.version && !aged {
             last.refused = None;
             return Reload::Unchanged;
         }
@@ -317,10 +308,6 @@ enum Due {
     IfDifferent,
     /// Someone asked for it.
     Now,
-}
-
-fn inventory_date(files: &PolicyFiles) -> Option<Wall> {
-    files.under("devices").filter_map(SourceFile::modified).min()
 }
 
 #[cfg(test)]

@@ -278,6 +278,11 @@ struct Announcer {
 
 impl Announcer {
     fn in_force(&self) {
+        self.measure();
+        self.record(&PolicyEvent::Loaded { version: &self.policies.load().version });
+    }
+
+    fn measure(&self) {
         let snapshot = self.policies.load();
         let counts = snapshot.counts();
         self.metrics.policy_loaded(&LoadedPolicy {
@@ -286,12 +291,15 @@ impl Announcer {
             inventory_at: self.policies.inventory_date(),
             devices: counts.devices,
         });
-        self.record(&PolicyEvent::Loaded { version: &snapshot.version });
     }
 
     fn announce(&self, reload: &Reload) {
         match reload {
-            Reload::Unchanged => tracing::debug!("the policy files say what they said"),
+            Reload::Unchanged => {
+                tracing::debug!("the policy files say what they said");
+                // The inventory may have been fetched anew.
+                self.measure();
+            }
             Reload::Loaded(snapshot) => {
                 tracing::info!(version = %snapshot.version, "policy loaded: {}", snapshot.counts());
                 snapshot.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

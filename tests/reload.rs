@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ use tollgate::source::{PolicyFiles, SourceFile};
 use tollgate::time::Clock;
 
 use crate::support::gateway::{
-    Setup, TestGateway, WORKSTATION, issuer, playbooks, policy, portal, rewritten, write_policy,
+    BEGINNING, Setup, TestGateway, WORKSTATION, issuer, playbooks, policy, portal, rewritten, write_policy,
 };
 use crate::support::upstream::{Answer, RecordingUpstream};
 use crate::support::{until, within_deadline};
@@ -374,4 +374,22 @@ async fn keys_that_were_fetched_survive_a_reload_of_other_files() {
     assert_eq!(keys(), fetched);
     gateway.collect(&playbooks(), WORKSTATION).await.assert_status(201);
     assert_eq!(gateway.admin("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_inventory_that_is_fetched_anew_is_young_again_even_if_it_says_the_same() {
+    let folder = Folder::new(&policy());
+    let fetched = |ago: u64| {
+        let file = std::fs::File::options().write(true).open(folder.file("devices.csv")).unwrap();
+        let beginning = Duration::from_secs(BEGINNING.unix_seconds() as u64);
+        file.set_modified(UNIX_EPOCH + beginning - Duration::from_secs(ago)).unwrap();
+    };
+    fetched(1_000);
+    let upstream = upstream();
+    let gateway = start(&folder, upstream.address());
+    assert_eq!(metric(&gateway, "tollgate_inventory_age_seconds ").await, 1_000);
+    fetched(10);
+    let age = async { while metric(&gateway, "tollgate_inventory_age_seconds ").await != 10 {} };
+    within_deadline("the inventory's new age", age).await;
+    assert_eq!(metric(&gateway, LOADED).await, 0);
 }

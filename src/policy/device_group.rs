@@ -11,8 +11,10 @@ use toml::Spanned;
 use crate::id::{DeviceGroupId, EntraGroupId};
 use crate::policy::compile::{Reading, Taken, quoted};
 use crate::policy::document::{
-    DeviceGroupDocument, GroupSource, MatchDocument, UngroupedDocument, UnknownAction, UnknownDevice, Word,
+    DeviceGroupDocument, GroupSource, MatchDocument, StaleInventory, UngroupedDocument, UnknownAction,
+    UnknownDevice, Word,
 };
+use crate::policy::inventory::MaxAge;
 use crate::principal::Groups;
 use crate::source::{PolicyFiles, Problems};
 
@@ -40,6 +42,8 @@ pub(crate) struct DeviceGroups {
     source: GroupSource,
     unknown_device: UnknownDevice,
     unknown_action: UnknownAction,
+    max_age: Option<MaxAge>,
+    stale_inventory: StaleInventory,
 }
 
 /// One group.
@@ -126,11 +130,20 @@ impl DeviceGroups {
         if let Some(word) = file.value("unknown_action", problems) {
             groups.unknown_action = word.into_inner();
         }
+        let max_age = file.value::<String>("max_age", problems);
+        let stale_inventory = file.value("stale_inventory", problems);
         let ungrouped = file.value::<UngroupedDocument>("ungrouped", problems);
         let documents = file.entries::<DeviceGroupDocument>("device_group", problems);
         file.finish(problems);
 
         let mut reading = Reading::new(source, problems);
+        groups.max_age = max_age.as_ref().and_then(|word| reading.parse(word));
+        if let Some(mode) = stale_inventory {
+            if max_age.is_none() {
+                reading.at(mode.span(), "`stale_inventory` without `max_age`: no inventory is ever too old");
+            }
+            groups.stale_inventory = mode.into_inner();
+        }
         let (mut names, mut ranks) = (Taken::new("device group"), Taken::new("rank"));
         let mut ranked = Vec::new();
         for document in documents {
@@ -166,6 +179,15 @@ impl DeviceGroups {
     /// Who says which group a device is in.
     pub(crate) fn source(&self) -> GroupSource {
         self.source
+    }
+
+    /// How old an inventory may be; none if it never is too old.
+    pub(crate) fn max_age(&self) -> Option<MaxAge> {
+        self.max_age
+    }
+
+    pub(crate) fn stale_inventory(&self) -> StaleInventory {
+        self.stale_inventory
     }
 
     /// The group of an index: behind the ranked ones come that of ungrouped devices and the undeclared.
@@ -236,6 +258,8 @@ impl Default for DeviceGroups {
             source: GroupSource::default(),
             unknown_device: UnknownDevice::default(),
             unknown_action: UnknownAction::default(),
+            max_age: None,
+            stale_inventory: StaleInventory::default(),
         }
     }
 }

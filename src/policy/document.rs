@@ -141,6 +141,17 @@ pub(crate) enum UnknownDevice {
     Ungrouped,
 }
 
+/// `stale_inventory` of `device-groups.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StaleInventory {
+    /// Whoever a device group binds is refused.
+    #[default]
+    Refuse,
+    /// It is asked as if it were new.
+    Use,
+}
+
 /// `unknown_action` of `device-groups.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]

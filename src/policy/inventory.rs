@@ -8,9 +8,13 @@ use crate::id::{DeviceId, DeviceRef, EntraDeviceId};
 use crate::policy::device_group::{DeviceGroups, GroupIndex, Traits};
 use crate::policy::document::GroupSource;
 use crate::source::{PolicyFiles, Problems, SourceFile};
+use crate::time::Wall;
 
+mod age;
 mod csv;
 mod json;
+
+pub(crate) use age::MaxAge;
 
 /// The devices of `devices.csv`, `devices.json` and the files in `devices/`.
 #[derive(Debug, Default)]
@@ -18,6 +22,8 @@ pub(crate) struct Inventory {
     devices: Vec<Device>,
     /// Every way to name a device; two devices may share a name or an Entra id.
     by_ref: HashMap<DeviceRef, SmallVec<[u32; 2]>, foldhash::fast::RandomState>,
+    /// When its oldest file was written; none for files that lie on no disk.
+    written: Option<Wall>,
 }
 
 /// One device, as far as decisions need it.
@@ -100,7 +106,13 @@ impl Inventory {
         if read == 0 {
             reader.problems.file("devices.csv", "the policy set has neither this file nor `devices.json` nor any in `devices/`: one with a header alone lists no device");
         }
-        reader.inventory
+        let written = files.under(Self::FILES).filter_map(SourceFile::modified).min();
+        Self { written, ..reader.inventory }
+    }
+
+    /// When its oldest file was written.
+    pub(crate) fn written(&self) -> Option<Wall> {
+        self.written
     }
 
     /// How many devices there are.

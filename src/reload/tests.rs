@@ -81,3 +81,27 @@ async fn a_change_in_the_folder_of_operations_is_noticed() {
     assert!(matches!(noticed, Ok(Some(true))), "{noticed:?}");
     watching.abort();
 }
+
+#[test]
+fn an_inventory_that_is_fetched_anew_is_new_where_it_can_be_too_old_even_if_it_says_the_same() {
+    let folder = shipped();
+    let fetch = |seconds: u64| {
+        let file = fs::File::options().write(true).open(folder.path().join("devices.csv")).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        Some(Wall::from_unix_seconds(seconds as i64))
+    };
+    let store = open(folder.path());
+    let date = fetch(1_000_000);
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Unchanged)));
+    assert_eq!(store.inventory_date(), date);
+
+    let groups = folder.path().join("device-groups.toml");
+    fs::write(&groups, format!("max_age = \"1h\"\n{}", fs::read_to_string(&groups).unwrap())).unwrap();
+    let Some(Reload::Loaded(before)) = store.reload_if(Due::IfDifferent) else { panic!("not loaded") };
+    assert_eq!(before.policies.inventory_date(), date);
+    let date = fetch(2_000_000);
+    let Some(Reload::Loaded(after)) = store.reload_if(Due::IfDifferent) else { panic!("not loaded") };
+    assert_eq!((&after.version, after.policies.inventory_date()), (&before.version, date));
+    assert!(store.reload_if(Due::IfDifferent).is_none());
+    assert!(matches!(store.reload(), Reload::Unchanged));
+}

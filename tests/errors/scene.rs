@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use tollgate::time::Clock;
+use tollgate::time::{Clock, Wall};
 
 use crate::support::gateway::{Setup, TestGateway, policy_with};
 use crate::support::upstream::{Answer, Ending, RecordingUpstream, nobody};
@@ -16,6 +16,8 @@ pub(super) enum Scene {
     Usual,
     /// One file of the set says something else.
     Policy(&'static str, String),
+    /// The inventory may be an hour old and is from 1970.
+    InventoryStale,
     /// The keys come by discovery, from where nobody listens.
     IssuerOutOfReach,
     /// The audit cannot be written, and its queue is full.
@@ -42,6 +44,13 @@ impl Scene {
         let setup = match self {
             Self::Usual | Self::UpstreamHangsUp => setup,
             Self::Policy(file, text) => setup.policy(policy_with(file, text)),
+            Self::InventoryStale => {
+                let groups = include_str!("../support/policy/device-groups.toml");
+                let mut files = policy_with("device-groups.toml", &format!("max_age = \"1h\"\n{groups}"));
+                let devices = files.get("devices.csv").unwrap().clone();
+                files.insert(devices.with_modified(Some(Wall::from_unix_seconds(0))));
+                setup.policy(files)
+            }
             Self::IssuerOutOfReach => setup.policy(policy_with("issuers.toml", DISCOVERED)),
             Self::AuditFull => setup.audit(Path::new("/dev/full")),
             Self::UpstreamDown => Setup::new(nobody()),

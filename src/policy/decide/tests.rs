@@ -4,6 +4,7 @@ use crate::policy::tests::{APPLICATIONS, GROUPS, set_with};
 use crate::principal::Subject;
 use crate::time::Wall;
 
+mod inventory_age;
 mod roles;
 
 const EVERYTHING: u128 = 1;
@@ -52,6 +53,11 @@ fn set() -> PolicySet {
     set_with("applications.toml", APPLICATIONS)
 }
 
+/// 1970: nothing has grown old yet.
+fn clock() -> Clock {
+    Clock::manual(Wall::default()).0
+}
+
 fn device(named: &str) -> Target {
     Target::Device(DeviceRef::parse(named))
 }
@@ -65,7 +71,7 @@ fn decide(set: &PolicySet, caller: &Principal, operation: &str, targets: &[Targe
     let operation = set.operations().find(|known| known.id().as_str() == operation).unwrap();
     match set.permit(caller, operation) {
         Err(error) => error.reason().as_str(),
-        Ok(grant) => grant.reach(targets).map_or_else(|error| error.reason().as_str(), |_| "ok"),
+        Ok(grant) => grant.reach(targets, &clock()).map_or_else(|error| error.reason().as_str(), |_| "ok"),
     }
 }
 
@@ -76,7 +82,7 @@ fn refusal(set: &PolicySet, caller: &Principal, operation: &str) -> String {
 
 fn scope(set: &PolicySet, caller: &Principal, operation: &str, targets: &[Target]) -> Scope {
     let operation = set.operations().find(|known| known.id().as_str() == operation).unwrap();
-    set.permit(caller, operation).unwrap().reach(targets).unwrap()
+    set.permit(caller, operation).unwrap().reach(targets, &clock()).unwrap()
 }
 
 #[test]

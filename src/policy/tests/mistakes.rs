@@ -239,6 +239,10 @@ fn every_mistake_of_a_device_group_has_its_place() {
     }
     for (head, expected) in [
         ("unknown_device = \"allow\"", "1:18: unknown variant `allow`, expected `refuse` or `ungrouped`"),
+        ("max_age = \"0s\"", "1:11: `0s` is not an age such as `36h`"),
+        ("max_age = \"9000h\"", "1:11: `9000h` is not an age such as `36h`, at most `8784h`"),
+        ("max_age = 36", "1:11: invalid type: integer `36`"),
+        ("stale_inventory = \"use\"", "1:19: `stale_inventory` without `max_age`"),
         ("source = \"portal\"", "1:10: unknown variant `portal`, expected `rules` or `inventory`"),
         ("unknown_action = \"allow\"", "1:18: unknown variant `allow`, expected `refuse` or `forward`"),
     ] {
