@@ -34,6 +34,7 @@ mod template;
 mod verifier;
 
 pub use bearer::{BearerError, BearerToken};
+pub use cache::CacheState;
 pub use error::{Flaw, TokenError};
 pub use refresh::{KeyRefresher, refresh_now};
 pub use ring::IssuerState;
