@@ -24,6 +24,8 @@ mod discovery;
 mod error;
 #[cfg(test)]
 mod forge;
+#[cfg(test)]
+mod fuzz;
 mod issuer;
 mod json;
 mod jws;
