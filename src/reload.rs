@@ -3,6 +3,8 @@
 //! The last good set stays in force until a better one is compiled. A set is read as one unit: if a file changes
 //! while the folder is being read, the reading is thrown away and done again.
 
+mod watch;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,11 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use self::watch::{Watch, quiet};
 use crate::snapshot::{Snapshot, version};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
 use crate::time::{Clock, Wall};
@@ -75,17 +76,14 @@ struct Signature(Vec<(String, u64, Option<Duration>, u64)>);
 /// The endings of files that belong to a policy set.
 const ENDINGS: [&str; 4] = ["toml", "csv", "json", "pem"];
 
+/// The folders within a policy set whose files belong to it; no other folder is looked into.
+const FOLDERS: [&str; 1] = ["operations"];
+
 /// 1 GiB: an inventory of a million devices as JSON pages is about as large; more is a mistake, not a policy.
 const MAX_FILE: u64 = 1 << 30;
 
 /// How often a folder is read again if it keeps changing under the reader: an editor or a copy is done by then.
 const READ_ATTEMPTS: usize = 5;
-
-/// Quiet time after the last event before files are read: editors and `kubectl` write a set in several steps.
-const DEBOUNCE: Duration = Duration::from_millis(200);
-
-/// How long that quiet is waited for: a folder in which something else keeps writing is read all the same.
-const RESTLESS: Duration = Duration::from_secs(5);
 
 /// For file systems that report nothing (NFS, some overlays).
 const POLL: Duration = Duration::from_secs(30);
@@ -112,17 +110,32 @@ impl PolicySource {
 
 /// One file of a folder that belongs to a policy set.
 struct Listed {
+    /// With the folder within the set that it lies in: `operations/alerts.toml`.
     name: String,
     path: PathBuf,
     signature: (String, u64, Option<Duration>, u64),
 }
 
 fn list(folder: &Path) -> io::Result<Vec<Listed>> {
-    use std::os::unix::fs::MetadataExt;
     let mut files = Vec::new();
+    list_into(&mut files, folder, "")?;
+    for (within, path) in folders(folder) {
+        list_into(&mut files, &path, within)?;
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// The folders within a policy set that are there.
+fn folders(folder: &Path) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    FOLDERS.into_iter().map(|name| (name, folder.join(name))).filter(|(_, path)| path.is_dir())
+}
+
+fn list_into(files: &mut Vec<Listed>, folder: &Path, within: &str) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let ours = path
             .extension()
             .and_then(|ending| ending.to_str())
@@ -131,14 +144,14 @@ fn list(folder: &Path) -> io::Result<Vec<Listed>> {
         if !ours || name.starts_with('.') {
             continue;
         }
+        let name = if within.is_empty() { name.to_owned() } else { format!("{within}/{name}") };
         let meta = fs::metadata(&path)?;
         if meta.is_file() {
             let modified = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             files.push(Listed { signature: (name.clone(), meta.len(), modified, meta.ino()), name, path });
         }
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    Ok(())
 }
 
 fn read_folder(folder: &Path) -> Result<(PolicyFiles, Signature), Problems> {
@@ -306,76 +319,9 @@ enum Due {
     Now,
 }
 
-/// The policy folder's watcher. It stays for as long as the folder does, so that it sees what happens while files are
-/// read and compiled.
-#[derive(Debug, Default)]
-struct Watch {
-    watcher: Option<RecommendedWatcher>,
-    /// Device and inode of the folder that it looks at; none if that could not be watched.
-    folder: Option<(u64, u64)>,
-    warned: bool,
-}
-
-impl Watch {
-    /// Watches the folder of this name, if that is not the one that is being watched.
-    fn follow(&mut self, folder: &Path, changed: &Arc<Notify>) {
-        use std::os::unix::fs::MetadataExt;
-        let found = fs::metadata(folder).ok().map(|meta| (meta.dev(), meta.ino()));
-        if found.is_some() && self.folder == found {
-            return;
-        }
-        self.folder = None;
-        match watch_folder(folder, changed.clone()) {
-            Ok(watcher) => {
-                self.watcher = Some(watcher);
-                self.folder = found;
-                // Nobody told of what happened between the last reading and this moment.
-                changed.notify_one();
-            }
-            // The watcher before, if there is one, still sees the folder it lay in, and so its return.
-            Err(error) if !self.warned => {
-                self.warned = true;
-                tracing::warn!(folder = %folder.display(), %error, "cannot watch the policy folder, polling it");
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-/// Waits until nothing has changed for [`DEBOUNCE`], at most [`RESTLESS`]: by the machine's clock, as events come.
-async fn quiet(changed: &Notify) {
-    let clock = Clock::System;
-    let deadline = clock.steady() + RESTLESS;
-    while clock.timeout(DEBOUNCE, changed.notified()).await.is_ok() && clock.steady() < deadline {}
-}
-
-/// Watches a folder, and its name in the folder it lies in: it may be replaced by a rename, and a link by another.
-fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = folder.file_name().map(|name| parent.join(name));
-    let within = folder.to_owned();
-    let named = beside.clone();
-    // Others write beside it, as the audit may: that keeps nobody waiting.
-    let ours = move |path: &PathBuf| {
-        path.starts_with(&within) || named.as_ref().is_some_and(|named| path.starts_with(named))
-    };
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
-        Ok(event) if !is_change(event.kind) => {}
-        Ok(event) if !event.paths.is_empty() && !event.paths.iter().any(&ours) => {}
-        Ok(_) | Err(_) => changed.notify_one(),
-    })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    if beside.is_some() {
-        watcher.watch(parent, RecursiveMode::NonRecursive)?;
-    }
-    Ok(watcher)
-}
-
-/// Our own reading is an event too, and would be followed by another without end.
-fn is_change(kind: EventKind) -> bool {
-    !matches!(kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
-}
-
 fn inventory_date(files: &PolicyFiles) -> Option<Wall> {
     ["devices.csv", "devices.json"].iter().filter_map(|name| files.get(name)?.modified()).min()
 }
+
+#[cfg(test)]
+mod tests;

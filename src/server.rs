@@ -308,6 +308,7 @@ impl Announcer {
             Reload::Unchanged => tracing::debug!("the policy files say what they said"),
             Reload::Loaded(snapshot) => {
                 tracing::info!(version = %snapshot.version, "policy loaded: {}", snapshot.counts());
+                snapshot.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 self.metrics.reload(ReloadResult::Loaded);
                 self.in_force();
             }

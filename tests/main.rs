@@ -8,6 +8,8 @@
 //! - `admin`: what an operator sees.
 //! - `audit`: what the trail says, and when.
 //! - `bodies`: what is read, what streams, and what a refused body does to its connection.
+//! - `catalogue`: the shipped operations are the documented ones, and their devices are found where the API has them.
+//! - `check`: what `tollgate check` says of a policy set.
 //! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
@@ -29,6 +31,8 @@
 mod admin;
 mod audit;
 mod bodies;
+mod catalogue;
+mod check;
 mod commands;
 mod errors;
 mod external;

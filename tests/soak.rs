@@ -68,8 +68,13 @@ async fn soak() {
     let mut random = Random(7);
     for round in 0..ROUNDS {
         // Everybody waits at both ends of a round.
-        barrier.wait().await;
-        barrier.wait().await;
+        for _ in 0..2 {
+            tokio::select! {
+                biased;
+                _ = barrier.wait() => {}
+                Some(failed) = connections.join_next() => panic!("{failed:?}"),
+            }
+        }
         world.gateway.hand.advance(Duration::from_millis(4_000 + random.below(12_000)));
         if round + 1 == ROUNDS / 5 {
             resident = resident_memory();

@@ -62,9 +62,10 @@ impl<'a> BearerToken<'a> {
         let text = std::str::from_utf8(credentials.strip_prefix(b" ")?).ok()?;
         let token = text.trim_start_matches(' ');
         let body = token.trim_end_matches('=');
-        // All letters are looked at, whatever the first is: so many at once, where a loop that may stop looks at one.
-        let is_b64token = body.bytes().fold(true, |all, byte| all & is_b64(byte));
-        (!body.is_empty() && is_b64token).then_some(Self(token))
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-'..=b'/' | b'_' | b'~' | b'+');
+        // Looks at every byte, whatever the ones before were: so the compiler can look at 32 of them at once.
+        let all_allowed = body.bytes().fold(true, |all, byte| all & allowed(byte));
+        (!body.is_empty() && all_allowed).then_some(Self(token))
     }
 }
 
@@ -72,17 +73,6 @@ impl fmt::Debug for BearerToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BearerToken({} bytes)", self.0.len())
     }
-}
-
-/// A letter of `b64token` (RFC 6750, section 2.1). No branch, so that a compiler can ask sixteen at once.
-fn is_b64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        | (byte == b'-')
-        | (byte == b'.')
-        | (byte == b'_')
-        | (byte == b'~')
-        | (byte == b'+')
-        | (byte == b'/')
 }
 
 /// What follows the scheme `Bearer`, in any case; none if the scheme is another.
