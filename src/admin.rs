@@ -16,8 +16,9 @@ use serde::Serialize;
 use crate::admit::Line;
 use crate::reload::PolicyStore;
 use crate::snapshot::Counts;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, TokenCachePart};
 use crate::time::Wall;
+use crate::token::CacheState;
 
 /// What the admin listener looks at.
 #[derive(Debug, Clone)]
@@ -84,6 +85,14 @@ impl Admin {
             .with_state(self)
     }
 
+    fn token_cache(&self) {
+        let verifier = &self.policies.load().verifier;
+        for (name, state) in [("good", verifier.remembered()), ("refused", verifier.remembered_refused())] {
+            let CacheState { entries, bytes, hits, misses } = state;
+            self.metrics.token_cache(&TokenCachePart { name, entries, bytes, hits, misses });
+        }
+    }
+
     fn issuers(&self) -> Vec<IssuerState> {
         let snapshot = self.policies.load();
         let states = snapshot.verifier.issuers().map(|issuer| IssuerState {
@@ -100,6 +109,8 @@ impl Admin {
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let issuers = admin.issuers();
     admin.metrics.issuer_keys(issuers.iter().map(|issuer| (issuer.name.as_str(), issuer.keys)));
+    admin.token_cache();
+    admin.metrics.failed_login_addresses(admin.line.logins.addresses());
     admin.metrics.limiter_keys(admin.line.limiter.keys());
     let text = admin.metrics.render(admin.line.clock.wall());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)

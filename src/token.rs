@@ -24,6 +24,8 @@ mod discovery;
 mod error;
 #[cfg(test)]
 mod forge;
+#[cfg(test)]
+mod fuzz;
 mod issuer;
 mod json;
 mod jws;
@@ -34,6 +36,7 @@ mod template;
 mod verifier;
 
 pub use bearer::{BearerError, BearerToken};
+pub use cache::CacheState;
 pub use error::{Flaw, TokenError};
 pub use refresh::{KeyRefresher, refresh_now};
 pub use ring::IssuerState;

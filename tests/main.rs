@@ -13,6 +13,7 @@
 //! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
+//! - `logins`: how often an address may fail to say who it is.
 //! - `readme`: the README's tables are the code's.
 //! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
 //! - `floors`: which file may use which.
@@ -37,6 +38,7 @@ mod errors;
 mod external;
 mod floors;
 mod line;
+mod logins;
 mod permits;
 mod readme;
 mod reload;

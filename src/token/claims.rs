@@ -12,6 +12,25 @@ use crate::time::Wall;
 /// The claims of a token. Until its signature is verified they only say which key to verify it with.
 pub(super) struct Claims<'a>(Object<'a>);
 
+/// When a token is valid, as it says itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetime {
+    /// `nbf`; none if it was valid at once.
+    not_before: Option<Wall>,
+    /// `exp`.
+    expires: Wall,
+}
+
+/// Where in its life a token stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// `nbf` has not come.
+    Early,
+    Valid,
+    /// `exp` has passed.
+    Over,
+}
+
 /// What a token must hold to be for us, and now.
 pub(super) struct Expected<'a> {
     /// `aud` must name one of these, to the letter.
@@ -43,14 +62,12 @@ impl<'a> Claims<'a> {
 
     /// The verdicts that only the holder of a signed token is told: its time and its audience.
     pub(super) fn check(&self, expected: &Expected<'_>) -> Result<(), TokenError> {
-        let expires = self.time("exp")?.ok_or(missing("exp"))?;
-        let not_before = self.not_before()?;
+        let lifetime = self.lifetime()?;
         self.time("iat")?;
-        if expected.now >= expires + expected.skew {
-            return Err(TokenError::Expired);
-        }
-        if not_before.is_some_and(|time| expected.now + expected.skew < time) {
-            return Err(TokenError::NotYetValid);
+        match lifetime.phase(expected.now, expected.skew) {
+            Phase::Early => return Err(TokenError::NotYetValid),
+            Phase::Valid => {}
+            Phase::Over => return Err(TokenError::Expired),
         }
         let audiences = match self.0.get("aud") {
             Some(Json::Text(audience)) => vec![audience.as_ref()],
@@ -65,9 +82,10 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// `nbf`, if there is one.
-    pub(super) fn not_before(&self) -> Result<Option<Wall>, Flaw> {
-        self.time("nbf")
+    /// `exp` and `nbf`.
+    pub(super) fn lifetime(&self) -> Result<Lifetime, Flaw> {
+        let expires = self.time("exp")?.ok_or(missing("exp"))?;
+        Ok(Lifetime { expires, not_before: self.time("nbf")? })
     }
 
     /// The caller. Only of a token whose signature is verified and that passed [`check`](Self::check).
@@ -163,6 +181,21 @@ impl<'a> Claims<'a> {
                 Ok(Some(Wall::from_unix_seconds(*seconds)))
             }
             Some(_) => Err(wrong(claim, "is not a whole number of seconds since 1970")),
+        }
+    }
+}
+
+// === impl Lifetime ===
+
+impl Lifetime {
+    /// Where a token stands `now`, for an issuer's clock that may be `skew` before or behind ours.
+    pub(super) fn phase(&self, now: Wall, skew: Duration) -> Phase {
+        if now >= self.expires + skew {
+            Phase::Over
+        } else if self.not_before.is_some_and(|time| now + skew < time) {
+            Phase::Early
+        } else {
+            Phase::Valid
         }
     }
 }

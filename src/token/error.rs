@@ -99,4 +99,40 @@ impl TokenError {
             Self::KeysUnavailable { .. } => ReasonCode::KeysUnavailable,
         }
     }
+
+    /// Whether the caller failed to prove who it is: every answer 401, but not that we lack the keys to tell.
+    pub fn is_failed_login(self) -> bool {
+        match self {
+            Self::Bad(_) | Self::Expired | Self::NotYetValid | Self::WrongAudience | Self::WrongIssuer => {
+                true
+            }
+            Self::KeysUnavailable { .. } => false,
+        }
+    }
+
+    /// Whether the same token will be refused in the same words, as long as its issuer's keys and rules stay: what
+    /// may be kept. A key that nobody knows yet may be published, and a day that has not come will come.
+    pub(super) fn is_lasting(self) -> bool {
+        match self {
+            Self::Bad(flaw) => match flaw {
+                // Told by its length alone, and longer than anything that is kept.
+                Flaw::TooLong => false,
+                Flaw::UnknownKey | Flaw::KeyOfAnother => false,
+                Flaw::NotThreeParts
+                | Flaw::Encoding(_)
+                | Flaw::Json(_)
+                | Flaw::Algorithm
+                | Flaw::KeyId
+                | Flaw::Type
+                | Flaw::Parameter(_)
+                | Flaw::Signature
+                | Flaw::Claim { .. }
+                | Flaw::TwoApplications
+                | Flaw::MixedKinds
+                | Flaw::NoKind => true,
+            },
+            Self::Expired | Self::WrongAudience | Self::WrongIssuer => true,
+            Self::NotYetValid | Self::KeysUnavailable { .. } => false,
+        }
+    }
 }

@@ -138,16 +138,24 @@ pub(super) fn ours() -> Arc<Verifier> {
     verifier(&files(&issuers(), &[SIGNER.jwk("one")]), None)
 }
 
-/// Sends `token` to `verifier` at [`NOW`].
+/// Sends `token` to `verifier` at [`NOW`], as the line does.
 pub(super) fn verify(verifier: &Verifier, token: &str) -> Result<Arc<Principal>, TokenError> {
     verify_at(verifier, token, NOW)
 }
 
-pub(super) fn verify_at(verifier: &Verifier, token: &str, now: i64) -> Result<Arc<Principal>, TokenError> {
+/// The headers of a request that brings `token`.
+pub(super) fn headers(token: &str) -> HeaderMap {
     let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
-    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+    HeaderMap::from_iter([(header::AUTHORIZATION, value)])
+}
+
+pub(super) fn verify_at(verifier: &Verifier, token: &str, now: i64) -> Result<Arc<Principal>, TokenError> {
+    let headers = headers(token);
     let bearer = BearerToken::find(&headers, None).unwrap();
     let (clock, _) = Clock::manual(Wall::from_unix_seconds(now));
+    if let Some(principal) = verifier.known(bearer, &clock) {
+        return Ok(principal);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(verifier.verify(bearer, &clock))
 }

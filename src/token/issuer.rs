@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::cache::CacheRules;
 use super::discovery::{self, Discovery};
 use super::keys::KeySet;
 use super::ring::{KeyRing, KeySource};
@@ -62,6 +63,7 @@ pub(super) fn compile(files: &PolicyFiles, previous: Option<&Verifier>, problems
     let Some(source) = files.require(FILE, problems) else { return Verifier::default() };
     let Some(mut file) = source.toml(problems) else { return Verifier::default() };
     let skew = file.value::<String>("clock_skew", problems);
+    let cache = CacheRules::read(&mut file, problems);
     let documents = file.entries::<IssuerDocument>("issuer", problems);
     file.finish(problems);
 
@@ -78,7 +80,7 @@ pub(super) fn compile(files: &PolicyFiles, previous: Option<&Verifier>, problems
     for document in documents {
         compiler.entry(document);
     }
-    Verifier::new(skew, compiler.routes, compiler.rings).inheriting(previous)
+    Verifier::new(skew, compiler.routes, compiler.rings, cache, previous)
 }
 
 // === impl Compiler ===
@@ -106,7 +108,8 @@ impl<'a> Compiler<'a> {
         let Some(issuer) = self.issuer(document, span) else { return };
         for (tenant, ring) in issuer.tenants {
             let iss = issuer.template.of(tenant);
-            let route = Route { audiences: issuer.audiences.clone(), tenants: Vec::new() };
+            let (name, audiences) = (iss.as_str().into(), issuer.audiences.clone());
+            let route = Route { issuer: name, audiences, tenants: Vec::new() };
             let route = self.routes.entry(iss.as_str().into()).or_insert(route);
             // One list of audiences, one entry: no token may have two entries to be judged by.
             if Arc::ptr_eq(&route.audiences, &issuer.audiences) {

@@ -14,7 +14,11 @@ use crate::id::TenantId;
 
 /// Keys by their `kid`. Entra publishes one `kid` for several issuers, so a name may have several keys.
 #[derive(Debug, Default)]
-pub(super) struct KeySet(HashMap<Box<str>, SmallVec<[VerifyingKey; 1]>>);
+pub(super) struct KeySet {
+    by_name: HashMap<Box<str>, SmallVec<[VerifyingKey; 1]>>,
+    /// The keys as they were published, of no use ones too, in an order that does not depend on the issuer's.
+    published: Vec<String>,
+}
 
 /// One key with the algorithm that it is for.
 #[derive(Debug)]
@@ -93,33 +97,42 @@ impl KeySet {
     /// Reads a key set and leaves out the keys that are not for us.
     pub(super) fn parse(text: &[u8]) -> Result<Self, InvalidKeys> {
         let document: KeySetDocument = serde_json::from_slice(text)?;
-        let mut keys = Self::default();
+        let mut published: Vec<_> = document.keys.iter().map(serde_json::Value::to_string).collect();
+        published.sort_unstable();
+        let mut keys = Self { published, ..Self::default() };
         let mut unusable = Vec::new();
         for value in document.keys {
             let kid = value.get("kid").and_then(|kid| kid.as_str()).map(str::to_owned);
             let read = KeyDocument::deserialize(value).map_err(|_| UnusableKey::Malformed);
             match read.and_then(VerifyingKey::try_from) {
-                Ok(key) => keys.0.entry(kid.unwrap_or_default().into()).or_default().push(key),
+                Ok(key) => keys.by_name.entry(kid.unwrap_or_default().into()).or_default().push(key),
                 Err(error) => unusable.push((kid, error)),
             }
         }
-        if keys.0.is_empty() { Err(InvalidKeys::NoUsableKey(unusable)) } else { Ok(keys) }
+        if keys.by_name.is_empty() { Err(InvalidKeys::NoUsableKey(unusable)) } else { Ok(keys) }
     }
 
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
-        self.0.values().map(SmallVec::len).sum()
+        self.by_name.values().map(SmallVec::len).sum()
     }
 
     /// Whether there is none, as before the first fetch.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_name.is_empty()
     }
 
     /// The key of this name that is `issuer`'s.
     pub(super) fn find(&self, kid: &str, issuer: &str, tenant: TenantId) -> Result<&VerifyingKey, Flaw> {
-        let keys = self.0.get(kid).ok_or(Flaw::UnknownKey)?;
+        let keys = self.by_name.get(kid).ok_or(Flaw::UnknownKey)?;
         keys.iter().find(|key| key.belongs_to(issuer, tenant)).ok_or(Flaw::KeyOfAnother)
+    }
+}
+
+impl PartialEq for KeySet {
+    /// The same keys were published, to the letter.
+    fn eq(&self, other: &Self) -> bool {
+        self.published == other.published
     }
 }
 

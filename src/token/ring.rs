@@ -117,7 +117,7 @@ impl KeyRing {
         match fetched {
             Ok(keys) => {
                 tracing::info!(issuer = %self.name, keys = keys.len(), "fetched the issuer's keys");
-                self.keys.store(Arc::new(keys));
+                self.replace(keys);
                 *health = Health {
                     fetched: Some(clock.wall()),
                     due: clock.steady() + jittered(REFRESH_INTERVAL),
@@ -134,10 +134,12 @@ impl KeyRing {
         }
     }
 
-    /// What a fetch does in the end.
-    #[cfg(test)]
+    /// Puts other keys in the place of these. The same keys stay what they are: tokens that were verified with them
+    /// are remembered by this very set.
     pub(super) fn replace(&self, keys: KeySet) {
-        self.keys.store(Arc::new(keys));
+        if **self.keys.load() != keys {
+            self.keys.store(Arc::new(keys));
+        }
     }
 
     pub(super) fn state(&self) -> IssuerState {

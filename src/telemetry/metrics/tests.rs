@@ -126,6 +126,11 @@ fn every_event_has_a_counter_of_its_own() {
     metrics.reload(ReloadResult::Failed);
     metrics.malformed("dot_segment");
     metrics.limiter_keys(12);
+    metrics.failed_login_addresses(3);
+    for hits in [5, 9, 9] {
+        // Totals, of which a scrape adds what is new.
+        metrics.token_cache(&TokenCachePart { name: "refused", entries: 2, bytes: 700, hits, misses: 1 });
+    }
     for (series, expected) in [
         (r#"tollgate_tokens_verified_total{result="ok"}"#, 1.0),
         (r#"tollgate_tokens_verified_total{result="expired"}"#, 1.0),
@@ -133,6 +138,11 @@ fn every_event_has_a_counter_of_its_own() {
         (r#"tollgate_policy_reloads_total{result="failed"}"#, 1.0),
         (r#"tollgate_malformed_requests_total{kind="dot_segment"}"#, 1.0),
         ("tollgate_limiter_keys", 12.0),
+        ("tollgate_failed_login_addresses", 3.0),
+        (r#"tollgate_token_cache_lookups_total{part="refused",result="hit"}"#, 9.0),
+        (r#"tollgate_token_cache_lookups_total{part="refused",result="miss"}"#, 1.0),
+        (r#"tollgate_token_cache_entries{part="refused"}"#, 2.0),
+        (r#"tollgate_token_cache_bytes{part="refused"}"#, 700.0),
         (r#"tollgate_audit_lines_total{result="dropped"}"#, 0.0),
     ] {
         assert_eq!(value(&metrics, series), Some(expected), "{series}");
@@ -149,6 +159,7 @@ fn what_a_scrape_shows_is_what_the_table_lists() {
     metrics.token(Ok(()));
     metrics.malformed("dot_segment");
     metrics.issuer_keys([("https://a/", 1)]);
+    metrics.token_cache(&TokenCachePart { name: "good", entries: 1, bytes: 2_048, hits: 3, misses: 4 });
     metrics.policy_loaded(&LoadedPolicy { version: "v1", at: NOON, inventory_at: Some(NOON), devices: 0 });
 
     let text = metrics.render(NOON);
