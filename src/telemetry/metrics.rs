@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
@@ -53,6 +54,21 @@ pub struct LoadedPolicy<'a> {
     pub inventory_at: Option<Wall>,
     /// How many devices the inventory holds.
     pub devices: usize,
+}
+
+/// How the keys of an issuer stand. An issuer with several discovery documents has one of these for each.
+#[derive(Debug, Clone, Copy)]
+pub struct IssuerNumbers<'a> {
+    /// Its name in `issuers.toml`.
+    pub issuer: &'a str,
+    /// Keys that are held and may be used.
+    pub keys: usize,
+    /// Since they were fetched; none if they were not.
+    pub age: Option<Duration>,
+    /// Fetches that brought keys.
+    pub succeeded: u64,
+    /// Fetches that did not.
+    pub failed: u64,
 }
 
 /// All metrics of a process. Cheap to clone; every clone counts into the same numbers.
@@ -131,7 +147,11 @@ metrics! {
     tokens: IntCounterVec = "tollgate_tokens_verified_total" ["result"],
         "Tokens verified: `ok`, or the reason why not.";
     issuer_keys: IntGaugeVec = "tollgate_issuer_keys" ["issuer"],
-        "Signing keys held for an issuer; without one, its tokens are answered with 503.";
+        "Signing keys held for an issuer (for the document with the fewest, if it has several); without one, tokens are answered with 503.";
+    issuer_age: GaugeVec = "tollgate_issuer_keys_age_seconds" ["issuer"],
+        "Since the keys of an issuer were fetched (the oldest, if it has several documents); past `keep_keys` they are not used.";
+    issuer_fetches: IntCounterVec = "tollgate_issuer_fetches_total" ["issuer", "result"],
+        "Fetches of an issuer's keys: `ok`, or `failed` with the last good keys kept.";
     policy_info: IntGaugeVec = "tollgate_policy_info" ["version"],
         "Always 1; the label is the version of the policy in force.";
     policy_age: GaugeVec = "tollgate_policy_age_seconds" [],
@@ -279,13 +299,31 @@ impl Metrics {
         self.0.families.tokens.with_label_values(&[word]).inc();
     }
 
-    /// Shows how many keys each issuer has; an issuer that is not listed here is shown no more.
-    pub fn issuer_keys<'a>(&self, issuers: impl IntoIterator<Item = (&'a str, usize)>) {
+    /// Shows how the keys of each issuer stand; an issuer that is not listed here is shown no more.
+    pub fn issuers<'a>(&self, issuers: impl IntoIterator<Item = IssuerNumbers<'a>>) {
         let _scrape = self.0.loaded.lock();
-        let gauge = &self.0.families.issuer_keys;
-        gauge.reset();
-        for (issuer, keys) in issuers {
-            gauge.with_label_values(&[issuer]).set(as_gauge(keys));
+        let Families { issuer_keys, issuer_age, issuer_fetches, .. } = &self.0.families;
+        issuer_keys.reset();
+        issuer_age.reset();
+        issuer_fetches.reset();
+        let mut fewest = HashMap::new();
+        let mut oldest = HashMap::new();
+        for IssuerNumbers { issuer, keys, age, succeeded, failed } in issuers {
+            fewest.entry(issuer).and_modify(|fewest: &mut usize| *fewest = keys.min(*fewest)).or_insert(keys);
+            if let Some(age) = age {
+                oldest
+                    .entry(issuer)
+                    .and_modify(|oldest: &mut Duration| *oldest = age.max(*oldest))
+                    .or_insert(age);
+            }
+            issuer_fetches.with_label_values(&[issuer, "ok"]).inc_by(succeeded);
+            issuer_fetches.with_label_values(&[issuer, "failed"]).inc_by(failed);
+        }
+        for (issuer, keys) in fewest {
+            issuer_keys.with_label_values(&[issuer]).set(as_gauge(keys));
+        }
+        for (issuer, age) in oldest {
+            issuer_age.with_label_values(&[issuer]).set(age.as_secs_f64());
         }
     }
 

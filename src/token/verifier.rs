@@ -1,15 +1,17 @@
 //! The line from a token to a caller.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::bearer::BearerToken;
 use super::claims::{Claims, Expected};
-use super::error::TokenError;
+use super::error::{Flaw, TokenError};
 use super::issuer;
 use super::jws::{Header, Jws};
-use super::ring::{IssuerState, KeyRing};
+use super::ring::{IssuerKeys, IssuerState};
+use super::route::{Judge, Routes};
 use crate::id::TenantId;
 use crate::principal::Principal;
 use crate::source::{PolicyFiles, Problems};
@@ -18,31 +20,32 @@ use crate::time::Clock;
 /// `issuers.toml`, compiled: whose tokens are accepted.
 ///
 /// ```toml
-/// clock_skew = "60s"                                    # 0 to 300 seconds; 60 if not given
+/// clock_skew = "60s"   # 0 to 300 seconds; 60 if not given
+/// keep_keys  = "24h"   # how long the last good keys are used while an issuer is away: 1 to 168 hours; 24 if not given
 ///
-/// [[issuer]]
-/// name      = "contoso"
-/// issuer    = "https://sts.windows.net/{tid}/"          # `iss`, with the tenant in the place of `{tid}`
-/// tenants   = ["f839b112-d9d7-4d27-9bf6-94542403f21c"]  # `tid` must be one of these
-/// audiences = ["https://api.securitycenter.microsoft.com"]
-/// discovery = "https://login.microsoftonline.com/{tid}/.well-known/openid-configuration"
+/// [[issuer]]           # Entra: its login host, issuers, keys and the API's audiences are known
+/// cloud   = "commercial"                              # or "gcc", "gcc-high", "dod"
+/// tenants = ["f839b112-d9d7-4d27-9bf6-94542403f21c"]  # `tid` must be one of these
+///
+/// [[issuer]]           # any other
+/// name       = "contoso"
+/// issuer     = "https://id.contoso.example/{tid}/"    # `iss`, with the tenant in the place of `{tid}`, if it has one
+/// tenants    = ["f839b112-d9d7-4d27-9bf6-94542403f21c"]
+/// audiences  = ["https://api.securitycenter.microsoft.com"]
+/// discovery  = "https://id.contoso.example/.well-known/openid-configuration"
 /// # or a key set in the policy folder:     keys = "keys.json"
 /// # certificates to trust for `discovery`: ca   = "issuer-ca.pem"
+/// algorithms = ["PS256", "ES256"]                     # of its keys; all that are accepted if not given
+/// typ        = "at+jwt"                               # what the header must say; "JWT" or "at+jwt" or nothing if not given
+/// claims     = { appid = "client_id", oid = "sub", scp = "scope", uti = "jti" }  # Entra's names if not given
 /// ```
 #[derive(Debug, Default)]
 pub struct Verifier {
     skew: Duration,
-    /// By `iss`, to the letter.
-    routes: HashMap<Box<str>, Route>,
-    rings: Vec<Arc<KeyRing>>,
-}
-
-/// What a value of `iss` leads to.
-#[derive(Debug)]
-pub(super) struct Route {
-    pub(super) audiences: Arc<[Box<str>]>,
-    /// The tenants that this issuer may speak for, each with its keys: one, where the issuer's name holds the tenant.
-    pub(super) tenants: Vec<(TenantId, Arc<KeyRing>)>,
+    routes: Routes,
+    keys: Vec<IssuerKeys>,
+    /// Rung when a request waits for keys. Handed on from load to load, with the rings that ring it.
+    bell: Arc<Notify>,
 }
 
 // === impl Verifier ===
@@ -54,41 +57,86 @@ impl Verifier {
         issuer::compile(files, previous, problems)
     }
 
-    pub(super) fn new(skew: Duration, routes: HashMap<Box<str>, Route>, rings: Vec<Arc<KeyRing>>) -> Self {
-        Self { skew, routes, rings }
+    pub(super) fn new(skew: Duration, routes: Routes, keys: Vec<IssuerKeys>, bell: Arc<Notify>) -> Self {
+        Self { skew, routes, keys, bell }
     }
 
     /// Proves who calls. The order of the checks is in the room's own documentation.
+    ///
+    /// It waits only for a key that is not held and that a fetch may bring, for at most 3 s.
     pub async fn verify(&self, bearer: BearerToken<'_>, clock: &Clock) -> Result<Arc<Principal>, TokenError> {
         let jws = Jws::parse(bearer.as_str())?;
         let header = Header::parse(&jws.header)?;
         let claims = Claims::parse(&jws.claims)?;
 
-        let (issuer, tenant) = (claims.issuer()?, claims.tenant()?);
-        let (route, ring) = self.route(issuer, tenant).ok_or(TokenError::WrongIssuer)?;
-        let keys = ring.keys();
-        if keys.is_empty() {
-            return Err(TokenError::KeysUnavailable { retry_after: ring.retry_after(clock) });
+        let Judge { rules, tenant, keys } = self.routes.find(&claims)?;
+        rules.check(&header)?;
+        let signed = Signed { jws: &jws, header: &header, issuer: claims.issuer()?, tenant };
+        let mut verdict = signed.check(keys, clock);
+        if verdict.is_err_and(TokenError::may_lack_a_key) {
+            keys.renew(clock).await;
+            verdict = signed.check(keys, clock);
         }
-        keys.find(&header.kid, issuer, tenant)?.verify(jws.signed, jws.signature)?;
+        verdict?;
 
-        claims.check(&Expected { audiences: &route.audiences, skew: self.skew, now: clock.wall() })?;
-        Ok(Arc::new(claims.principal()?))
+        claims.check(&Expected { audiences: &rules.audiences, skew: self.skew, now: clock.wall() })?;
+        Ok(Arc::new(claims.principal(&rules.claims, tenant)?))
     }
 
     /// How the keys of each issuer stand, in the order of the file.
-    pub fn issuers(&self) -> impl Iterator<Item = IssuerState> {
-        self.rings.iter().map(|ring| ring.state())
+    pub fn issuers(&self, clock: &Clock) -> impl Iterator<Item = IssuerState> {
+        self.keys.iter().map(|keys| keys.state(clock))
     }
 
-    pub(super) fn rings(&self) -> &[Arc<KeyRing>] {
-        &self.rings
+    /// How many key files and discovery documents there are.
+    pub fn sources(&self) -> usize {
+        self.keys.len()
     }
 
-    fn route(&self, issuer: &str, tenant: TenantId) -> Option<(&Route, &KeyRing)> {
-        let route = self.routes.get(issuer)?;
-        let (_, ring) = route.tenants.iter().find(|(id, _)| *id == tenant)?;
-        Some((route, ring))
+    /// Waits until a request asks for keys.
+    pub(super) async fn demanded(&self) {
+        self.bell.notified().await;
+    }
+
+    pub(super) fn bell(&self) -> &Arc<Notify> {
+        &self.bell
+    }
+
+    pub(super) fn keys(&self) -> &[IssuerKeys] {
+        &self.keys
+    }
+}
+
+/// A token whose signature is in question.
+struct Signed<'a> {
+    jws: &'a Jws<'a>,
+    header: &'a Header<'a>,
+    issuer: &'a str,
+    tenant: TenantId,
+}
+
+// === impl Signed ===
+
+impl Signed<'_> {
+    /// Checks the signature with the keys as they are now.
+    fn check(&self, keys: &IssuerKeys, clock: &Clock) -> Result<(), TokenError> {
+        let Self { jws, header, issuer, tenant } = *self;
+        let unavailable = || TokenError::KeysUnavailable { retry_after: keys.retry_after(clock) };
+        let published = keys.usable(clock).ok_or_else(unavailable)?;
+        if published.issuer.as_deref().is_some_and(|name| name != issuer) {
+            return Err(TokenError::WrongIssuer);
+        }
+        let key = published.keys.find(&header.kid, header.algorithm, issuer, tenant)?;
+        Ok(key.verify(jws.signed, jws.signature)?)
+    }
+}
+
+// === impl TokenError ===
+
+impl TokenError {
+    /// Whether keys that the issuer has published since might make another verdict of it.
+    fn may_lack_a_key(self) -> bool {
+        matches!(self, Self::Bad(Flaw::UnknownKey) | Self::KeysUnavailable { .. })
     }
 }
 
