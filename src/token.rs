@@ -23,6 +23,8 @@ mod algorithm;
 mod bearer;
 mod claims;
 mod cloud;
+#[cfg(test)]
+mod differential;
 mod discovery;
 mod error;
 #[cfg(test)]
@@ -32,6 +34,8 @@ mod json;
 mod jws;
 mod keys;
 mod refresh;
+#[cfg(test)]
+mod rfc8725;
 mod ring;
 mod route;
 #[cfg(test)]
