@@ -6,6 +6,7 @@
 //! waited for.
 //!
 //! - `floors`: which file may use which.
+//! - `tokens`: who calls, and keys that rotate.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
 //!   records every byte.
 #![cfg(test)]
@@ -14,3 +15,4 @@ mod floors;
 mod line;
 mod readme;
 mod support;
+mod tokens;

@@ -2,28 +2,30 @@
 //!
 //! The plain use is what the library's documentation shows: the key that `kid` names, its one algorithm, `exp`, `iss` and
 //! `aud` required, audience and issuers set, the same leeway. Two verdicts may differ only by a [`Rule`], and only where
-//! the [`Change`] that was made can bring that rule up. Times are decades away from both clocks, since the
+//! the change that was made can bring that rule up. Times are decades away from both clocks, since the
 //! library reads the machine's.
 //!
 //! `TOLLGATE_DIFFERENTIAL=300000` asks for that many tokens instead of the few that fit into everybody's tests.
 
+mod change;
+
 use std::collections::{BTreeMap, HashMap};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{DecodingKey, TokenData, Validation, decode, decode_header};
 use serde_json::{Map, Value, json};
 
+use super::BearerToken;
 use super::algorithm::Algorithm;
 use super::error::{Flaw, TokenError};
 use super::forge::*;
 use super::jws::MAX_TOKEN_BYTES;
-use super::BearerToken;
 use crate::principal::{Principal, PrincipalKind};
 use crate::time::{Clock, Wall};
+
+use change::CHANGES;
 
 /// How many tokens are judged if nobody asks for more: some five seconds without optimisation.
 const TOKENS: usize = 20_000;
@@ -61,183 +63,6 @@ enum Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Ignored;
 
-/// A kind of change, and the rules that may make a difference of it.
-struct Change {
-    name: &'static str,
-    may: &'static [Rule],
-    ignored: Option<Ignored>,
-    /// Makes a changed token of one that was good.
-    make: fn(&Scene, &mut Random, &Base) -> String,
-}
-
-const CHANGES: [Change; 16] = [
-    Change::new("nothing", &[], |scene, _, base| scene.sign(base, &base.header, &base.claims)),
-    Change::new("a claim left out", &[Rule::Identity, Rule::Kind], |scene, random, base| {
-        let mut claims = base.claims.clone();
-        claims.as_object_mut().unwrap().remove(random.key(&base.claims));
-        scene.sign(base, &base.header, &claims)
-    }),
-    Change::new(
-        "a claim of another value",
-        &[Rule::Identity, Rule::Kind, Rule::Tenant, Rule::WholeSeconds, Rule::OneIssuer],
-        |scene, random, base| {
-            let mut claims = base.claims.clone();
-            let name = random.key(&base.claims);
-            claims[name] = random.value();
-            scene.sign(base, &base.header, &claims)
-        },
-    ),
-    Change::new(
-        "a claim more",
-        &[Rule::Identity, Rule::Kind, Rule::WholeSeconds],
-        |scene, random, base| {
-            let mut claims = base.claims.clone();
-            let names = ["idtyp", "hasgroups", "_claim_names", "azp", "appid", "scp", "iat", "nbf", "x", "Exp", ""];
-            claims[*random.of(&names)] = random.value();
-            scene.sign(base, &base.header, &claims)
-        },
-    ),
-    Change::new("a time", &[Rule::WholeSeconds], |scene, random, base| {
-        let times = [
-            json!(PAST),
-            json!(FUTURE),
-            json!(4_000_000_000.0),
-            json!(4_000_000_000.5),
-            json!(4_000_000_000_000_i64),
-            json!(0),
-            json!(-1),
-            json!(u64::MAX),
-            json!("4000000000"),
-            json!([FUTURE]),
-        ];
-        let mut claims = base.claims.clone();
-        claims[*random.of(&["exp", "nbf", "iat"])] = random.of(&times).clone();
-        scene.sign(base, &base.header, &claims)
-    }),
-    Change::new("an issuer or a tenant", &[Rule::Tenant, Rule::OneIssuer], |scene, random, base| {
-        let mut claims = base.claims.clone();
-        let value = match random.below(7) {
-            0 => json!(format!("https://sts.windows.net/{OTHER_TENANT}/")),
-            1 => json!([claims["iss"]]),
-            2 => json!([claims["iss"], "https://evil.example/"]),
-            3 => json!(claims["iss"].as_str().unwrap().to_uppercase()),
-            4 => json!(format!("https://login.microsoftonline.com/{TENANT}/v2.0")),
-            5 => json!(format!("https://sts.windows.net/{TENANT}/")),
-            _ => {
-                claims["tid"] = json!(OTHER_TENANT);
-                claims["iss"].clone()
-            }
-        };
-        claims["iss"] = value;
-        scene.sign(base, &base.header, &claims)
-    }),
-    Change::new("an audience", &[], |scene, random, base| {
-        let mut claims = base.claims.clone();
-        let values =
-            [json!(AUDIENCE), json!([AUDIENCE]), json!(["x", AUDIENCE]), json!(["x"]), json!([AUDIENCE, 1]), json!({AUDIENCE: 1})];
-        claims["aud"] = random.of(&values).clone();
-        scene.sign(base, &base.header, &claims)
-    }),
-    Change::new("a claim twice", &[Rule::MemberTwice], |scene, random, base| {
-        let name = random.key(&base.claims);
-        let twice = format!("{{\"{name}\":{},", base.claims[name]);
-        let nested = "{\"xms\":[{\"a\":1,\"a\":1}],".to_owned();
-        let text = base.claims.to_string().replacen('{', random.of(&[twice, nested]).as_str(), 1);
-        scene.sign_text(base, &base.header.to_string(), text.as_bytes())
-    }),
-    Change::new("a header parameter twice", &[Rule::MemberTwice], |scene, random, base| {
-        let twice = ["{\"alg\":\"none\",", "{\"kid\":\"x\",", "{\"x\":1,\"x\":2,", "{\"\\u006b\\u0069d\":\"x\","];
-        let text = base.header.to_string().replacen('{', twice[random.below(twice.len())], 1);
-        scene.sign_text(base, &text, base.claims.to_string().as_bytes())
-    }),
-    Change::new(
-        "a header parameter",
-        &[Rule::RefusedParameter, Rule::Type],
-        |scene, random, base| {
-            let mut header = base.header.clone();
-            let (name, value) = match random.below(5) {
-                0 => ("alg", random.of(&["none", "HS256", "HS512", "RS256", "PS256", "ES256", "ES384", "EdDSA", "rs256"])),
-                1 => ("kid", random.of(&["", "x", "../../dev/null", "' OR 1=1", "RS256", "ES256"])),
-                2 => ("typ", random.of(&["JWT", "at+jwt", "application/at+jwt", "dpop+jwt", "", "logout+jwt"])),
-                3 => ("cty", random.of(&["JWT", "json", ""])),
-                _ => (*random.of(&["jku", "x5u", "x5t"]), random.of(&["https://evil.example/", "", "x"])),
-            };
-            header[name] = json!(value);
-            scene.sign(base, &header, &base.claims)
-        },
-    ),
-    Change {
-        ignored: Some(Ignored),
-        ..Change::new(
-            "a header parameter of any value",
-            &[Rule::RefusedParameter, Rule::Type],
-            |scene, random, base| {
-                let mut header = base.header.clone();
-                let names = ["crit", "b64", "zip", "enc", "cty", "jwk", "jku", "x5c", "x5u", "x", "alg", "kid", "typ"];
-                header[*random.of(&names)] = random.value();
-                scene.sign(base, &header, &base.claims)
-            },
-        )
-    },
-    Change::new("bytes that are not JSON of one object", &[], |scene, random, base| {
-        let mut bytes = base.claims.to_string().into_bytes();
-        let index = random.below(bytes.len());
-        match random.below(5) {
-            0 => bytes.splice(0..0, *b"\xef\xbb\xbf").for_each(drop),
-            1 => bytes.extend_from_slice(b"{}"),
-            2 => bytes[index] = 0xff,
-            3 => bytes.truncate(index),
-            _ => bytes = [b"[".as_slice(), &bytes, b"]"].concat(),
-        }
-        scene.sign_text(base, &base.header.to_string(), &bytes)
-    }),
-    Change::new("a great size", &[Rule::TooLong], |scene, random, base| {
-        let mut claims = base.claims.clone();
-        claims["x"] = json!("y".repeat(4_000 + random.below(4_000)));
-        scene.sign(base, &base.header, &claims)
-    }),
-    Change::new("another signature", &[], |scene, random, base| {
-        let (signed, signature) = base.token.rsplit_once('.').unwrap();
-        let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
-        match random.below(6) {
-            0 => {
-                let bit = random.below(bytes.len() * 8);
-                bytes[bit / 8] ^= 1 << (bit % 8);
-            }
-            1 => bytes.truncate(random.below(bytes.len())),
-            2 => bytes.push(0),
-            3 => bytes.insert(0, 0),
-            4 => bytes.fill(0),
-            _ => {
-                let other = random.of(&scene.bases);
-                return format!("{signed}.{}", other.token.rsplit_once('.').unwrap().1);
-            }
-        }
-        format!("{signed}.{}", encode(&bytes))
-    }),
-    Change::new("another part", &[], |scene, random, base| {
-        // Header, claims or signature of another good token.
-        let other = random.of(&scene.bases);
-        let (mut parts, theirs): (Vec<_>, Vec<_>) = (base.token.split('.').collect(), other.token.split('.').collect());
-        let index = random.below(3);
-        parts[index] = theirs[index];
-        parts.join(".")
-    }),
-    Change::new("another letter", &[], |_, random, base| {
-        let mut text = base.token.clone().into_bytes();
-        let index = random.below(text.len());
-        let letter = *random.of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.+/=~");
-        match random.below(4) {
-            0 => text[index] = letter,
-            1 => text.insert(index, letter),
-            2 => drop(text.remove(index)),
-            // The last letter, some of whose bits are of no byte.
-            _ => *text.last_mut().unwrap() = letter,
-        }
-        String::from_utf8(text).unwrap()
-    }),
-];
-
 /// A good token and what it is made of.
 struct Base {
     signer: usize,
@@ -254,18 +79,6 @@ struct Scene {
 
 /// Numbers that look like chance and are the same every time (SplitMix64).
 struct Random(u64);
-
-// === impl Change ===
-
-impl Change {
-    const fn new(
-        name: &'static str,
-        may: &'static [Rule],
-        make: fn(&Scene, &mut Random, &Base) -> String,
-    ) -> Self {
-        Self { name, may, ignored: None, make }
-    }
-}
 
 // === impl Random ===
 
@@ -406,7 +219,9 @@ fn rule(error: TokenError) -> Option<Rule> {
         Flaw::TooLong => Some(Rule::TooLong),
         Flaw::Claim { claim: "iss", .. } => Some(Rule::OneIssuer),
         Flaw::Claim { claim: "exp" | "nbf" | "iat", .. } => Some(Rule::WholeSeconds),
-        Flaw::Claim { claim: "scp", problem: "is empty" } | Flaw::NoKind | Flaw::MixedKinds => Some(Rule::Kind),
+        Flaw::Claim { claim: "scp", problem: "is empty" } | Flaw::NoKind | Flaw::MixedKinds => {
+            Some(Rule::Kind)
+        }
         Flaw::Claim { .. } | Flaw::TwoApplications => Some(Rule::Identity),
         _ => None,
     }
@@ -425,7 +240,10 @@ fn agree(ours: &Principal, theirs: &Map<String, Value>) {
         }
         PrincipalKind::User { .. } => {
             let words: Vec<_> = theirs["scp"].as_str().unwrap().split(' ').collect();
-            assert_eq!((words, &theirs["oid"]), (permissions, &json!(ours.subject.user.unwrap().to_string())));
+            assert_eq!(
+                (words, &theirs["oid"]),
+                (permissions, &json!(ours.subject.user.unwrap().to_string()))
+            );
         }
     }
 }
@@ -467,7 +285,9 @@ fn every_difference_from_a_plain_use_of_the_library_is_a_rule_of_ours() {
             }
         }
     }
-    println!("{accepted} accepted by both, {refused} refused by both, {ignored} accepted by us alone, {differences:?}");
+    println!(
+        "{accepted} accepted by both, {refused} refused by both, {ignored} accepted by us alone, {differences:?}"
+    );
     // The test has teeth: it saw both verdicts many times, and every rule at work.
     assert!(accepted > count / 10 && refused > count / 4 && ignored > 0, "{accepted} {refused} {ignored}");
     assert_eq!(differences.len(), 9, "{differences:?}");

@@ -9,18 +9,34 @@ use super::forge::*;
 
 /// Section, title, test.
 const CHECKLIST: [(&str, &str, fn()); 12] = [
-    ("3.1", "Perform Algorithm Verification", rfc_8725_3_1_the_key_has_one_algorithm_and_the_token_may_not_choose),
+    (
+        "3.1",
+        "Perform Algorithm Verification",
+        rfc_8725_3_1_the_key_has_one_algorithm_and_the_token_may_not_choose,
+    ),
     ("3.2", "Use Appropriate Algorithms", rfc_8725_3_2_none_and_hmac_are_not_algorithms),
-    ("3.3", "Validate All Cryptographic Operations", rfc_8725_3_3_the_whole_of_a_nested_token_must_be_checked_so_there_is_none),
+    (
+        "3.3",
+        "Validate All Cryptographic Operations",
+        rfc_8725_3_3_the_whole_of_a_nested_token_must_be_checked_so_there_is_none,
+    ),
     ("3.4", "Validate Cryptographic Inputs", rfc_8725_3_4_a_point_that_is_not_on_its_curve_is_no_key),
     ("3.5", "Ensure Cryptographic Keys Have Sufficient Entropy", rfc_8725_3_5_a_weak_key_is_no_key),
     ("3.6", "Avoid Compression of Encryption Inputs", rfc_8725_3_6_nothing_is_decompressed_or_decrypted),
     ("3.7", "Use UTF-8", rfc_8725_3_7_header_and_claims_are_utf_8),
-    ("3.8", "Validate Issuer and Subject", rfc_8725_3_8_the_key_belongs_to_the_issuer_and_the_subject_is_named),
+    (
+        "3.8",
+        "Validate Issuer and Subject",
+        rfc_8725_3_8_the_key_belongs_to_the_issuer_and_the_subject_is_named,
+    ),
     ("3.9", "Use and Validate Audience", rfc_8725_3_9_the_token_is_for_us),
     ("3.10", "Do Not Trust Received Claims", rfc_8725_3_10_nothing_in_a_token_leads_anywhere),
     ("3.11", "Use Explicit Typing", rfc_8725_3_11_the_type_is_what_the_policy_asks_for),
-    ("3.12", "Use Mutually Exclusive Validation Rules for Different Kinds of JWTs", rfc_8725_3_12_no_token_is_of_two_kinds),
+    (
+        "3.12",
+        "Use Mutually Exclusive Validation Rules for Different Kinds of JWTs",
+        rfc_8725_3_12_no_token_is_of_two_kinds,
+    ),
 ];
 
 #[test]
@@ -67,7 +83,8 @@ fn rfc_8725_3_1_the_key_has_one_algorithm_and_the_token_may_not_choose() {
 fn rfc_8725_3_2_none_and_hmac_are_not_algorithms() {
     for none in ["none", "None", "NONE", "nOnE", "none\0", ""] {
         let header = with(header(), "alg", json!(none)).to_string();
-        let signed = format!("{}.{}", encode(header.as_bytes()), encode(application().to_string().as_bytes()));
+        let signed =
+            format!("{}.{}", encode(header.as_bytes()), encode(application().to_string().as_bytes()));
         assert_eq!(bad(&format!("{signed}.")), Flaw::NotThreeParts, "{none}");
         assert_eq!(bad(&format!("{signed}.AAAA")), Flaw::Algorithm, "{none}");
     }
@@ -80,7 +97,8 @@ fn rfc_8725_3_2_none_and_hmac_are_not_algorithms() {
         ("HS512", aws_lc_rs::hmac::HMAC_SHA512),
     ] {
         let header = with(header(), "alg", json!(name)).to_string();
-        let signed = format!("{}.{}", encode(header.as_bytes()), encode(application().to_string().as_bytes()));
+        let signed =
+            format!("{}.{}", encode(header.as_bytes()), encode(application().to_string().as_bytes()));
         for secret in [text.as_bytes(), n.as_bytes(), b""] {
             let tag = aws_lc_rs::hmac::sign(&aws_lc_rs::hmac::Key::new(algorithm, secret), signed.as_bytes());
             assert_eq!(bad(&format!("{signed}.{}", encode(tag.as_ref()))), Flaw::Algorithm, "{name}");
@@ -131,7 +149,8 @@ fn rfc_8725_3_6_nothing_is_decompressed_or_decrypted() {
 
 #[test]
 fn rfc_8725_3_7_header_and_claims_are_utf_8() {
-    let parts = |header: &[u8], claims: &[u8]| SIGNER.sign_encoded(&format!("{}.{}", encode(header), encode(claims)));
+    let parts =
+        |header: &[u8], claims: &[u8]| SIGNER.sign_encoded(&format!("{}.{}", encode(header), encode(claims)));
     let (header, claims) = (header().to_string(), application().to_string());
     for bytes in [b"\xff".as_slice(), b"\xc0\xae", b"\xed\xa0\x80"] {
         let spoiled = [b"{\"x\":\"", bytes, b"\","].concat();
@@ -145,7 +164,8 @@ fn rfc_8725_3_7_header_and_claims_are_utf_8() {
 
 #[test]
 fn rfc_8725_3_8_the_key_belongs_to_the_issuer_and_the_subject_is_named() {
-    let of_another = with(SIGNER.jwk("one"), "issuer", json!("https://login.microsoftonline.com/{tenantid}/v2.0"));
+    let of_another =
+        with(SIGNER.jwk("one"), "issuer", json!("https://login.microsoftonline.com/{tenantid}/v2.0"));
     let verifier = verifier(&files(&issuers(), &[of_another]), None);
     let flaw = verify(&verifier, &SIGNER.sign(&application())).unwrap_err();
     assert_eq!(flaw, TokenError::Bad(Flaw::KeyOfAnother));
@@ -174,7 +194,15 @@ fn rfc_8725_3_9_the_token_is_for_us() {
 
 #[test]
 fn rfc_8725_3_10_nothing_in_a_token_leads_anywhere() {
-    for kid in ["../../../../dev/null", "/etc/passwd", "x' UNION SELECT 'k", "$(id)", "${jndi:ldap://x}", "\0", "%00"] {
+    for kid in [
+        "../../../../dev/null",
+        "/etc/passwd",
+        "x' UNION SELECT 'k",
+        "$(id)",
+        "${jndi:ldap://x}",
+        "\0",
+        "%00",
+    ] {
         assert_eq!(bad(&with_header("kid", json!(kid))), Flaw::UnknownKey, "{kid}");
     }
     // Keys that come along, or addresses of some, are not looked at: neither do they help nor harm.
@@ -211,8 +239,12 @@ fn rfc_8725_3_12_no_token_is_of_two_kinds() {
     assert_eq!(bad(&SIGNER.sign(&with(user(), "idtyp", json!("app")))), Flaw::MixedKinds);
     assert_eq!(bad(&SIGNER.sign(&with(application(), "idtyp", json!("user")))), Flaw::MixedKinds);
     assert_eq!(bad(&SIGNER.sign(&with(application(), "roles", Value::Null))), Flaw::NoKind);
-    assert!(matches!(bad(&SIGNER.sign(&with(application(), "scp", json!("")))), Flaw::Claim { claim: "scp", .. }));
+    assert!(matches!(
+        bad(&SIGNER.sign(&with(application(), "scp", json!("")))),
+        Flaw::Claim { claim: "scp", .. }
+    ));
     // Two entries never judge one token: the second is a mistake of the policy.
-    let twice = issuers() + &issuers().replace("\"v1\"", "\"v3\"").replace("\"v2\"", "\"v4\"").replace(AUDIENCE, "x");
+    let twice =
+        issuers() + &issuers().replace("\"v1\"", "\"v3\"").replace("\"v2\"", "\"v4\"").replace(AUDIENCE, "x");
     assert_eq!(problems(&files(&twice, &[SIGNER.jwk("one")])).len(), 2);
 }

@@ -38,7 +38,7 @@ pub(crate) const EXECUTIVE: &str = "2222222222222222222222222222222222222222";
 pub(crate) const UNGROUPED: &str = "3333333333333333333333333333333333333333";
 
 /// 2026-11-24T09:46:40Z, when every manual clock begins.
-const BEGINNING: Wall = Wall::from_unix_seconds(1_795_513_600);
+pub(crate) const BEGINNING: Wall = Wall::from_unix_seconds(1_795_513_600);
 
 /// A body that a collection takes.
 pub(crate) const COMMENT: &str = r#"{"Comment":"alert 1234"}"#;
