@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,14 +43,14 @@ pub(crate) fn play_role() {
 pub(crate) fn bench(c: &mut Criterion) {
     let clock = Clock::System;
     let world = World::new(&clock);
-    let folder = tempfile::tempdir().unwrap();
-    world.write(folder.path());
+    let (policies, audit) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    world.write(policies.path());
     let calls = Arc::new(requests(&world));
     eprintln!("gateway: token of {} bytes", world.tokens[0].len());
 
     let upstream = Process::role("upstream");
     let plain = Process::role(&format!("proxy={}", upstream.address));
-    let tollgate = Process::tollgate(folder.path().into(), upstream.address);
+    let tollgate = Process::tollgate(policies.path(), audit.path(), upstream.address);
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut group = c.benchmark_group("gateway");
@@ -137,7 +137,7 @@ impl Process {
         Self::spawn(command, |line| line.strip_prefix("address ").map(str::to_owned))
     }
 
-    fn tollgate(policies: PathBuf, upstream: SocketAddr) -> Self {
+    fn tollgate(policies: &Path, audit: &Path, upstream: SocketAddr) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command
             .args([
@@ -153,7 +153,7 @@ impl Process {
             ])
             .args(["--upstream", &format!("http://{upstream}")])
             .arg("--audit")
-            .arg(policies.join("audit.jsonl"))
+            .arg(audit.join("audit.jsonl"))
             .arg("--policies")
             .arg(policies);
         Self::spawn(command, |line| line.strip_prefix("gateway  http://").map(str::to_owned))

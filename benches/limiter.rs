@@ -123,7 +123,7 @@ impl World {
         let mut files = PolicyFiles::default();
         files.insert(SourceFile::new("limits.toml", (0..limits).map(limit).collect::<String>()));
         let operation = OperationId::from("call");
-        let documented = [DocumentedLimit { operation: operation.clone(), rates: vec![] }];
+        let documented = [DocumentedLimit { operation: operation.clone(), rates: vec![], place: None }];
         let mut problems = Problems::default();
         let set = QuotaSet::compile(&files, &documented, &mut problems);
         assert!(problems.is_empty(), "{problems:?}");

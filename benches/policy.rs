@@ -11,7 +11,8 @@ use http::Method;
 use tollgate::id::{ApplicationId, DeviceId, DeviceRef, EntraGroupId, Permission, TenantId, UserId};
 use tollgate::policy::PolicySet;
 use tollgate::principal::{Groups, Principal, PrincipalKind, Subject, Target};
-use tollgate::source::{PolicyFiles, Problems, SourceFile};
+use tollgate::sandbox::shipped;
+use tollgate::source::{Problems, SourceFile};
 use tollgate::time::Wall;
 
 const DEVICES: u32 = 10_000;
@@ -39,14 +40,8 @@ fn set() -> PolicySet {
     for number in 0..DEVICES {
         writeln!(devices, "{},{},Windows11", device_id(number), device_name(number)).unwrap();
     }
-    let mut files = PolicyFiles::default();
-    for (name, text) in [
-        ("operations.toml", include_str!("../policies/operations.toml")),
-        ("roles.toml", include_str!("../policies/roles.toml")),
-        ("device-groups.toml", include_str!("../policies/device-groups.toml")),
-        ("applications.toml", APPLICATIONS),
-        ("devices.csv", devices.as_str()),
-    ] {
+    let mut files = shipped::files();
+    for (name, text) in [("applications.toml", APPLICATIONS), ("devices.csv", devices.as_str())] {
         files.insert(SourceFile::new(name, text));
     }
     let mut problems = Problems::default();

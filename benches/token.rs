@@ -4,6 +4,7 @@
 
 use std::hint::black_box;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -13,10 +14,11 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use criterion::Criterion;
+use criterion::{BatchSize, Criterion};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
+use tollgate::principal::Principal;
 use tollgate::source::{PolicyFiles, Problems, SourceFile};
 use tollgate::time::{Clock, Wall};
 use tollgate::token::{BearerToken, Verifier};
@@ -97,16 +99,15 @@ pub(crate) fn bench(c: &mut Criterion) {
     let message = scenario.signed.as_bytes();
 
     let mut group = c.benchmark_group("token");
+    // A new verifier each time: one that has seen the token would not verify it again.
     group.bench_function("first sight, RS256-2048, 1.3 KB", |b| {
-        let mut context = Context::from_waker(Waker::noop());
-        b.iter(|| {
-            let bearer = BearerToken::find(black_box(&headers), None).expect("a token");
-            let Poll::Ready(verdict) = pin!(verifier.verify(bearer, &clock)).poll(&mut context) else {
-                panic!("nothing to wait for")
-            };
-            verdict.expect("a good token")
-        });
+        b.iter_batched_ref(
+            || scenario.verifier(),
+            |verifier| verify(verifier, &headers, &clock),
+            BatchSize::PerIteration,
+        );
     });
+    group.bench_function("seen before", |b| b.iter(|| verify(&verifier, &headers, &clock)));
     group.bench_function("aws-lc, the signature alone, key parsed each time", |b| {
         b.iter(|| components.verify(&RSA_PKCS1_2048_8192_SHA256, black_box(message), &scenario.signature));
     });
@@ -114,4 +115,13 @@ pub(crate) fn bench(c: &mut Criterion) {
         b.iter(|| parsed.verify_sig(black_box(message), &scenario.signature));
     });
     group.finish();
+}
+
+fn verify(verifier: &Verifier, headers: &HeaderMap, clock: &Clock) -> Arc<Principal> {
+    let bearer = BearerToken::find(black_box(headers), None).expect("a token");
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(verdict) = pin!(verifier.verify(bearer, clock)).poll(&mut context) else {
+        panic!("nothing to wait for")
+    };
+    verdict.expect("a good token")
 }

@@ -128,6 +128,8 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     let ready = because.is_empty();
     let without = issuers.iter().filter(|issuer| issuer.keys == 0);
     because.extend(without.map(|issuer| format!("issuer `{}` has no keys", issuer.name)));
+    // One of several documents, which stand behind each other and are told apart below.
+    because.dedup();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let policy_version = admin.policies.load().version.to_string();
     let issuers = issuers.into_iter().map(IssuerState::from).collect();

@@ -86,7 +86,8 @@ pub async fn admit(
     let grant = policies.permit(&principal, routed.operation)?; // permission, application, role
     let (body, contents) = read(routed.operation, request).await?; // not what the API takes
     found.comment = contents.comment;
-    let targets = actions.resolve(routed.device.as_ref(), routed.action.as_ref()); // behind an action is a device
+    let devices = routed.device.iter().chain(&contents.devices);
+    let targets = actions.resolve(devices, routed.action.as_ref()); // behind an action is a device
     found.scope = grant.reach(&targets)?; // every device, or refused
     let charges = quotas.charges(&principal.subject, routed.operation.id(), &found.scope);
     let admission = limiter.acquire(&charges, clock).await?; // no room

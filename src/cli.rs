@@ -5,6 +5,7 @@ mod sandbox;
 mod serve;
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -64,7 +65,11 @@ pub fn run() -> ExitCode {
 fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     match error.kind() {
-        ErrorKind::ValueValidation => eprintln!("{}", text.lines().next().unwrap_or_default()),
+        // What is wrong with it, and the values that it may have if they are few.
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+            let said: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            eprintln!("{}", said.join(" "));
+        }
         _ => {
             // To standard output where it was asked for (`--help`), to standard error otherwise.
             let _ = error.print();
@@ -77,8 +82,22 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     let parsed = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|error| Failure::Unable(format!("error: `--log {filter}`: {error}")))?;
-    tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(parsed)
+        .with_writer(std::io::stderr)
+        // A journal or a file gets no colours.
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     Ok(())
+}
+
+impl Failure {
+    /// It could not run, in the error's own words: a line for each of its lines.
+    fn unable(error: impl fmt::Display) -> Self {
+        let lines: Vec<_> = error.to_string().lines().map(|line| format!("error: {line}")).collect();
+        Self::Unable(lines.join("\n"))
+    }
 }
 
 impl fmt::Display for Failure {

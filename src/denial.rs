@@ -72,6 +72,9 @@ pub enum Malformed {
     /// Not exactly one `Host`.
     #[error("the request must have exactly one Host header")]
     Host,
+    /// A line that ends in less than CR and LF.
+    #[error("each line of the header must end in CR and LF")]
+    Lines,
     /// A header that names another method or path than the request line.
     #[error("headers that replace the method or the path are not accepted")]
     Override,
@@ -90,6 +93,7 @@ impl Malformed {
             Self::Target => "target",
             Self::Path => "path",
             Self::Host => "host",
+            Self::Lines => "lines",
             Self::Override => "override",
             Self::BodyTimeout => "body_timeout",
             Self::BodyFraming => "body_framing",

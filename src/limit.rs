@@ -9,9 +9,9 @@
 //!                                                                      └▶ LimitError
 //! ```
 //!
-//! - [`window`]: the algorithm for one key, with its proof.
-//! - [`quota`]: rules and keys; [`document`]: the file.
-//! - [`store`]: what any store must promise; [`sharded`]: the store in memory.
+//! - `window`: the algorithm for one key, with its proof.
+//! - `quota`: rules and keys; `document`: the file.
+//! - `store`: what any store must promise; `sharded`: the store in memory.
 
 mod document;
 #[cfg(test)]

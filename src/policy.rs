@@ -96,8 +96,8 @@ impl PolicySet {
     #[must_use]
     pub fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
         let operations = Operations::compile(files, problems);
-        let roles = Roles::compile(files, problems);
         let groups = DeviceGroups::compile(files, problems);
+        let roles = Roles::compile(files, &operations, &groups, problems);
         let applications = Applications::compile(files, &operations, &groups, problems);
         let inventory = Inventory::compile(files, &groups, problems);
         Self { operations, roles, groups, applications, inventory }

@@ -3,6 +3,8 @@
 //! The last good set stays in force until a better one is compiled. A set is read as one unit: if a file changes
 //! while the folder is being read, the reading is thrown away and done again.
 
+mod watch;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,11 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use notify_debouncer_full::notify::{RecommendedWatcher, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use self::watch::{Watch, quiet};
 use crate::snapshot::{Snapshot, version};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
 use crate::time::{Clock, Wall};
@@ -75,14 +76,14 @@ struct Signature(Vec<(String, u64, Option<Duration>, u64)>);
 /// The endings of files that belong to a policy set.
 const ENDINGS: [&str; 4] = ["toml", "csv", "json", "pem"];
 
+/// The folders within a policy set whose files belong to it; no other folder is looked into.
+const FOLDERS: [&str; 1] = ["operations"];
+
 /// 1 GiB: an inventory of a million devices as JSON pages is about as large; more is a mistake, not a policy.
 const MAX_FILE: u64 = 1 << 30;
 
 /// How often a folder is read again if it keeps changing under the reader: an editor or a copy is done by then.
 const READ_ATTEMPTS: usize = 5;
-
-/// Quiet time after the last event before files are read: editors and `kubectl` write a set in several steps.
-const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// For file systems that report nothing (NFS, some overlays).
 const POLL: Duration = Duration::from_secs(30);
@@ -109,17 +110,32 @@ impl PolicySource {
 
 /// One file of a folder that belongs to a policy set.
 struct Listed {
+    /// With the folder within the set that it lies in: `operations/alerts.toml`.
     name: String,
     path: PathBuf,
     signature: (String, u64, Option<Duration>, u64),
 }
 
 fn list(folder: &Path) -> io::Result<Vec<Listed>> {
-    use std::os::unix::fs::MetadataExt;
     let mut files = Vec::new();
+    list_into(&mut files, folder, "")?;
+    for (within, path) in folders(folder) {
+        list_into(&mut files, &path, within)?;
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// The folders within a policy set that are there.
+fn folders(folder: &Path) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    FOLDERS.into_iter().map(|name| (name, folder.join(name))).filter(|(_, path)| path.is_dir())
+}
+
+fn list_into(files: &mut Vec<Listed>, folder: &Path, within: &str) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let ours = path
             .extension()
             .and_then(|ending| ending.to_str())
@@ -128,14 +144,14 @@ fn list(folder: &Path) -> io::Result<Vec<Listed>> {
         if !ours || name.starts_with('.') {
             continue;
         }
+        let name = if within.is_empty() { name.to_owned() } else { format!("{within}/{name}") };
         let meta = fs::metadata(&path)?;
         if meta.is_file() {
             let modified = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             files.push(Listed { signature: (name.clone(), meta.len(), modified, meta.ino()), name, path });
         }
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    Ok(())
 }
 
 fn read_folder(folder: &Path) -> Result<(PolicyFiles, Signature), Problems> {
@@ -170,7 +186,9 @@ fn read_once(folder: &Path, problems: &mut Problems) -> io::Result<Option<(Polic
             }
             Err(error) => {
                 let offset = error.utf8_error().valid_up_to();
-                problems.file(&file.name, format_args!("not UTF-8 text at byte {}", offset + 1));
+                // What stands before the offset stays as it is.
+                let read = SourceFile::new(&file.name, String::from_utf8_lossy(error.as_bytes()));
+                problems.at(&read, offset..offset, "not UTF-8 text from here on");
             }
         }
     }
@@ -263,22 +281,16 @@ impl PolicyStore {
     /// tells `report` what came of each. Runs until it is dropped.
     pub async fn watch(self: Arc<Self>, report: impl Fn(&Reload)) {
         let changed = Arc::new(Notify::new());
-        let mut _watcher = None;
-        let mut warned = false;
+        let mut watch = Watch::default();
         loop {
-            // Anew each time: by now there may be another folder under the same name.
             if let PolicySource::Folder(folder) = &self.source {
-                match watch_folder(folder, changed.clone()) {
-                    Ok(watcher) => _watcher = Some(watcher),
-                    Err(error) if !warned => {
-                        warned = true;
-                        tracing::warn!(folder = %folder.display(), %error, "cannot watch the policy folder, polling it");
-                    }
-                    Err(_) => {}
-                }
+                watch.follow(folder, &changed);
             }
             let forced = tokio::select! {
-                () = changed.notified() => Due::IfDifferent,
+                () = changed.notified() => {
+                    quiet(&changed).await;
+                    Due::IfDifferent
+                }
                 () = self.clock.sleep(POLL) => Due::IfDifferent,
                 () = self.asked.notified() => Due::Now,
             };
@@ -307,19 +319,9 @@ enum Due {
     Now,
 }
 
-type FolderWatcher = Debouncer<RecommendedWatcher, RecommendedCache>;
-
-/// Watches a folder, and the folder it lies in: the first may be replaced by a rename, and a link by another.
-fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify_debouncer_full::notify::Result<FolderWatcher> {
-    let mut watcher = new_debouncer(DEBOUNCE, None, move |_: DebounceEventResult| changed.notify_one())?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if folder.file_name().is_some() {
-        watcher.watch(parent, RecursiveMode::NonRecursive)?;
-    }
-    Ok(watcher)
-}
-
 fn inventory_date(files: &PolicyFiles) -> Option<Wall> {
     ["devices.csv", "devices.json"].iter().filter_map(|name| files.get(name)?.modified()).min()
 }
+
+#[cfg(test)]
+mod tests;

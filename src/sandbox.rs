@@ -19,9 +19,9 @@ use crate::sandbox::api::{Api, ApiSettings};
 use crate::sandbox::issuer::{Issuer, SignerError};
 use crate::sandbox::listen::{LocalTls, LocalTlsError};
 use crate::sandbox::world::{Call, TENANT, Tokens};
-use crate::server::{Server, StartError};
+use crate::server::{Server, Signals, StartError};
 use crate::settings::{Settings, UpstreamUrl, one_a_core};
-use crate::source::{PolicyFiles, SourceFile};
+use crate::source::PolicyFiles;
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 use crate::time::Clock;
 use crate::token;
@@ -29,6 +29,7 @@ use crate::token;
 pub mod api;
 pub mod issuer;
 pub mod listen;
+pub mod shipped;
 pub mod world;
 
 /// What can be chosen about a sandbox.
@@ -76,17 +77,6 @@ pub enum SandboxError {
     #[error("cannot start the stand-ins: {0}")]
     System(#[from] io::Error),
 }
-
-/// The shipped policy set, as it is in `policies/`.
-const SHIPPED: [(&str, &str); 7] = [
-    ("operations.toml", include_str!("../policies/operations.toml")),
-    ("issuers.toml", include_str!("../policies/issuers.toml")),
-    ("roles.toml", include_str!("../policies/roles.toml")),
-    ("device-groups.toml", include_str!("../policies/device-groups.toml")),
-    ("applications.toml", include_str!("../policies/applications.toml")),
-    ("limits.toml", include_str!("../policies/limits.toml")),
-    ("devices.csv", include_str!("../policies/devices.csv")),
-];
 
 // === impl Sandbox ===
 
@@ -165,21 +155,22 @@ impl Sandbox {
     }
 
     /// Runs until SIGTERM or SIGINT; then its folder is removed.
-    ///
-    /// # Errors
-    /// If the system gives no signal handlers.
-    pub fn run(self) -> io::Result<()> {
-        let done = self.server.run();
+    pub fn run(self, signals: Signals) {
+        self.server.run(signals);
         self.stand_ins.shutdown_background();
-        done
+    }
+
+    /// Stops as [`run`](Self::run) does at its end.
+    pub fn stop(self) {
+        self.server.stop();
+        self.stand_ins.shutdown_background();
     }
 }
 
 /// The shipped set with the sandbox's own files over it.
 fn policy(issuer: &Arc<Issuer>, discovery: &str) -> PolicyFiles {
-    let mut files = PolicyFiles::default();
-    let shipped = SHIPPED.into_iter().map(|(name, text)| SourceFile::new(name, text));
-    shipped.chain(world::overlay(issuer, discovery)).for_each(|file| files.insert(file));
+    let mut files = shipped::files();
+    world::overlay(issuer, discovery).into_iter().for_each(|file| files.insert(file));
     files
 }
 

@@ -1,6 +1,7 @@
 //! The composition root: settings become a snapshot, stores, background work and Pingora's service.
 
 mod service;
+mod signals;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -27,6 +28,9 @@ use crate::telemetry::audit::{Audit, AuditError, PolicyEvent};
 use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
 use crate::time::Clock;
 use crate::token::KeyRefresher;
+
+use signals::Asked;
+pub use signals::Signals;
 
 /// A gateway that runs: its listeners accept, its background work is under way. It stops when told to.
 #[derive(Debug)]
@@ -170,34 +174,30 @@ impl Server {
         })
     }
 
-    /// Runs until SIGTERM or SIGINT, then stops. SIGHUP reads the policy again and reopens the audit file.
+    /// Puts the handlers for [`run`](Self::run) in place. Before anyone is told that the gateway runs: whoever is
+    /// told may send a signal at once.
     ///
     /// # Errors
     /// If the system gives no signal handlers.
-    pub fn run(self) -> io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        self.background
-            .block_on(async {
-                let mut terminate = signal(SignalKind::terminate())?;
-                let mut interrupt = signal(SignalKind::interrupt())?;
-                let mut hangup = signal(SignalKind::hangup())?;
-                loop {
-                    tokio::select! {
-                        _ = terminate.recv() => return Ok(()),
-                        _ = interrupt.recv() => return Ok(()),
-                        _ = hangup.recv() => {
-                            self.policies.ask();
-                            if let Some(audit) = &self.audit {
-                                audit.reopen();
-                            }
-                        }
-                    }
-                }
-            })
-            .map(|()| self.stop())
+    pub fn signals(&self) -> io::Result<Signals> {
+        let _within = self.background.enter();
+        Signals::install()
     }
 
-    /// Readiness fails, requests in flight finish (at most [`GRACE`]), listeners close, the audit is written out.
+    /// Runs until SIGTERM or SIGINT, then stops. SIGHUP reads the policy again and reopens the audit file.
+    pub fn run(self, mut signals: Signals) {
+        self.background.block_on(async {
+            while signals.next().await == Asked::Reload {
+                self.policies.ask();
+                if let Some(audit) = &self.audit {
+                    audit.reopen();
+                }
+            }
+        });
+        self.stop();
+    }
+
+    /// Readiness fails, requests in flight finish (for at most 20 s), listeners close, the audit is written out.
     pub fn stop(self) {
         self.stopping.store(true, Ordering::Release);
         tracing::info!("shutting down");
@@ -294,6 +294,7 @@ impl Announcer {
             Reload::Unchanged => tracing::debug!("the policy files say what they said"),
             Reload::Loaded(snapshot) => {
                 tracing::info!(version = %snapshot.version, "policy loaded: {}", snapshot.counts());
+                snapshot.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 self.metrics.reload(ReloadResult::Loaded);
                 self.in_force();
             }

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
+
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 
 /// The flags of `tollgate serve`; each is also an environment variable.
@@ -19,7 +21,7 @@ pub struct ServeFlags {
     #[arg(long, env = "TOLLGATE_POLICIES", value_name = "DIR")]
     policies: PathBuf,
 
-    /// The API behind the gateway, such as https://api.security.microsoft.com
+    /// The API behind the gateway, such as `https://api.security.microsoft.com`
     #[arg(long, env = "TOLLGATE_UPSTREAM", value_name = "URL")]
     upstream: UpstreamUrl,
 
@@ -60,15 +62,15 @@ pub struct ServeFlags {
     log: String,
 
     /// Serve callers without TLS on an address that is not loopback
-    #[arg(long, env = "TOLLGATE_INSECURE_LISTEN")]
+    #[arg(long, env = "TOLLGATE_INSECURE_LISTEN", value_parser = BoolishValueParser::new())]
     insecure_listen: bool,
 
     /// Show metrics and policy state on an address that is not loopback
-    #[arg(long, env = "TOLLGATE_INSECURE_ADMIN")]
+    #[arg(long, env = "TOLLGATE_INSECURE_ADMIN", value_parser = BoolishValueParser::new())]
     insecure_admin: bool,
 
     /// Forward tokens without TLS to an upstream that is not loopback
-    #[arg(long, env = "TOLLGATE_INSECURE_UPSTREAM")]
+    #[arg(long, env = "TOLLGATE_INSECURE_UPSTREAM", value_parser = BoolishValueParser::new())]
     insecure_upstream: bool,
 }
 
@@ -360,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_timeout_is_more_than_nothing_and_at_most_an_hour() {
-        let with = |text| settings(&["--upstream", "https://h", "--upstream-timeout", text]);
+        let with = |text| settings(&["--upstream", "https://h", &format!("--upstream-timeout={text}")]);
         assert_eq!(with("1m 30s").unwrap().upstream_timeout, Duration::from_secs(90));
         assert!(["0s", "-1s", "2h", "soon"].iter().all(|text| with(text).unwrap_err().contains(text)));
     }

@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub verifier: Arc<Verifier>,
     /// The limits.
     pub quotas: QuotaSet,
+    /// What is legal in the files but worth a second look, in the order of files and lines.
+    pub warnings: Vec<Problem>,
 }
 
 /// How much a snapshot holds, for the start message and `/policy`.
@@ -58,13 +60,15 @@ impl Snapshot {
             .map(|operation| DocumentedLimit {
                 operation: operation.id().clone(),
                 rates: operation.limits().to_vec(),
+                place: operation.limits_place(),
             })
             .collect();
         let quotas = QuotaSet::compile(files, &documented, &mut problems);
         if !problems.is_empty() {
             return Err(problems.into_sorted());
         }
-        Ok(Self { version: version(files), loaded, policies, verifier: Arc::new(verifier), quotas })
+        let (version, verifier) = (version(files), Arc::new(verifier));
+        Ok(Self { version, loaded, policies, verifier, quotas, warnings: problems.into_warnings() })
     }
 
     /// How much of everything there is.

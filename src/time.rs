@@ -154,19 +154,25 @@ impl Clock {
 
     /// Waits until `duration` has passed on this clock.
     pub async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.steady() + duration).await;
+    }
+
+    async fn sleep_until(&self, deadline: Steady) {
         match self {
             #[expect(clippy::disallowed_methods, reason = "this is the one place that sleeps")]
-            Self::System => tokio::time::sleep(duration).await,
-            Self::Manual(manual) => manual.sleep_until(self.steady() + duration).await,
+            Self::System => tokio::time::sleep(deadline.since(self.steady())).await,
+            Self::Manual(manual) => manual.sleep_until(deadline).await,
         }
     }
 
     /// Waits for `work`, but no longer than `limit`.
     pub async fn timeout<F: Future>(&self, limit: Duration, work: F) -> Result<F::Output, TimedOut> {
+        // Read before the work begins: what its first step takes counts too.
+        let deadline = self.steady() + limit;
         tokio::select! {
             biased;
             output = work => Ok(output),
-            () = self.sleep(limit) => Err(TimedOut),
+            () = self.sleep_until(deadline) => Err(TimedOut),
         }
     }
 }

@@ -15,12 +15,15 @@
 //! 5. *Verdicts*: `exp`, `nbf`, `aud`. Only the holder of a properly signed token is told that it has expired.
 //! 6. *Kind*: an application's token (`roles`, no `scp`) or a user's (`scp`), never both and never neither.
 //!
+//! A token that passed is kept until it expires or its issuer's keys or rules change, and passes again without all that.
+//!
 //! Keys come from a file of the policy set or by OpenID Connect discovery ([`KeyRefresher`]). Those of each issuer
 //! are a value of their own that is swapped as a whole; a reload that leaves the issuer as it was keeps them. Bad answers
 //! of an issuer change nothing, and the last good keys are used for a day while it is away.
 
 mod algorithm;
 mod bearer;
+mod cache;
 mod claims;
 mod cloud;
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 pub(crate) mod gateway;
 pub(crate) mod key_site;
+pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 mod wire;
 
@@ -24,4 +26,14 @@ pub(crate) async fn within_deadline<F: Future>(what: &str, work: F) -> F::Output
         .timeout(DEADLINE, work)
         .await
         .unwrap_or_else(|_| panic!("{what}: nothing for {} s", DEADLINE.as_secs()))
+}
+
+/// Waits until `reached` says so, and fails the test if it does not: for what tells nobody when it happens.
+pub(crate) async fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    within_deadline(what, async {
+        while !reached() {
+            Clock::System.sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
 }

@@ -1,4 +1,4 @@
-//! `tollgate check DIR`: compile a policy set, and print every mistake.
+//! `tollgate check DIR`: compile a policy set, and print every mistake, or what is legal but odd.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,17 @@ use super::Failure;
 use crate::reload::{PolicySource, PolicyStore};
 use crate::time::Clock;
 
-/// Prints `file:line:column: mistake` for each, and exits with 1 if there is any.
+/// What `--help` says at its end.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  the set is right; prints its version and what it holds, after a line beginning with `warning:`
+     for each thing that is legal but worth a second look
+  1  it has mistakes; prints each as `file:line:column: mistake`
+  2  the folder cannot be read";
+
+/// Compiles a policy set, and prints every mistake in it, or else what is legal but worth a second look.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Check {
     /// Folder with the policy set
     #[arg(value_name = "DIR")]
@@ -16,9 +25,14 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
+        // Without the folder there is no set to judge; without one of its files there is, and it has a mistake.
+        if let Err(error) = std::fs::read_dir(&self.folder) {
+            return Err(Failure::unable(format_args!("cannot read `{}`: {error}", self.folder.display())));
+        }
         match PolicyStore::open(PolicySource::Folder(self.folder), Clock::System) {
             Ok(store) => {
                 let snapshot = store.load();
+                snapshot.warnings.iter().for_each(|warning| println!("warning: {warning}"));
                 println!("policy {}: {}", snapshot.version, snapshot.counts());
                 Ok(())
             }

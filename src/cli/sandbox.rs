@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Failure;
-use crate::sandbox::world::{PLAYBOOKS_SECRET, TENANT};
+use crate::sandbox::world::{PLAYBOOKS_SECRET, TENANT, Who};
 use crate::sandbox::{Sandbox as Running, SandboxSettings};
 use crate::time::Clock;
 
-/// Everything runs in this process and nothing leaves this machine. Stops on SIGTERM or SIGINT.
+/// Runs the gateway between stand-ins.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Everything runs in this process and nothing leaves this machine. Stops on SIGTERM or SIGINT.
+Exit codes: 0 stopped when told to, 2 could not start")]
 pub(super) struct Sandbox {
     /// Address that callers connect to
     #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
@@ -20,7 +23,7 @@ pub(super) struct Sandbox {
     admin: SocketAddr,
 
     /// How many seconds a collection runs on a device
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, env = "TOLLGATE_RUNNING_FOR", value_name = "SECONDS", default_value_t = 30)]
     running_for: u32,
 
     /// What is logged to standard error: error, warn, info, debug, or a filter such as info,tollgate=debug
@@ -36,10 +39,11 @@ impl Sandbox {
             admin: self.admin,
             running_for: Duration::from_secs(self.running_for.into()),
         };
-        let sandbox = Running::start(&settings, Clock::System)
-            .map_err(|error| Failure::Unable(format!("error: {error}")))?;
+        let sandbox = Running::start(&settings, Clock::System).map_err(Failure::unable)?;
+        let signals = sandbox.server.signals().map_err(Failure::unable)?;
         describe(&sandbox);
-        sandbox.run().map_err(|error| Failure::Unable(format!("error: cannot wait for signals: {error}")))
+        sandbox.run(signals);
+        Ok(())
     }
 }
 
@@ -60,6 +64,10 @@ fn describe(sandbox: &Running) {
         sandbox.issuer_url,
         sandbox.client()
     );
+    println!("\nCallers, each with a token for 8 hours:");
+    for who in Who::ALL {
+        println!("\n# {}: {}\n{}", who.name(), who.about(), sandbox.tokens.of(who));
+    }
     println!(
         "\nPaste any line, in any order, as often as you like. Each prints the answer and, last, its status."
     );
@@ -67,6 +75,6 @@ fn describe(sandbox: &Running) {
         println!("\n# {}\n# expect {}\n{}", call.title, call.expect, call.line);
     }
     println!("\n# What the gateway counted, and the trail that it kept");
-    println!("curl -s http://{admin}/metrics | grep '^tollgate_requests_total'");
+    println!("curl -sS --noproxy '*' http://{admin}/metrics | grep '^tollgate_requests_total'");
     println!("tail -n 3 {}", sandbox.audit().display());
 }

@@ -6,8 +6,11 @@ use crate::server::Server;
 use crate::settings::{ServeFlags, Settings};
 use crate::time::Clock;
 
-/// Runs until SIGTERM or SIGINT. SIGHUP reads the policy again and reopens the audit file.
+/// Runs the gateway.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Stops on SIGTERM or SIGINT, after the requests in flight. SIGHUP reads the policy again and reopens the audit file.
+Exit codes: 0 stopped when told to, 2 could not start")]
 pub(super) struct Serve {
     #[command(flatten)]
     flags: ServeFlags,
@@ -18,17 +21,17 @@ impl Serve {
         super::log_to_stderr(self.flags.log())?;
         let source = PolicySource::Folder(self.flags.policies().clone());
         let folder = self.flags.policies().display().to_string();
-        let settings =
-            Settings::try_from(self.flags).map_err(|error| Failure::Unable(format!("error: {error}")))?;
+        let settings = Settings::try_from(self.flags).map_err(Failure::unable)?;
         let upstream = settings.upstream.clone();
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
-        let server = Server::start(settings, source, Clock::System)
-            .map_err(|error| Failure::Unable(format!("error: {error}")))?;
+        let server = Server::start(settings, source, Clock::System).map_err(Failure::unable)?;
+        let signals = server.signals().map_err(Failure::unable)?;
         let snapshot = server.policies.load();
         eprintln!("policy   {} from {folder}: {}", snapshot.version, snapshot.counts());
         eprintln!("upstream {upstream}");
         eprintln!("gateway  {scheme}://{}", server.address);
         eprintln!("admin    http://{} (/metrics /livez /readyz /policy)", server.admin);
-        server.run().map_err(|error| Failure::Unable(format!("error: cannot wait for signals: {error}")))
+        server.run(signals);
+        Ok(())
     }
 }

@@ -38,6 +38,9 @@ pub const DEFAULT_MAX_KEYS: NonZeroU32 = match NonZeroU32::new(1_000_000) {
 
 const FILE: &str = "limits.toml";
 
+/// Where the documented limits stand.
+const OPERATIONS: &str = "operations.toml";
+
 /// The longest name of a limit: it goes out in a header with every answer, and into a label of the metrics.
 const MAX_NAME: usize = 64;
 
@@ -133,14 +136,14 @@ fn documented_quota(limit: &DocumentedLimit, problems: &mut Problems) -> Option<
         return None;
     }
     for message in contradictions(&rates) {
-        problems.file("operations.toml", format_args!("limits of `{operation}`: {message}"));
+        problems.place(OPERATIONS, limit.place, format_args!("limits of `{operation}`: {message}"));
     }
     let name = LimitName::from(operation.as_str());
     let per = Per::default().with(Dimension::Tenant).with(Dimension::Application).with(Dimension::Operation);
     match (Rule { name: name.clone(), per, operation: Some(operation.clone()) }).id() {
         Ok(rule) => Some(Arc::new(Quota { rule, per, name, rates, visibility: Visibility::Shown })),
         Err(error) => {
-            problems.file("operations.toml", error);
+            problems.place(OPERATIONS, limit.place, error);
             None
         }
     }

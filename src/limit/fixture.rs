@@ -4,17 +4,24 @@ use std::sync::Arc;
 
 use crate::id::{ApplicationId, OperationId, TenantId, UserId};
 use crate::limit::{Charges, DocumentedLimit, QuotaSet};
+use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
 use crate::time::{Clock, ManualClock, Wall};
+
+impl DocumentedLimit {
+    pub(super) fn at_no_place(operation: &str, rates: Vec<Rate>) -> Self {
+        Self { operation: operation.into(), rates, place: None }
+    }
+}
 
 /// Operations `collect` (100 a minute, 1500 an hour), `read` and `list` (no documented limits).
 pub(super) fn documented() -> Vec<DocumentedLimit> {
     let rates = |text: &[&str]| text.iter().map(|rate| rate.parse().unwrap()).collect();
     vec![
-        DocumentedLimit { operation: "collect".into(), rates: rates(&["100 per minute", "1500 per hour"]) },
-        DocumentedLimit { operation: "read".into(), rates: vec![] },
-        DocumentedLimit { operation: "list".into(), rates: vec![] },
+        DocumentedLimit::at_no_place("collect", rates(&["100 per minute", "1500 per hour"])),
+        DocumentedLimit::at_no_place("read", vec![]),
+        DocumentedLimit::at_no_place("list", vec![]),
     ]
 }
 

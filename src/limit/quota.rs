@@ -1,6 +1,7 @@
 //! The rules, and which of them a call is charged to.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 
@@ -22,6 +23,8 @@ pub struct DocumentedLimit {
     pub operation: OperationId,
     /// Its rates; none for an operation without documented limits.
     pub rates: Vec<Rate>,
+    /// Line and column in `operations.toml` of the first of them, where it is known.
+    pub place: Option<(usize, usize)>,
 }
 
 /// One limit as the calls of an operation meet it.
@@ -48,7 +51,7 @@ pub struct QuotaSet {
 ///
 /// 52 bytes without a pointer, compared byte for byte and never by a digest: two keys are never mistaken for one. It is
 /// the same across reloads for as long as the limit's name and its `per` are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LimitKey {
     rule: RuleId,
     /// Tenant, application, user; zeros for what the limit does not count by. Which that is, the rule says.
@@ -160,6 +163,14 @@ impl LimitKey {
         let tenant = id(Dimension::Tenant, subject.tenant.as_bytes());
         let application = id(Dimension::Application, subject.application.as_bytes());
         Some(Self { rule: quota.rule, ids: [tenant, application, user] })
+    }
+}
+
+/// In two writes, where a derived one makes eight.
+impl Hash for LimitKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.rule.0);
+        state.write(self.ids.as_flattened());
     }
 }
 

@@ -97,7 +97,8 @@ const IDLE_OWNERS: usize = 2;
 /// Shards of the map. More than the threads that will ever want one at once; an empty one takes 128 bytes.
 const SHARDS: usize = 256;
 
-/// How many keys a call looks at when the map is full, to make room for its own: a few microseconds.
+/// How many keys a call looks at when the map is full, to make room for its own. More of
+/// them than a call has keys, so that a flood of new callers frees places faster than it takes them.
 const FULL_STEP: usize = 64;
 
 /// How long a caller without a key is sent away: ten steps of the sweep, which look at 160,000 keys.
@@ -232,20 +233,20 @@ fn charge(
 
 /// How every rate of the charged quotas stands.
 fn standings(charges: &[Charge<'_>], logs: &[&mut SlidingWindowLog], now: Steady) -> Standings {
-    let standing = |charge: &Charge<'_>, log: &SlidingWindowLog, rate: Rate| {
-        let usage = log.usage(rate, now);
-        Standing {
-            limit: charge.quota.name.clone(),
-            rate,
-            remaining: usage.remaining,
-            grows_in: usage.grows_in,
-            shown: charge.quota.visibility == Visibility::Shown,
+    let mut standings = Standings::new();
+    for (Charge { quota, .. }, log) in charges.iter().zip(logs) {
+        for rate in &quota.rates {
+            let usage = log.usage(*rate, now);
+            standings.push(Standing {
+                limit: quota.name.clone(),
+                rate: *rate,
+                remaining: usage.remaining,
+                grows_in: usage.grows_in,
+                shown: quota.visibility == Visibility::Shown,
+            });
         }
-    };
-    let charged = charges.iter().zip(logs);
-    charged
-        .flat_map(|(charge, log)| charge.quota.rates.iter().map(move |rate| standing(charge, log, *rate)))
-        .collect()
+    }
+    standings
 }
 
 // === impl Full ===

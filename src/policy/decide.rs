@@ -74,8 +74,8 @@ pub enum PermitError {
     /// No role of the user holds the role permission.
     #[error("{}", missing_role(needed))]
     MissingRole {
-        /// The role permission; none where any role would do.
-        needed: Option<RolePermission>,
+        /// Any one of these role permissions would do; empty where any role would.
+        needed: Vec<RolePermission>,
     },
     /// Whether a role does, depends on groups that the token could not carry.
     #[error("{OVERAGE}")]
@@ -130,11 +130,12 @@ fn listed(permissions: &[Permission], nothing: &'static str) -> String {
     words.join(",")
 }
 
-fn missing_role(needed: &Option<RolePermission>) -> String {
-    match needed {
-        Some(permission) => format!("Missing role permission. API required role permission: {permission}."),
-        None => "Missing role. The user holds no role of this gateway's policy.".to_owned(),
+fn missing_role(needed: &[RolePermission]) -> String {
+    if needed.is_empty() {
+        return "Missing role. The user holds no role of this gateway's policy.".to_owned();
     }
+    let words: Vec<&str> = needed.iter().map(|permission| permission.as_str()).collect();
+    format!("Missing role permission. API required role permission: {}.", words.join(" or "))
 }
 
 /// Whether the caller may call the operation: the permission first, then the application's entry, then the role.
@@ -181,9 +182,11 @@ pub(crate) fn permit<'a>(
         (PrincipalKind::Application { .. }, Some(_), _) => None,
         // A user needs a role, whatever the application.
         (PrincipalKind::User { groups, .. }, _, _) => {
-            match policies.roles.answer(operation.role(), subject.user.as_ref(), groups) {
+            match policies.roles.answer(operation.roles(), subject.user.as_ref(), groups) {
                 RoleAnswer::Held => Some(groups),
-                RoleAnswer::Missing => return Err(PermitError::MissingRole { needed: operation.role() }),
+                RoleAnswer::Missing => {
+                    return Err(PermitError::MissingRole { needed: operation.roles().to_vec() });
+                }
                 RoleAnswer::Unknown => return Err(PermitError::GroupOverage),
             }
         }

@@ -168,6 +168,11 @@ impl DeviceGroups {
         place.map_or(self.ungrouped(), |place| GroupIndex(place as u32))
     }
 
+    /// Whether a device's group depends on its tags.
+    pub(crate) fn match_by_tag(&self) -> bool {
+        self.ranked.iter().any(|group| !group.rule.tag.is_empty())
+    }
+
     /// Whether there is a group, that of ungrouped devices included, that is not open to a user of these groups.
     pub(crate) fn bind(&self, user: &Groups) -> bool {
         let mut all = self.ranked.iter().chain([&self.ungrouped]);

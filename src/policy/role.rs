@@ -4,9 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::id::{EntraGroupId, UserId};
+use crate::id::{EntraGroupId, OperationId, UserId};
 use crate::policy::compile::{Reading, Taken, quoted};
+use crate::policy::device_group::DeviceGroups;
 use crate::policy::document::RoleDocument;
+use crate::policy::operation::{Operation, Operations};
 use crate::principal::Groups;
 use crate::source::{PolicyFiles, Problems};
 
@@ -117,7 +119,12 @@ impl Roles {
     /// The file that says it.
     pub(crate) const FILE: &str = "roles.toml";
 
-    pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
+    pub(crate) fn compile(
+        files: &PolicyFiles,
+        operations: &Operations,
+        device_groups: &DeviceGroups,
+        problems: &mut Problems,
+    ) -> Self {
         let mut roles = Self::default();
         let Some(source) = files.require(Self::FILE, problems) else { return roles };
         let Some(mut file) = source.toml(problems) else { return roles };
@@ -133,7 +140,20 @@ impl Roles {
             }
             let users: Vec<UserId> = reading.parse_all(&document.users);
             let groups: Vec<EntraGroupId> = reading.parse_all(&document.entra_groups);
-            for permission in reading.parse_all(&document.permissions) {
+            let permissions: Vec<RolePermission> = reading.parse_all(&document.permissions);
+            let mut holders = groups.iter().map(|group| Groups::Listed(vec![*group]));
+            // Of a user who is named, nobody knows the groups.
+            let named = !users.is_empty() && device_groups.bind(&Groups::Listed(Vec::new()));
+            let confined = named || holders.any(|holder| device_groups.bind(&holder));
+            let tagging = quoted(tagging(operations, &permissions));
+            if confined && device_groups.match_by_tag() && !tagging.is_empty() {
+                let message = format!(
+                    "holders of `{}` are confined by device groups, some groups match by tag, and they may change tags by {tagging}: they could move a device into another group",
+                    document.name.get_ref()
+                );
+                reading.warn(document.name.span(), message);
+            }
+            for permission in permissions {
                 roles.by_permission.entry(permission).or_default().add(&users, &groups);
             }
             roles.any.add(&users, &groups);
@@ -147,31 +167,40 @@ impl Roles {
         self.count
     }
 
-    /// Whether the user holds the role permission, or any role at all where an operation asks for none.
+    /// Whether the user holds one of the role permissions, or any role at all where an operation asks for none.
     pub(crate) fn answer(
         &self,
-        needed: Option<RolePermission>,
+        needed: &[RolePermission],
         user: Option<&UserId>,
         groups: &Groups,
     ) -> RoleAnswer {
-        let holders = match needed {
-            Some(permission) => self.by_permission.get(&permission),
-            None => Some(&self.any),
-        };
-        let Some(holders) = holders else { return RoleAnswer::Missing };
-        if user.is_some_and(|user| holders.users.contains(user)) {
-            return RoleAnswer::Held;
+        if needed.is_empty() {
+            return self.any.answer(user, groups);
         }
-        match groups {
-            Groups::Listed(listed) if listed.iter().any(|group| holders.groups.contains(group)) => {
-                RoleAnswer::Held
+        let mut best = RoleAnswer::Missing;
+        for permission in needed {
+            let holders = self.by_permission.get(permission);
+            match holders.map_or(RoleAnswer::Missing, |holders| holders.answer(user, groups)) {
+                RoleAnswer::Held => return RoleAnswer::Held,
+                RoleAnswer::Unknown => best = RoleAnswer::Unknown,
+                RoleAnswer::Missing => {}
             }
-            Groups::Listed(_) => RoleAnswer::Missing,
-            // No group could help: then it does not matter which ones the token left out.
-            Groups::Overage if holders.groups.is_empty() => RoleAnswer::Missing,
-            Groups::Overage => RoleAnswer::Unknown,
         }
+        best
     }
+}
+
+/// The operations that change tags and that users with these role permissions may call.
+fn tagging<'o>(
+    operations: &'o Operations,
+    permissions: &[RolePermission],
+) -> impl Iterator<Item = &'o OperationId> {
+    let granted = |operation: &&Operation| {
+        let role = operation.roles().is_empty()
+            || operation.roles().iter().any(|needed| permissions.contains(needed));
+        operation.changes_tags() && !operation.delegated().is_empty() && role
+    };
+    operations.iter().filter(granted).map(Operation::id)
 }
 
 // === impl Holders ===
@@ -180,5 +209,20 @@ impl Holders {
     fn add(&mut self, users: &[UserId], groups: &[EntraGroupId]) {
         self.users.extend(users);
         self.groups.extend(groups);
+    }
+
+    fn answer(&self, user: Option<&UserId>, groups: &Groups) -> RoleAnswer {
+        if user.is_some_and(|user| self.users.contains(user)) {
+            return RoleAnswer::Held;
+        }
+        match groups {
+            Groups::Listed(listed) if listed.iter().any(|group| self.groups.contains(group)) => {
+                RoleAnswer::Held
+            }
+            Groups::Listed(_) => RoleAnswer::Missing,
+            // No group could help: then it does not matter which ones the token left out.
+            Groups::Overage if self.groups.is_empty() => RoleAnswer::Missing,
+            Groups::Overage => RoleAnswer::Unknown,
+        }
     }
 }

@@ -1,80 +1,94 @@
 //! What one request carries between Pingora's phases.
 
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
 use crate::admit::Permit;
 use crate::denial::Denial;
 use crate::id::RequestId;
-use crate::outcome::{Decision, Findings, Outcome, ReasonCode};
+use crate::outcome::{Decision, Findings, Outcome};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::InFlight;
-use crate::time::{Clock, Steady, Wall};
+use crate::time::{Clock, Steady};
 
 /// The CTX of one request.
 #[derive(Debug)]
 pub struct Exchange {
-    pub(super) id: RequestId,
-    pub(super) client_id: Option<Arc<str>>,
-    pub(super) address: Option<IpAddr>,
-    received: Wall,
-    started: Steady,
+    /// What is known so far, for the gallery.
+    pub(super) outcome: Outcome,
     /// The policy set that this request is decided by, from its first phase to its last.
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) found: Findings,
     /// Present from the decision to the end; without it there is no upstream.
     pub(super) permit: Option<Permit>,
-    decided: Option<(Decision, Steady)>,
-    pub(super) reason: Option<ReasonCode>,
-    forwarded: Option<Steady>,
-    answered: Option<(u16, Steady)>,
     /// The API's answer to a call that starts an action, as far as it came.
     pub(super) captured: Option<BytesMut>,
+    started: Steady,
+    forwarded: Option<Steady>,
     _in_flight: InFlight,
 }
 
 impl Exchange {
+    /// A request that has just arrived. Until the line has let it through it counts as refused: if it ends before, its
+    /// caller went away.
     pub(super) fn new(snapshot: Arc<Snapshot>, in_flight: InFlight, clock: &Clock) -> Self {
-        Self {
-            id: RequestId::random(),
-            client_id: None,
-            address: None,
+        let outcome = Outcome {
+            request_id: RequestId::random(),
+            client_request_id: None,
             received: clock.wall(),
-            started: clock.steady(),
-            snapshot,
-            found: Findings::default(),
-            permit: None,
-            decided: None,
+            address: None,
+            policy_version: snapshot.version.clone(),
+            decision: Decision::Refused,
             reason: None,
-            forwarded: None,
-            answered: None,
+            findings: Findings::default(),
+            admission: Duration::ZERO,
+            upstream_status: None,
+            upstream_latency: None,
+            total: Duration::ZERO,
+        };
+        let started = clock.steady();
+        Self {
+            outcome,
+            snapshot,
+            permit: None,
             captured: None,
+            started,
+            forwarded: None,
             _in_flight: in_flight,
         }
+    }
+
+    pub(super) fn id(&self) -> RequestId {
+        self.outcome.request_id
     }
 
     /// The line let it through.
     pub(super) fn admitted(&mut self, permit: Permit, now: Steady) {
         self.permit = Some(permit);
-        self.decided = Some((Decision::Admitted, now));
+        self.outcome.decision = Decision::Admitted;
+        self.outcome.admission = now.since(self.started);
     }
 
     /// The line, or something before or after it, did not.
     pub(super) fn refused(&mut self, denial: &Denial, now: Steady) {
         // Gives the charge back.
         self.permit = None;
-        self.reason = Some(denial.reason());
         if let Some(standings) = denial.standings() {
-            self.found.standings = standings.clone();
+            self.outcome.findings.standings = standings.clone();
         }
-        self.decided = Some((Decision::Refused, self.decided.map_or(now, |(_, at)| at)));
+        self.outcome.decision = Decision::Refused;
+        self.outcome.reason = Some(denial.reason());
+        self.outcome.admission = now.since(self.started);
     }
 
     /// It was let through, and then went wrong.
     pub(super) fn failed(&mut self, denial: &Denial) {
-        self.reason = Some(denial.reason());
+        if self.forwarded.is_none() {
+            // No byte left: nothing is charged.
+            self.permit = None;
+        }
+        self.outcome.reason = Some(denial.reason());
     }
 
     /// The next thing that happens is that the upstream gets its first byte.
@@ -89,27 +103,15 @@ impl Exchange {
         self.forwarded.is_some()
     }
 
+    /// The header of the API's answer is here.
     pub(super) fn answered(&mut self, status: u16, now: Steady) {
-        self.answered = Some((status, now));
+        self.outcome.upstream_status = Some(status);
+        self.outcome.upstream_latency = self.forwarded.map(|start| now.since(start));
     }
 
-    /// Everything that is known by now.
-    pub(super) fn outcome(&self, now: Steady) -> Outcome {
-        // A request that was never decided ended before the line could: its caller went away.
-        let (decision, decided_at) = self.decided.unwrap_or((Decision::Refused, now));
-        Outcome {
-            request_id: self.id,
-            client_request_id: self.client_id.clone(),
-            received: self.received,
-            address: self.address,
-            policy_version: self.snapshot.version.clone(),
-            decision,
-            reason: self.reason,
-            findings: self.found.clone(),
-            admission: decided_at.since(self.started),
-            upstream_status: self.answered.map(|(status, _)| status),
-            upstream_latency: self.answered.zip(self.forwarded).map(|((_, end), start)| end.since(start)),
-            total: now.since(self.started),
-        }
+    /// It is over.
+    pub(super) fn ended(&mut self, now: Steady) -> &Outcome {
+        self.outcome.total = now.since(self.started);
+        &self.outcome
     }
 }

@@ -68,7 +68,7 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
-        exchange.address =
+        exchange.outcome.address =
             session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
         let downstream = session.as_downstream_mut();
         downstream.set_total_drain_timeout(Some(DRAIN_TIME));
@@ -85,7 +85,7 @@ impl ProxyHttp for Gateway {
         match permit {
             Ok(permit) => {
                 exchange.admitted(permit, now);
-                if self.audit.as_ref().is_none_or(|audit| audit.admitted(&exchange.outcome(now)).is_ok()) {
+                if self.audit.as_ref().is_none_or(|audit| audit.admitted(&exchange.outcome).is_ok()) {
                     return Ok(false);
                 }
                 self.refuse(session, exchange, &Denial::AuditUnavailable).await;
@@ -103,14 +103,14 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
         let Some(permit) = &exchange.permit else {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
-        self.upstream.dress(request, exchange.id)?;
+        self.upstream.dress(request, session.req_header(), exchange.id())?;
         if permit.body().is_some() {
             // The body is here already; nobody needs to be asked for it.
             request.remove_header(&header::EXPECT);
@@ -146,15 +146,17 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        // Only we say what is ours.
+        for name in reply::OURS {
+            response.remove_header(name);
+        }
         if response.status.is_informational() {
             return Ok(());
         }
         exchange.answered(response.status.as_u16(), self.line.clock.steady());
         let starts = exchange.permit.as_ref().is_some_and(|permit| permit.starts_action_on().is_some());
         exchange.captured = (starts && response.status == StatusCode::CREATED).then(BytesMut::new);
-        // Only we say what is ours.
-        response.remove_header(reply::REASON);
-        reply::rate_limits(response, &exchange.found.standings)
+        reply::rate_limits(response, &exchange.outcome.findings.standings)
     }
 
     fn upstream_response_body_filter(
@@ -194,15 +196,11 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> FailToProxy {
         let denial = failure(error, exchange);
-        tracing::warn!(request = %exchange.id, reason = %denial.reason(), %error, "a call failed");
-        if !exchange.is_forwarded() {
-            // No byte left: nothing is charged.
-            exchange.permit = None;
-        }
+        tracing::warn!(request = %exchange.id(), reason = %denial.reason(), %error, "a call failed");
         exchange.failed(&denial);
         let mut error_code = 0;
         if session.response_written().is_none()
-            && let Some(reply) = Reply::to(&denial, exchange.id)
+            && let Some(reply) = Reply::to(&denial, exchange.id())
         {
             error_code = reply.header.status.as_u16();
             session.as_downstream_mut().set_keepalive(None);
@@ -218,30 +216,30 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, _session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         if let Some(error) = error
-            && exchange.reason.is_none()
+            && exchange.outcome.reason.is_none()
         {
             exchange.failed(&failure(error, exchange));
         }
-        let outcome = exchange.outcome(self.line.clock.steady());
-        self.metrics.request(&outcome);
+        let outcome = exchange.ended(self.line.clock.steady());
+        self.metrics.request(outcome);
         if let Some(audit) = &self.audit {
-            audit.finished(&outcome);
+            audit.finished(outcome);
         }
     }
 }
 
 impl Gateway {
     async fn decide(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Permit, Denial> {
-        exchange.client_id = client_id(session.req_header());
-        strict::check(session.req_header()).inspect_err(|denial| {
+        exchange.outcome.client_request_id = client_id(session.req_header());
+        unambiguous(session).inspect_err(|denial| {
             if let Denial::Malformed(kind) = denial {
                 self.metrics.malformed(kind.as_str());
             }
         })?;
         let world = exchange.snapshot.clone();
         let mut request = Incoming::new(session, &self.line.clock);
-        let decision = admit(&self.line, &world, &mut request, &mut exchange.found).await;
-        match (&exchange.found.principal, &decision) {
+        let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
+        match (&exchange.outcome.findings.principal, &decision) {
             (Some(_), _) => self.metrics.token(Ok(())),
             (None, Err(Denial::Token(error))) => self.metrics.token(Err(error.reason())),
             (None, _) => {}
@@ -251,7 +249,7 @@ impl Gateway {
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, denial: &Denial) {
         exchange.refused(denial, self.line.clock.steady());
-        let Some(reply) = Reply::to(denial, exchange.id) else {
+        let Some(reply) = Reply::to(denial, exchange.id()) else {
             session.as_downstream_mut().set_keepalive(None);
             return;
         };
@@ -275,12 +273,21 @@ impl Gateway {
         let Some((answer, action)) =
             answer.and_then(|answer| ActionId::parse(&answer.id).map(|id| (answer, id)))
         else {
-            tracing::warn!(request = %exchange.id, "the API's answer names no action: calls about it will be of an unknown one");
+            tracing::warn!(request = %exchange.id(), "the API's answer names no action: calls about it will be of an unknown one");
             return;
         };
         // A name may fit several devices; the API says which of them it took.
         let taken = answer.machine_id.and_then(|id| id.parse().ok()).map(DeviceRef::Id);
         self.line.actions.record(action, taken.unwrap_or_else(|| device.clone()));
+    }
+}
+
+/// What is refused before policy is asked.
+fn unambiguous(session: &Session) -> Result<(), Denial> {
+    strict::check(session.req_header())?;
+    match session.as_downstream().as_http1() {
+        Some(session) => strict::check_bytes(&session.get_headers_raw_bytes()),
+        None => Ok(()),
     }
 }
 
@@ -305,7 +312,9 @@ async fn drain(session: &mut Session) {
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     // A client that waits for `100 Continue` sends nothing to drain.
     let waits = headers.contains_key(header::EXPECT);
-    if !waits && declared.is_none_or(|length| length <= DRAIN_BYTES) {
+    // Over HTTP/2 what is not read is reset after the answer, which some clients (curl 7.88) then never show.
+    let reset = session.as_downstream().is_http2();
+    if !waits && (reset || declared.is_none_or(|length| length <= DRAIN_BYTES)) {
         // If it fails, Pingora closes the connection after the answer.
         let _ = session.as_downstream_mut().drain_request_body().await;
     }

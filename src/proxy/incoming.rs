@@ -42,11 +42,11 @@ impl<'s> Incoming<'s> {
 
     async fn collect(&mut self, max: usize, declared: Option<usize>) -> Result<Bytes, Denial> {
         if self.expects_continue() {
-            self.session
-                .as_downstream_mut()
-                .write_continue_response()
-                .await
-                .map_err(|_| Denial::ClientGone)?;
+            let downstream = self.session.as_downstream_mut();
+            let keepalive = downstream.get_keepalive();
+            downstream.write_continue_response().await.map_err(|_| Denial::ClientGone)?;
+            // Pingora takes it for an answer before the body's end, after which it would close the connection.
+            downstream.set_keepalive(keepalive);
         }
         let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
         loop {

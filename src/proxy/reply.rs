@@ -23,6 +23,9 @@ const RATE_LIMIT_POLICY: &str = "RateLimit-Policy";
 /// The same, section 4: how they stand.
 const RATE_LIMIT: &str = "RateLimit";
 
+/// The headers of an answer that nobody but us may set.
+pub const OURS: [&str; 3] = [REASON, RATE_LIMIT_POLICY, RATE_LIMIT];
+
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
@@ -52,7 +55,7 @@ pub enum Challenge {
 pub enum Connection {
     /// It stays open for the next request.
     Kept,
-    /// It is closed, because where the request ends is not certain.
+    /// It is closed, because where the request ends is not certain, or part of it may not have been read yet.
     Closed,
 }
 
@@ -100,8 +103,8 @@ pub const fn row(reason: ReasonCode) -> Option<Row> {
         R::KeysUnavailable | R::KeysFull | R::AuditUnavailable => {
             (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept)
         }
-        R::UpstreamUnavailable => (StatusCode::BAD_GATEWAY, "BadGateway", Silent, Kept),
-        R::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "GatewayTimeout", Silent, Kept),
+        R::UpstreamUnavailable => (StatusCode::BAD_GATEWAY, "BadGateway", Silent, Closed),
+        R::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "GatewayTimeout", Silent, Closed),
         R::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", Silent, Kept),
         R::ClientGone => return None,
     };

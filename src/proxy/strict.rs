@@ -3,6 +3,8 @@
 //! Pingora already refuses conflicting framing; these are the cases that it lets through. Nothing is repaired: what
 //! is not plain is refused, and its connection closed.
 
+use std::io::BufRead;
+
 use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 
@@ -103,6 +105,31 @@ fn framing(headers: &HeaderMap) -> Result<(), Malformed> {
     }
 }
 
+/// Holds the bytes of an HTTP/1 header to what the parser forgives: it takes a lone LF for the end of a line, and where
+/// there are chunks it takes a length away before [`check`] could see both.
+///
+/// # Errors
+/// [`Denial::Malformed`].
+pub(super) fn check_bytes(header: &[u8]) -> Result<(), Denial> {
+    let (mut lengths, mut codings) = (false, false);
+    let mut rest = header;
+    // Reads from memory, so it can't fail; and it finds the line feeds many bytes at a time.
+    while let Ok(length @ 1..) = rest.skip_until(b'\n') {
+        let end = header.len() - rest.len();
+        let line = header.get(end - length..end).unwrap_or_default();
+        if !line.ends_with(b"\r\n") {
+            return Err(Malformed::Lines.into());
+        }
+        lengths |= names(line, b"content-length:");
+        codings |= names(line, b"transfer-encoding:");
+    }
+    if lengths && codings { Err(Malformed::BodyFraming.into()) } else { Ok(()) }
+}
+
+fn names(line: &[u8], name: &[u8]) -> bool {
+    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+}
+
 fn host(request: &RequestHeader) -> Result<(), Malformed> {
     let hosts = request.headers.get_all(header::HOST).iter().count();
     let authority = request.uri.authority().is_some();
@@ -196,6 +223,23 @@ mod tests {
             }
             let expected = if plain { Ok("/api") } else { Err(Malformed::BodyFraming.into()) };
             assert_eq!(check(&request), expected, "{name}: {values:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_beside_chunks_or_a_lone_line_feed_is_found_in_the_bytes() {
+        for (header, expected) in [
+            ("GET / HTTP/1.1\r\nContent-Length: 1\r\n\r\n", Ok(())),
+            ("GET / HTTP/1.1\r\nX: Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Ok(())),
+            (
+                "GET / HTTP/1.1\r\ncontent-length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Err(Malformed::BodyFraming.into()),
+            ),
+            ("GET / HTTP/1.1\nX: y\r\n\r\n", Err(Malformed::Lines.into())),
+            ("GET / HTTP/1.1\r\nX: y\n\r\n", Err(Malformed::Lines.into())),
+            ("GET / HTTP/1.1\r\nX: y\r\n\n", Err(Malformed::Lines.into())),
+        ] {
+            assert_eq!(check_bytes(header.as_bytes()), expected, "{header}");
         }
     }
 

@@ -128,8 +128,21 @@ impl Upstream {
     /// Makes the request what the upstream is to see. It runs after Pingora took the hop-by-hop fields out, so a
     /// client can't name ours in `Connection` to have them removed.
     ///
-    /// The caller's own `Authorization` goes along: the API checks it too.
-    pub(super) fn dress(&self, request: &mut RequestHeader, id: RequestId) -> pingora::Result<()> {
+    /// Nor what the decision was made on: the caller's own `Authorization` goes along, since the API checks it too,
+    /// and so does what `sent` says of the body.
+    pub(super) fn dress(
+        &self,
+        request: &mut RequestHeader,
+        sent: &RequestHeader,
+        id: RequestId,
+    ) -> pingora::Result<()> {
+        for name in [header::AUTHORIZATION, header::CONTENT_TYPE, header::CONTENT_ENCODING] {
+            if !request.headers.contains_key(&name) {
+                for value in sent.headers.get_all(&name) {
+                    request.append_header(name.clone(), value.clone())?;
+                }
+            }
+        }
         request.insert_header(header::HOST, &self.authority)?;
         request.insert_header(REQUEST_ID, id.to_string())
     }

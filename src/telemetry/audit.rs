@@ -203,7 +203,7 @@ impl Audit {
         self.0.queue.flush();
     }
 
-    /// Writes what is queued and ends the writer; what cannot be written at the first attempt is dropped and counted.
+    /// Writes what is queued and ends the writer; what cannot be written now is dropped and counted.
     /// From now on there is room for nothing. It blocks the thread, for 5 s at most.
     pub fn close(&self) {
         self.0.queue.shut();

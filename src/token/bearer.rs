@@ -62,8 +62,10 @@ impl<'a> BearerToken<'a> {
         let text = std::str::from_utf8(credentials.strip_prefix(b" ")?).ok()?;
         let token = text.trim_start_matches(' ');
         let body = token.trim_end_matches('=');
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-        (!body.is_empty() && body.bytes().all(allowed)).then_some(Self(token))
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-'..=b'/' | b'_' | b'~' | b'+');
+        // Looks at every byte, whatever the ones before were: so the compiler can look at 32 of them at once.
+        let all_allowed = body.bytes().fold(true, |all, byte| all & allowed(byte));
+        (!body.is_empty() && all_allowed).then_some(Self(token))
     }
 }
 

@@ -80,7 +80,7 @@ impl<'a> Claims<'a> {
     /// The verdicts that only the holder of a signed token is told: its time and its audience.
     pub(super) fn check(&self, expected: &Expected<'_>) -> Result<(), TokenError> {
         let expires = self.time("exp")?.ok_or(missing("exp"))?;
-        let not_before = self.time("nbf")?;
+        let not_before = self.not_before()?;
         self.time("iat")?;
         if expected.now >= expires + expected.skew {
             return Err(TokenError::Expired);
@@ -98,6 +98,11 @@ impl<'a> Claims<'a> {
         } else {
             Err(TokenError::WrongAudience)
         }
+    }
+
+    /// `nbf`, if there is one.
+    pub(super) fn not_before(&self) -> Result<Option<Wall>, Flaw> {
+        self.time("nbf")
     }
 
     /// The caller. Only of a token whose signature is verified and that passed [`check`](Self::check).

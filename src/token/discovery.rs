@@ -161,11 +161,9 @@ impl ExpectedIssuer {
 pub(super) fn parse_url(text: &str) -> Result<Url, InvalidUrl> {
     let url = Url::parse(text).map_err(|_| InvalidUrl::Malformed)?;
     let host = url.host_str().ok_or(InvalidUrl::Malformed)?;
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     match url.scheme() {
         "https" => {}
-        "http" if loopback => {}
+        "http" if is_loopback(host) => {}
         _ => return Err(InvalidUrl::NotSecure),
     }
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
@@ -174,17 +172,23 @@ pub(super) fn parse_url(text: &str) -> Result<Url, InvalidUrl> {
     Ok(url)
 }
 
-/// A client that follows no redirect and trusts the certificates of `ca` beside the system's. A new one for each
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// A client for `url` that follows no redirect and trusts the certificates of `ca` beside the system's. It goes
+/// through the proxy that the environment names, but not to this machine, which no proxy finds. A new one for each
 /// fetch: it reads the system's certificates anew, and none is kept for an hour.
 fn client(url: &Url, ca: Option<&str>) -> Result<Client, reqwest::Error> {
     let extra = ca.map(|pem| Certificate::from_pem_bundle(pem.as_bytes())).transpose()?.unwrap_or_default();
-    let builder = Client::builder().redirect(redirect::Policy::none());
+    let client = Client::builder().redirect(redirect::Policy::none());
+    let client = if url.host_str().is_some_and(is_loopback) { client.no_proxy() } else { client };
     if url.scheme() == "http" {
-        // It must not leave this machine, not even by a proxy that the environment names; and a machine that has no
-        // certificates can still ask itself.
-        return builder.no_proxy().tls_certs_only(extra).build();
+        // A machine without certificates can still ask itself.
+        return client.tls_certs_only(extra).build();
     }
-    builder.tls_certs_merge(extra).build()
+    client.tls_certs_merge(extra).build()
 }
 
 /// Checks that `pem` holds certificates that can be trusted, and nothing broken.

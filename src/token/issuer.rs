@@ -82,7 +82,7 @@ pub(super) fn compile_in(
         compiler.entry(document);
     }
     compiler.no_second_judge();
-    Verifier::new(skew, compiler.routes, compiler.keys, compiler.bell)
+    Verifier::new(skew, compiler.routes, compiler.keys, compiler.bell).inheriting(previous)
 }
 
 // === impl Compiler ===

@@ -2,7 +2,6 @@
 
 mod schedule;
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,9 +61,6 @@ pub(super) struct Published {
     /// When it was fetched; none for a file, and before the first fetch.
     fetched: Option<(Steady, Wall)>,
 }
-
-/// Keys that may be used now. Not to be held across an await.
-pub(super) struct UsableKeys(Guard<Arc<Published>>);
 
 /// How the fetches go.
 #[derive(Debug, Default)]
@@ -126,6 +122,12 @@ impl KeyRing {
         &self.source
     }
 
+    /// What a fetch does in the end.
+    #[cfg(test)]
+    pub(super) fn replace(&self, keys: KeySet) {
+        self.published.store(Arc::new(Published { keys, ..Published::default() }));
+    }
+
     /// Fetches the keys and keeps what comes of it.
     async fn fetch(&self, clock: &Clock) {
         let KeySource::Discovery(discovery) = &self.source else { return };
@@ -159,11 +161,12 @@ impl KeyRing {
 // === impl IssuerKeys ===
 
 impl IssuerKeys {
-    /// The keys as they are now; none if there are none, or they are too old to be trusted.
-    pub(super) fn usable(&self, clock: &Clock) -> Option<UsableKeys> {
+    /// The keys as they are now; none if there are none, or they are too old to be trusted. Not to be held across an
+    /// await.
+    pub(super) fn usable(&self, clock: &Clock) -> Option<Guard<Arc<Published>>> {
         let published = self.ring.published.load();
         let expired = published.fetched.is_some_and(|(at, _)| clock.steady() > at + self.keep);
-        (!published.keys.is_empty() && !expired).then_some(UsableKeys(published))
+        (!published.keys.is_empty() && !expired).then_some(published)
     }
 
     /// How long until the keys are fetched again, in whole seconds rounded up, at least one: at the latest when a request
@@ -229,13 +232,10 @@ impl IssuerKeys {
     }
 }
 
-// === impl UsableKeys ===
-
-impl Deref for UsableKeys {
-    type Target = Published;
-
-    fn deref(&self) -> &Published {
-        &self.0
+impl PartialEq for IssuerKeys {
+    /// The same keys for as long, now and after every fetch.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ring, &other.ring) && self.keep == other.keep
     }
 }
 

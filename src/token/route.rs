@@ -13,7 +13,7 @@ use super::ring::IssuerKeys;
 use crate::id::TenantId;
 
 /// Every entry of `issuers.toml`. A token leads to one of them at most: none is ever tried.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Routes {
     /// Issuers whose name the policy says, by `iss`, to the letter.
     issuers: HashMap<Box<str>, IssuerRoute>,
@@ -22,7 +22,7 @@ pub(super) struct Routes {
 }
 
 /// What an entry asks of a token.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rules {
     /// `aud` must name one of these, to the letter.
     pub(super) audiences: Vec<Box<str>>,
@@ -34,7 +34,7 @@ pub(super) struct Rules {
 }
 
 /// What a value of `iss` leads to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct IssuerRoute {
     rules: Arc<Rules>,
     /// The tenants that this issuer may speak for, each with its keys: one, where the issuer's name holds the tenant.
@@ -42,7 +42,7 @@ struct IssuerRoute {
 }
 
 /// What a tenant of a cloud leads to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct CloudRoute {
     rules: Arc<Rules>,
     v1: IssuerKeys,

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::Guard;
 use tokio::sync::Notify;
 
 use super::bearer::BearerToken;
+use super::cache::{TokenCache, Verified};
 use super::claims::{Claims, Expected};
 use super::error::{Flaw, TokenError};
 use super::issuer;
 use super::jws::{Header, Jws};
-use super::ring::{IssuerKeys, IssuerState};
+use super::ring::{IssuerKeys, IssuerState, Published};
 use super::route::{Judge, Routes};
 use crate::id::TenantId;
 use crate::principal::Principal;
@@ -46,6 +48,8 @@ pub struct Verifier {
     keys: Vec<IssuerKeys>,
     /// Rung when a request waits for keys. Handed on from load to load, with the rings that ring it.
     bell: Arc<Notify>,
+    /// Shared with the verifier before, if that had the same rules.
+    cache: Arc<TokenCache>,
 }
 
 // === impl Verifier ===
@@ -58,14 +62,26 @@ impl Verifier {
     }
 
     pub(super) fn new(skew: Duration, routes: Routes, keys: Vec<IssuerKeys>, bell: Arc<Notify>) -> Self {
-        Self { skew, routes, keys, bell }
+        Self { skew, routes, keys, bell, cache: Arc::default() }
+    }
+
+    /// This verifier, with the verified tokens of one that judges every token as it does.
+    pub(super) fn inheriting(self, previous: Option<&Self>) -> Self {
+        match previous.filter(|previous| previous.skew == self.skew && previous.routes == self.routes) {
+            Some(previous) => Self { cache: previous.cache.clone(), ..self },
+            None => self,
+        }
     }
 
     /// Proves who calls. The order of the checks is in the room's own documentation.
     ///
     /// It waits only for a key that is not held and that a fetch may bring, for at most 3 s.
     pub async fn verify(&self, bearer: BearerToken<'_>, clock: &Clock) -> Result<Arc<Principal>, TokenError> {
-        let jws = Jws::parse(bearer.as_str())?;
+        let token = bearer.as_str();
+        if let Some(principal) = self.cache.get(token, self.skew, clock) {
+            return Ok(principal);
+        }
+        let jws = Jws::parse(token)?;
         let header = Header::parse(&jws.header)?;
         let claims = Claims::parse(&jws.claims)?;
 
@@ -73,14 +89,19 @@ impl Verifier {
         rules.check(&header)?;
         let signed = Signed { jws: &jws, header: &header, issuer: claims.issuer()?, tenant };
         let mut verdict = signed.check(keys, clock);
-        if verdict.is_err_and(TokenError::may_lack_a_key) {
+        if verdict.as_ref().is_err_and(|error| error.may_lack_a_key()) {
             keys.renew(clock).await;
             verdict = signed.check(keys, clock);
         }
-        verdict?;
+        let published = verdict?;
 
+        // Read anew: it may have waited.
         claims.check(&Expected { audiences: &rules.audiences, skew: self.skew, now: clock.wall() })?;
-        Ok(Arc::new(claims.principal(&rules.claims, tenant)?))
+        let principal = Arc::new(claims.principal(&rules.claims, tenant)?);
+        let not_before = claims.not_before()?;
+        let verified = Verified { principal: principal.clone(), not_before, keys: keys.clone(), published };
+        self.cache.insert(token, verified);
+        Ok(principal)
     }
 
     /// How the keys of each issuer stand, in the order of the file.
@@ -91,6 +112,11 @@ impl Verifier {
     /// How many key files and discovery documents there are.
     pub fn sources(&self) -> usize {
         self.keys.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn cache(&self) -> &TokenCache {
+        &self.cache
     }
 
     /// Waits until a request asks for keys.
@@ -118,8 +144,8 @@ struct Signed<'a> {
 // === impl Signed ===
 
 impl Signed<'_> {
-    /// Checks the signature with the keys as they are now.
-    fn check(&self, keys: &IssuerKeys, clock: &Clock) -> Result<(), TokenError> {
+    /// Checks the signature with the keys as they are now, and returns them.
+    fn check(&self, keys: &IssuerKeys, clock: &Clock) -> Result<Arc<Published>, TokenError> {
         let Self { jws, header, issuer, tenant } = *self;
         let unavailable = || TokenError::KeysUnavailable { retry_after: keys.retry_after(clock) };
         let published = keys.usable(clock).ok_or_else(unavailable)?;
@@ -127,7 +153,8 @@ impl Signed<'_> {
             return Err(TokenError::WrongIssuer);
         }
         let key = published.keys.find(&header.kid, header.algorithm, issuer, tenant)?;
-        Ok(key.verify(jws.signed, jws.signature)?)
+        key.verify(jws.signed, jws.signature)?;
+        Ok(Guard::into_inner(published))
     }
 }
 
@@ -135,7 +162,7 @@ impl Signed<'_> {
 
 impl TokenError {
     /// Whether keys that the issuer has published since might make another verdict of it.
-    fn may_lack_a_key(self) -> bool {
+    fn may_lack_a_key(&self) -> bool {
         matches!(self, Self::Bad(Flaw::UnknownKey) | Self::KeysUnavailable { .. })
     }
 }

@@ -10,7 +10,7 @@ use tollgate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
 use tollgate::reload::PolicySource;
 use tollgate::sandbox::issuer::{Caller, Issuer, TokenVersion};
 use tollgate::server::Server;
-use tollgate::settings::{Settings, UpstreamUrl};
+use tollgate::settings::{Settings, TlsFiles, UpstreamUrl};
 use tollgate::source::{PolicyFiles, SourceFile};
 use tollgate::telemetry::audit::{AuditFullMode, AuditTarget};
 use tollgate::time::{Clock, ManualClock, Wall};
@@ -62,6 +62,7 @@ pub(crate) struct TestGateway {
 pub(crate) struct Setup {
     source: Source,
     upstream: SocketAddr,
+    tls: Option<TlsFiles>,
     audit: Option<PathBuf>,
     audit_full: AuditFullMode,
     threads: NonZeroUsize,
@@ -121,6 +122,15 @@ pub(crate) fn policy_with(name: &str, text: &str) -> PolicyFiles {
     files
 }
 
+/// The same set with some text of one file replaced; fails the test if the file does not say it.
+pub(crate) fn rewritten(mut files: PolicyFiles, name: &str, from: &str, to: &str) -> PolicyFiles {
+    let text = files.get(name).unwrap().text();
+    assert!(text.contains(from), "{name} does not say {from:?}");
+    let text = text.replace(from, to);
+    files.insert(SourceFile::new(name, text));
+    files
+}
+
 /// Writes a set into a folder.
 pub(crate) fn write_policy(files: &PolicyFiles, folder: &std::path::Path) {
     for file in files.iter() {
@@ -144,6 +154,28 @@ pub(crate) fn responder() -> Caller {
         .groups([RESPONDERS])
 }
 
+/// The application without bounds, with the permissions of every operation.
+pub(crate) fn portal() -> Caller {
+    Caller::application(PORTAL).permissions([
+        "Machine.CollectForensics",
+        "Machine.Read.All",
+        "Library.Manage",
+        "Ti.ReadWrite.All",
+    ])
+}
+
+/// The value of `Authorization` for a caller.
+pub(crate) fn bearer(caller: &Caller) -> String {
+    format!("Bearer {}", token(caller))
+}
+
+/// A token of a caller, valid for an hour from now by the machine's clock, as the binary reads it.
+pub(crate) fn token_of_today(caller: &Caller) -> String {
+    let now = Clock::System.wall().unix_seconds();
+    let caller = caller.clone().claim("iat", now).claim("nbf", now).claim("exp", now + 3_600);
+    token(&caller)
+}
+
 /// A token of a caller, valid for an hour from the beginning of manual time.
 pub(crate) fn token(caller: &Caller) -> String {
     issuer().token(caller)
@@ -157,6 +189,7 @@ impl Setup {
         Self {
             source: Source::Memory(policy()),
             upstream,
+            tls: None,
             audit: None,
             audit_full: AuditFullMode::Refuse,
             threads: NonZeroUsize::MIN,
@@ -170,6 +203,11 @@ impl Setup {
 
     pub(crate) fn policy_folder(self, folder: impl Into<PathBuf>) -> Self {
         Self { source: Source::Folder(folder.into()), ..self }
+    }
+
+    /// Callers are served over TLS.
+    pub(crate) fn tls(self, tls: TlsFiles) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     pub(crate) fn audit(self, file: impl Into<PathBuf>) -> Self {
@@ -199,7 +237,7 @@ impl Setup {
             upstream: UpstreamUrl::http(self.upstream),
             listen: any,
             admin: any,
-            tls: None,
+            tls: self.tls,
             audit: self.audit.map(AuditTarget::File),
             audit_full: self.audit_full,
             threads: self.threads,
@@ -279,5 +317,17 @@ impl RawClient {
         let authorization = format!("Bearer {token}");
         let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
         self.request("POST", &path, &headers, body.as_bytes()).await
+    }
+}
+
+// === impl RawResponse ===
+
+impl RawResponse {
+    /// `r` of the first limit in `RateLimit`: how many more calls it would admit now.
+    #[track_caller]
+    pub(crate) fn remaining(&self) -> u32 {
+        let limits = self.header("RateLimit").unwrap_or_else(|| panic!("no `RateLimit` in {self:?}"));
+        let (_, rest) = limits.split_once(";r=").unwrap();
+        rest.split_once(';').unwrap().0.parse().unwrap()
     }
 }

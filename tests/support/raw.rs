@@ -94,7 +94,16 @@ impl RawClient {
     /// Reads one response, with the interim ones before it.
     pub(crate) async fn read_response_to(&mut self, asked: Asked) -> RawResponse {
         let response = within_deadline("a response", RawResponse::read(&mut self.0, asked)).await;
+        // Its bytes are in the response; a connection of many calls must not keep them all.
+        self.0.taken();
         response.unwrap_or_else(|| panic!("closed within a response, after {}", show(self.0.rest())))
+    }
+
+    /// Reads an interim response, and nothing after it.
+    pub(crate) async fn expect_interim(&mut self, status: u16) {
+        let head = within_deadline("an interim response", self.0.take_head()).await;
+        let (first, _) = head.unwrap_or_else(|| panic!("closed before {status}"));
+        assert_eq!(status_line(&first).0, status, "{first}");
     }
 
     /// Waits for the peer to close, and fails the test on a byte before that.

@@ -80,10 +80,21 @@ pub(crate) enum Ending {
 
 // === impl RecordingUpstream ===
 
+/// An address of this machine at which nobody listens.
+pub(crate) fn nobody() -> SocketAddr {
+    // Bound and let go again: the system gives the next who asks another port.
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
 impl RecordingUpstream {
     /// Starts one that answers everything with `answer`; delays are waited for on `clock`.
     pub(crate) fn start(answer: Answer, clock: Clock) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), answer, clock)
+    }
+
+    /// The same where a gateway has looked for it in vain.
+    pub(crate) fn start_at(address: SocketAddr, answer: Answer, clock: Clock) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();

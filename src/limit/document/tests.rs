@@ -176,10 +176,11 @@ fn documented_limits_that_contradict_each_other_are_a_problem() {
     files.insert(SourceFile::new("limits.toml", ""));
     let rates = ["100 per minute", "50 per hour"].map(|rate| rate.parse().unwrap()).to_vec();
     let mut problems = Problems::default();
-    QuotaSet::compile(&files, &[DocumentedLimit { operation: "read".into(), rates }], &mut problems);
+    let limit = DocumentedLimit { place: Some((7, 8)), ..DocumentedLimit::at_no_place("read", rates) };
+    QuotaSet::compile(&files, &[limit], &mut problems);
     assert_eq!(
         problems.into_sorted()[0].to_string(),
-        "operations.toml: limits of `read`: `100 per 00:01:00` can't be reached under `50 per 01:00:00`"
+        "operations.toml:7:8: limits of `read`: `100 per 00:01:00` can't be reached under `50 per 01:00:00`"
     );
 }
 

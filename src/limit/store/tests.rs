@@ -120,7 +120,7 @@ async fn the_limit_that_is_full_for_the_longest_is_named(limiter: Limiter) {
     hand.advance(seconds(10));
     let refused = over(call(&limiter, &read, &clock).await.unwrap_err());
     assert_eq!((refused.limit.as_str(), refused.retry_after.duration()), ("slow", seconds(3_590)));
-    assert_eq!(refused.to_string(), "limit `slow` is full: 1 per 01:00:00");
+    assert_eq!(refused.to_string(), "API calls quota exceeded! maximum allowed 1 per 01:00:00");
     let grows: Vec<_> = refused.standings.iter().map(|s| (s.remaining, s.grows_in.as_secs())).collect();
     assert_eq!(grows, [(1, 0), (0, 50), (0, 3_590)]);
 }

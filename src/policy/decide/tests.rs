@@ -4,6 +4,8 @@ use crate::policy::tests::{APPLICATIONS, GROUPS, set_with};
 use crate::principal::Subject;
 use crate::time::Wall;
 
+mod roles;
+
 const EVERYTHING: u128 = 1;
 const WORKSTATIONS: u128 = 2;
 const READER: u128 = 3;
@@ -169,13 +171,6 @@ fn a_role_may_be_held_by_object_id() {
     let mut caller = user(UNLISTED, &[]);
     caller.subject.user = Some(UserId::from_u128(0xff));
     assert_eq!(decide(&set, &caller, "collect", &[device(WORKSTATION)]), "ok");
-}
-
-#[test]
-fn an_operation_without_a_role_permission_needs_any_role() {
-    let set = set();
-    assert_eq!(decide(&set, &user(UNLISTED, &[READERS]), "machine", &[device(WORKSTATION)]), "ok");
-    assert_eq!(decide(&set, &user(UNLISTED, &[]), "machine", &[device(WORKSTATION)]), "missing_role");
 }
 
 #[test]

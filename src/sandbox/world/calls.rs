@@ -148,5 +148,6 @@ impl Curl<'_> {
     }
 }
 
-/// Quiet but for errors, with the answer's headers, and the status in a line of its own at the end.
-const CURL: &str = r"curl -sS -i -w '\n%{http_code}\n'";
+/// Quiet but for errors, never through a proxy of the user's, with the answer's headers, and the status in a line of
+/// its own at the end.
+const CURL: &str = r"curl -sS --noproxy '*' -i -w '\n%{http_code}\n'";

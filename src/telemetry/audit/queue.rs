@@ -112,7 +112,7 @@ pub(super) enum FileTask {
 pub(super) enum Pause {
     /// Try again.
     Over(FileTask),
-    /// The audit is closing: there is no other attempt.
+    /// The audit is closing: there is one more attempt at most.
     Closing,
 }
 

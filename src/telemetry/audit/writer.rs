@@ -50,7 +50,7 @@ impl Writer {
         (Batch::new(bytes), lines, file)
     }
 
-    /// Writes a batch, as often as it takes; once the audit is closing, one attempt must do.
+    /// Writes a batch, as often as it takes; once the audit is closing, one more attempt must do.
     fn write(&mut self, batch: &mut Batch, mut file: FileTask) -> AuditResult {
         let mut failed: Option<io::Error> = None;
         loop {
@@ -68,11 +68,16 @@ impl Writer {
             failed = Some(error);
             file = match self.queue.pause() {
                 Pause::Over(task) => task,
-                Pause::Closing => {
-                    tracing::error!("the audit is closed with lines that {} did not take", self.sink.name());
-                    return AuditResult::Dropped;
-                }
+                Pause::Closing => return self.write_last(batch),
             };
         }
+    }
+
+    /// The attempt after which a batch is given up: there may be room since the one before, up to a second ago.
+    fn write_last(&mut self, batch: &mut Batch) -> AuditResult {
+        let Err(error) = self.sink.write(batch, FileTask::Keep) else { return AuditResult::Written };
+        self.metrics.audit_error();
+        tracing::error!(%error, "the audit is closed with lines that {} did not take", self.sink.name());
+        AuditResult::Dropped
     }
 }

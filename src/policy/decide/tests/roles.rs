@@ -1,0 +1,34 @@
+use super::*;
+use crate::policy::tests::OPERATIONS;
+
+#[test]
+fn an_operation_without_a_role_permission_needs_any_role() {
+    let set = set();
+    assert_eq!(decide(&set, &user(UNLISTED, &[READERS]), "machine", &[device(WORKSTATION)]), "ok");
+    assert_eq!(decide(&set, &user(UNLISTED, &[]), "machine", &[device(WORKSTATION)]), "missing_role");
+}
+
+#[test]
+fn an_operation_of_several_role_permissions_needs_one_of_them() {
+    let any =
+        |list: &str| OPERATIONS.replace("role        = \"Alerts investigation\"", &format!("role = {list}"));
+    for (list, groups, expected) in [
+        (r#"["Alerts investigation", "Live response basic"]"#, &[RESPONDERS][..], "ok"),
+        (r#"["Live response basic", "Alerts investigation"]"#, &[RESPONDERS], "ok"),
+        (r#"["Live response basic", "Alerts investigation"]"#, &[READERS], "missing_role"),
+        (r#"["Live response basic"]"#, &[RESPONDERS], "missing_role"),
+    ] {
+        let set = set_with("operations.toml", any(list));
+        let decision = decide(&set, &user(UNLISTED, groups), "collect", &[device(WORKSTATION)]);
+        assert_eq!(decision, expected, "{list} {groups:?}");
+    }
+    let set = set_with("operations.toml", any(r#"["Live response basic", "Alerts investigation"]"#));
+    let overage = user_in(UNLISTED, Groups::Overage);
+    assert_eq!(decide(&set, &overage, "collect", &[device(WORKSTATION)]), "group_overage");
+    let reader = user(UNLISTED, &[READERS]);
+    let error = set.permit(&reader, set.operations.get("collect").unwrap()).unwrap_err();
+    assert!(
+        error.to_string().contains("role permission: Live response basic or Alerts investigation."),
+        "{error}"
+    );
+}

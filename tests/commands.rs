@@ -1,0 +1,68 @@
+//! The commands, by the binary itself: what they print, when they end, with which exit code.
+
+mod check;
+mod flags;
+mod serve;
+mod start;
+mod tls;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tollgate::time::Clock;
+
+use crate::support::gateway::{policy, write_policy};
+use crate::support::process::{Ended, Process, address_of, text};
+
+/// What is wrong with the arguments or the files must be said within this, on a busy machine too.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// A policy folder with the set of [`policy`].
+fn policy_folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_policy(&policy(), folder.path());
+    folder
+}
+
+/// `tollgate serve` on ports that the system chose.
+struct Serving {
+    process: Process,
+    gateway: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Serving {
+    /// Starts one in front of this upstream, with further arguments, and waits until it says where it listens.
+    async fn start(policies: &Path, upstream: SocketAddr, more: &[&str]) -> Self {
+        let upstream = format!("http://{upstream}");
+        let args = ["serve", "--policies", text(policies), "--upstream", &upstream];
+        let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        Self::of(Process::start(args.iter().chain(&ports).chain(more))).await
+    }
+
+    /// Waits until a process says where it listens.
+    async fn of(process: Process) -> Self {
+        let gateway = address_of(&process.says("gateway ").await);
+        let admin = address_of(&process.says("admin ").await);
+        Self { process, gateway, admin }
+    }
+}
+
+/// Runs a command that must end at once.
+async fn run(args: &[&str]) -> Ended {
+    run_in(args, &[]).await
+}
+
+async fn run_in(args: &[&str], environment: &[(&str, &str)]) -> Ended {
+    let process = Process::start_in(args, environment.iter().copied());
+    let ended = Clock::System.timeout(AT_ONCE, process.ended()).await;
+    ended.unwrap_or_else(|_| panic!("{args:?} has not ended within {} s", AT_ONCE.as_secs()))
+}
+
+/// A loopback address of this test run's own, so that a port on it is nobody else's.
+fn own_address(port: u16) -> SocketAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    (Ipv4Addr::new(127, high % 128 + 1, middle, low), port).into()
+}

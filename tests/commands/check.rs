@@ -1,0 +1,90 @@
+//! `tollgate check`.
+
+mod mistakes;
+
+use tollgate::snapshot::version;
+
+use mistakes::{APPLICATIONS, DEVICE_GROUPS, DEVICES, ISSUERS, KEYS, LIMITS, OPERATIONS, ROLES};
+
+use super::{policy_folder, run};
+use crate::support::gateway::policy;
+use crate::support::process::text;
+
+#[tokio::test]
+async fn every_kind_of_mistake_is_printed_with_its_file_line_and_column() {
+    for (file, mistakes) in [OPERATIONS, ISSUERS, KEYS, ROLES, DEVICE_GROUPS, APPLICATIONS, LIMITS, DEVICES] {
+        for (what, from, to, printed) in mistakes {
+            let folder = policy_folder();
+            let path = folder.path().join(file);
+            let right = std::fs::read_to_string(&path).unwrap();
+            let wrong = if from.is_empty() { right.clone() + to } else { right.replacen(from, to, 1) };
+            std::fs::write(&path, &wrong).unwrap();
+
+            let ended = run(&["check", text(folder.path())]).await;
+
+            assert_eq!((ended.code, ended.out.len()), (Some(1), 0), "{file}, {what}: {ended:#?}");
+            let said = format!("{file}{printed}");
+            assert!(ended.err.iter().any(|line| line.starts_with(&said)), "{what}: {said}, got {ended:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_mistake_of_every_file_is_printed_at_once_each_in_one_line_in_the_order_of_files_and_lines() {
+    let folder = policy_folder();
+    for (file, mistakes) in [(ROLES.0, &ROLES.1[..4]), (DEVICES.0, &DEVICES.1[2..])] {
+        let path = folder.path().join(file);
+        let wrong =
+            mistakes.iter().fold(std::fs::read_to_string(&path).unwrap(), |text, (_, from, to, _)| {
+                text.replacen(from, to, 1)
+            });
+        std::fs::write(path, wrong).unwrap();
+    }
+    std::fs::remove_file(folder.path().join("limits.toml")).unwrap();
+
+    let ended = run(&["check", text(folder.path())]).await;
+
+    let said: Vec<_> = ended.err.iter().map(|line| line.split(": ").next().unwrap()).collect();
+    let devices = ["devices.csv:2:1", "devices.csv:4:1"];
+    let roles = ["roles.toml:3:17", "roles.toml:4:17", "roles.toml:5:17", "roles.toml:8:16"];
+    let expected = [&devices[..], &["limits.toml"], &roles].concat();
+    assert_eq!((ended.code, said), (Some(1), expected), "{ended:#?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_text_is_printed_with_the_place_where_it_stops_to_be() {
+    let folder = policy_folder();
+    std::fs::write(folder.path().join("roles.toml"), b"# All roles\n# \xc3\xa4\xff\n").unwrap();
+    let ended = run(&["check", text(folder.path())]).await;
+    let line = "roles.toml:2:4: not UTF-8 text from here on".to_owned();
+    assert_eq!((ended.code, ended.err), (Some(1), vec![line]));
+}
+
+#[tokio::test]
+async fn a_right_set_is_summed_up_in_one_line_with_exit_code_0() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
+    let ended = run(&["check", shipped]).await;
+    let (Some(0), [line], []) = (ended.code, ended.out.as_slice(), ended.err.as_slice()) else {
+        panic!("{ended:#?}")
+    };
+    assert!(
+        line.starts_with("policy ") && line.contains(" operations, ") && line.ends_with(" 2 issuers"),
+        "{line}"
+    );
+
+    let folder = policy_folder();
+    let ended = run(&["check", text(folder.path())]).await;
+    let held = "6 operations, 2 roles, 2 device groups, 2 applications, 3 devices, 2 limits, 2 issuers";
+    assert_eq!((ended.code, ended.out), (Some(0), vec![format!("policy {}: {held}", version(&policy()))]));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_read_is_one_line_with_exit_code_2() {
+    for folder in ["/no/policies", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")] {
+        let ended = run(&["check", folder]).await;
+        let (Some(2), [], [line]) = (ended.code, ended.out.as_slice(), ended.err.as_slice()) else {
+            panic!("{ended:#?}")
+        };
+        assert!(line.starts_with(&format!("error: cannot read `{folder}`: ")), "{line}");
+    }
+}

@@ -1,0 +1,99 @@
+//! What stands around a request that is to be refused.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use tollgate::time::Clock;
+
+use crate::support::gateway::{Setup, TestGateway, policy_with};
+use crate::support::upstream::{Answer, Ending, RecordingUpstream, nobody};
+use crate::support::{until, within_deadline};
+
+/// What stands around the request.
+pub(super) enum Scene {
+    /// The policy set of the tests, and an upstream that answers 201.
+    Usual,
+    /// One file of the set says something else.
+    Policy(&'static str, String),
+    /// The keys come by discovery, from where nobody listens.
+    IssuerOutOfReach,
+    /// The audit cannot be written, and its queue is full.
+    AuditFull,
+    /// Nobody listens at the upstream's address.
+    UpstreamDown,
+    /// The upstream closes the connection in the place of an answer.
+    UpstreamHangsUp,
+    /// The upstream says nothing.
+    UpstreamSilent,
+}
+
+// === impl Scene ===
+
+impl Scene {
+    pub(super) async fn start(&self) -> (RecordingUpstream, TestGateway) {
+        let answer = match self {
+            Self::UpstreamHangsUp => Answer::new(201, "").ending(Ending::CloseBefore),
+            Self::UpstreamSilent => Answer::new(201, "").ending(Ending::Never),
+            _ => Answer::json(201, &json!({ "id": "1" })),
+        };
+        let upstream = RecordingUpstream::start(answer, Clock::System);
+        let setup = Setup::new(upstream.address());
+        let setup = match self {
+            Self::Usual | Self::UpstreamHangsUp => setup,
+            Self::Policy(file, text) => setup.policy(policy_with(file, text)),
+            Self::IssuerOutOfReach => setup.policy(policy_with("issuers.toml", DISCOVERED)),
+            Self::AuditFull => setup.audit(Path::new("/dev/full")),
+            Self::UpstreamDown => Setup::new(nobody()),
+            Self::UpstreamSilent => setup.upstream_timeout(Duration::from_millis(50)),
+        };
+        let gateway = setup.start();
+        match self {
+            Self::IssuerOutOfReach => {
+                until("the fetch of the keys", || {
+                    gateway
+                        .server()
+                        .policies
+                        .load()
+                        .verifier
+                        .issuers(&gateway.clock)
+                        .all(|issuer| issuer.error.is_some())
+                })
+                .await
+            }
+            Self::AuditFull => fill_audit(&gateway).await,
+            _ => {}
+        }
+        (upstream, gateway)
+    }
+
+    pub(super) fn forwards(&self) -> bool {
+        matches!(self, Self::UpstreamHangsUp | Self::UpstreamSilent)
+    }
+}
+
+/// Makes admitted calls until the queue of their lines is full: nothing that is written to `/dev/full` ever leaves it.
+async fn fill_audit(gateway: &TestGateway) {
+    let mut client = gateway.connect().await;
+    let request = super::long_line();
+    within_deadline("a full audit", async {
+        loop {
+            client.send(&request).await;
+            let answer = client.read_response().await;
+            if answer.header("Tollgate-Reason") == Some("audit_unavailable") {
+                return;
+            }
+            answer.assert_status(201);
+        }
+    })
+    .await;
+}
+
+const DISCOVERED: &str = r#"
+    [[issuer]]
+    name      = "v1"
+    issuer    = "https://issuer.example/{tid}/"
+    tenants   = ["00000000-0000-0000-0000-00000000007e"]
+    audiences = ["https://api.securitycenter.microsoft.com"]
+    discovery = "http://127.0.0.1:1/"
+"#;
