@@ -22,6 +22,7 @@
 //! - `routes`: which request line asks for which operation, and which for none.
 //! - `sandbox`: the stand-ins, and that nothing shipped trusts them.
 //! - `soak`: many calls, each answered as the line alone decides it, in memory that stays flat.
+//! - `tokens`: who calls, and keys that rotate.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
 //!   records every byte.
 //! - `upstream`: what the API gets to see, and what of its answers comes back.
@@ -46,5 +47,6 @@ mod routes;
 mod sandbox;
 mod soak;
 mod support;
+mod tokens;
 mod upstream;
 mod windows;

@@ -22,9 +22,11 @@ use crate::time::Wall;
 
 mod facts;
 mod family;
+mod issuers;
 
 pub use facts::{AuditResult, LoadedPolicy, ReloadResult, TokenCachePart};
 pub use family::{MetricInfo, MetricKind};
+pub use issuers::IssuerNumbers;
 
 /// All metrics of a process. Cheap to clone; every clone counts into the same numbers.
 #[derive(Clone)]
@@ -110,7 +112,11 @@ metrics! {
     failed_logins: IntGauge = "tollgate_failed_login_addresses" [],
         "Addresses whose failed logins are counted each by itself.";
     issuer_keys: IntGaugeVec = "tollgate_issuer_keys" ["issuer"],
-        "Signing keys held for an issuer; without one, its tokens are answered with 503.";
+        "Signing keys held for an issuer (for the document with the fewest, if it has several); without one, tokens are answered with 503.";
+    issuer_age: GaugeVec = "tollgate_issuer_keys_age_seconds" ["issuer"],
+        "Since the keys of an issuer were fetched (the oldest, if it has several documents); past `keep_keys` they are not used.";
+    issuer_fetches: IntCounterVec = "tollgate_issuer_fetches_total" ["issuer", "result"],
+        "Fetches of an issuer's keys: `ok`, or `failed` with the last good keys kept.";
     policy_info: IntGaugeVec = "tollgate_policy_info" ["version"],
         "Always 1; the label is the version of the policy in force.";
     policy_age: GaugeVec = "tollgate_policy_age_seconds" [],
@@ -234,16 +240,6 @@ impl Metrics {
     pub fn token(&self, result: Result<(), ReasonCode>) {
         let word = result.map_or_else(ReasonCode::as_str, |()| "ok");
         self.0.families.tokens.with_label_values(&[word]).inc();
-    }
-
-    /// Shows how many keys each issuer has; an issuer that is not listed here is shown no more.
-    pub fn issuer_keys<'a>(&self, issuers: impl IntoIterator<Item = (&'a str, usize)>) {
-        let _scrape = self.0.loaded.lock();
-        let gauge = &self.0.families.issuer_keys;
-        gauge.reset();
-        for (issuer, keys) in issuers {
-            gauge.with_label_values(&[issuer]).set(as_gauge(keys));
-        }
     }
 
     /// Shows how a part of the tokens that were judged before stands.

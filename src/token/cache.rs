@@ -3,7 +3,7 @@
 //!
 //! A hit is never another verdict than a verification at the same moment would be. An entry is found by the whole
 //! token, compared byte for byte, and holds for as long as its [`Grounds`] do: the rules and the key set that it was
-//! judged by are the very ones in force, and the token stands where it stood between `nbf` and `exp`.
+//! judged by are the very ones in force and may still be used, and the token stands where it stood between `nbf` and `exp`.
 //!
 //! Refusals are kept if they are lasting, and apart: however many different wrong tokens come, they push out each
 //! other and none that is good.
@@ -27,9 +27,8 @@ use quick_cache::{OptionsBuilder, Weighter};
 use super::claims::{Lifetime, Phase};
 use super::error::TokenError;
 use super::jws::MAX_TOKEN_BYTES;
-use super::keys::KeySet;
-use super::ring::KeyRing;
-use super::verifier::{Route, Routes};
+use super::ring::{IssuerKeys, Published};
+use super::route::{Route, Routes};
 use crate::principal::{Groups, Principal, PrincipalKind};
 use crate::time::{Clock, Steady};
 
@@ -69,8 +68,8 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Grounds {
     pub(super) rules: Rules,
-    /// Whose keys were asked, and the set that they were then; none if the verdict was given before any.
-    pub(super) keys: Option<(Arc<KeyRing>, Arc<KeySet>)>,
+    /// Whose keys were asked, and what the issuer published then; none if the verdict was given before any.
+    pub(super) keys: Option<(IssuerKeys, Arc<Published>)>,
     /// The token's times, and where between them it stood; none if they were not looked at.
     pub(super) times: Option<(Lifetime, Phase)>,
     /// When it was given.
@@ -81,7 +80,7 @@ pub(super) struct Grounds {
 #[derive(Debug)]
 pub(super) enum Rules {
     /// Those of one issuer.
-    Of(Arc<Route>),
+    Of(Route),
     /// All of them, as for a token whose issuer is none of them.
     All(Arc<Routes>),
 }
@@ -241,13 +240,15 @@ impl Grounds {
         clock: &Clock,
     ) -> bool {
         let same_rules = match &self.rules {
-            Rules::Of(route) => {
-                routes.get(&route.issuer).is_some_and(|in_force| Arc::ptr_eq(route, in_force))
-            }
+            Rules::Of(route) => routes.lead_by(route),
             Rules::All(all) => Arc::ptr_eq(all, routes),
         };
+        // Keys that are too old to be trusted are not the same any more.
+        let same_keys = self.keys.as_ref().is_none_or(|(keys, published)| {
+            keys.usable(clock).is_some_and(|held| Arc::ptr_eq(&held.published, published))
+        });
         same_rules
-            && self.keys.as_ref().is_none_or(|(ring, keys)| Arc::ptr_eq(&ring.keys(), keys))
+            && same_keys
             && self.times.is_none_or(|(lifetime, phase)| lifetime.phase(clock.wall(), skew) == phase)
             && keeps_for.is_none_or(|most| clock.steady() < self.since + most)
     }

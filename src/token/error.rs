@@ -45,15 +45,21 @@ pub enum Flaw {
     /// Not a JSON object, not UTF-8, or a member given twice at any depth.
     #[error("its {0} is not a JSON object with each member once")]
     Json(&'static str),
-    /// `alg` is not `RS256`, to the letter.
-    #[error("its header parameter `alg` is not `RS256`")]
+    /// `alg` is none of the algorithms that are accepted, to the letter, or none of those of its issuer's entry.
+    #[error("its header parameter `alg` is no signature algorithm that is accepted")]
     Algorithm,
+    /// `alg` is not the algorithm that the key is for.
+    #[error("its header parameter `alg` is not the algorithm of its key")]
+    AlgorithmOfAnotherKey,
     /// `kid` is missing, empty or no string.
     #[error("its header parameter `kid` is not a string")]
     KeyId,
     /// `typ` is there and neither `JWT` nor `at+jwt`.
     #[error("its header parameter `typ` is neither `JWT` nor `at+jwt`")]
     Type,
+    /// `typ` is not the one that its issuer's entry asks for.
+    #[error("its header parameter `typ` is not `{0}`")]
+    OtherType(&'static str),
     /// A header parameter that changes what the token means.
     #[error("its header parameter `{0}` is not accepted")]
     Parameter(&'static str),
@@ -69,7 +75,7 @@ pub enum Flaw {
     /// A claim is missing or not of its type.
     #[error("its claim `{claim}` {problem}")]
     Claim {
-        /// The claim's name.
+        /// The claim's name in Entra's tokens, also where the issuer calls it otherwise.
         claim: &'static str,
         /// The rest of the sentence.
         problem: &'static str,
@@ -122,8 +128,10 @@ impl TokenError {
                 | Flaw::Encoding(_)
                 | Flaw::Json(_)
                 | Flaw::Algorithm
+                | Flaw::AlgorithmOfAnotherKey
                 | Flaw::KeyId
                 | Flaw::Type
+                | Flaw::OtherType(_)
                 | Flaw::Parameter(_)
                 | Flaw::Signature
                 | Flaw::Claim { .. }

@@ -8,6 +8,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use serde_json::{Value, json};
 
 use super::BearerToken;
+use super::claims::names::ENTRA;
 use super::claims::{Claims, Expected};
 use super::forge::*;
 use super::jws::{Header, Jws};
@@ -235,13 +236,13 @@ fn no_claims_and_no_header_make_their_readers_panic() {
         };
         let _ = Header::parse(text.as_bytes());
         let Ok(claims) = Claims::parse(text.as_bytes()) else { continue };
-        let _ = (claims.issuer(), claims.tenant());
+        let _ = (claims.issuer(), claims.tenant(&ENTRA));
         let expected = Expected {
             audiences: &[AUDIENCE.into()],
             skew: std::time::Duration::from_secs(60),
             now: Wall::from_unix_seconds(NOW),
         };
-        if claims.check(&expected).is_ok() && claims.principal().is_ok() {
+        if claims.check(&expected).is_ok() && claims.principal(&ENTRA, TENANT.parse().unwrap()).is_ok() {
             callers += 1;
         }
     }

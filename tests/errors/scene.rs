@@ -63,7 +63,13 @@ impl Scene {
         match self {
             Self::IssuerOutOfReach => {
                 until("the fetch of the keys", || {
-                    gateway.server().policies.load().verifier.issuers().all(|issuer| issuer.error.is_some())
+                    gateway
+                        .server()
+                        .policies
+                        .load()
+                        .verifier
+                        .issuers(&gateway.clock)
+                        .all(|issuer| issuer.error.is_some())
                 })
                 .await
             }

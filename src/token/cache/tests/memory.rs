@@ -7,13 +7,16 @@ use crate::id::ApplicationId;
 use crate::time::Wall;
 use crate::token::BearerToken;
 use crate::token::claims::Claims;
+use crate::token::claims::names::ENTRA;
+use crate::token::route::Judge;
 
 /// A caller as the claims of a token of Entra's make it, and a token of its length with this number in it.
 fn caller(number: u128) -> (String, Principal) {
     let roles = json!(["Machine.CollectForensics", "Machine.Isolate", "Machine.Read.All", "Alert.Read.All"]);
     let claims = with(application(), "roles", roles);
     let claims = with(claims, "uti", json!("Zk2hxYd9s0mmcO1XlzEEAA")).to_string();
-    let mut principal = Claims::parse(claims.as_bytes()).unwrap().principal().unwrap();
+    let mut principal =
+        Claims::parse(claims.as_bytes()).unwrap().principal(&ENTRA, TENANT.parse().unwrap()).unwrap();
     principal.subject.application = ApplicationId::from_u128(number);
     (format!("{number:01300}"), principal)
 }
@@ -36,13 +39,15 @@ fn a_hundred_thousand_tokens_are_all_remembered_and_take_no_more_bytes_than_they
     const TOKENS: u64 = 100_000;
     let verifier = ours();
     let cache = verifier.cache();
-    let route = verifier.routes().values().next().unwrap();
-    let ring = &verifier.rings()[0];
-    let keys = ring.keys().clone();
+    let claims = application().to_string();
+    let Judge { route, keys, .. } =
+        verifier.routes().find(&Claims::parse(claims.as_bytes()).unwrap()).unwrap();
+    let (clock, _) = Clock::manual(Wall::from_unix_seconds(NOW));
+    let published = keys.usable(&clock).unwrap().published.clone();
     let counted = measure(|| {
         for number in 0..TOKENS {
             let (token, principal) = caller(number.into());
-            let (rules, keys) = (Rules::Of(route.clone()), Some((ring.clone(), keys.clone())));
+            let (rules, keys) = (Rules::Of(route.clone()), Some((keys.clone(), published.clone())));
             let grounds = Grounds { rules, keys, times: None, since: Steady::default() };
             cache.keep(&token, Entry { verdict: Ok(Arc::new(principal)), grounds });
         }
