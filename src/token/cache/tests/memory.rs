@@ -43,11 +43,12 @@ fn a_hundred_thousand_tokens_are_all_remembered_and_take_no_more_bytes_than_they
     let Judge { route, keys, .. } =
         verifier.routes().find(&Claims::parse(claims.as_bytes()).unwrap()).unwrap();
     let (clock, _) = Clock::manual(Wall::from_unix_seconds(NOW));
-    let published = keys.usable(&clock).unwrap().published.clone();
+    let named = keys.usable(&clock).unwrap().published.keys.named("one").unwrap().clone();
+    let basis = Basis::Named { keys: named, issuer: None };
     let counted = measure(|| {
         for number in 0..TOKENS {
             let (token, principal) = caller(number.into());
-            let (rules, keys) = (Rules::Of(route.clone()), Some((keys.clone(), published.clone())));
+            let (rules, keys) = (Rules::Of(route.clone()), Some((keys.clone(), basis.clone())));
             let grounds = Grounds { rules, keys, times: None, since: Steady::default() };
             cache.keep(&token, Entry { verdict: Ok(Arc::new(principal)), grounds });
         }
