@@ -6,8 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::signature::ParsedPublicKey;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{DecodingKey, crypto};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -15,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::algorithm::Algorithm;
 use super::error::Flaw;
+use super::jws::Signature;
 use super::template::Template;
 use crate::id::TenantId;
 
@@ -202,15 +201,12 @@ fn list(unusable: &[(Option<String>, UnusableKey)]) -> String {
 
 impl VerifyingKey {
     /// Checks that `signature` is this key's over `signed`.
-    pub(super) fn verify(&self, signed: &str, signature: &str) -> Result<(), Flaw> {
+    pub(super) fn verify(&self, signed: &str, signature: &Signature<'_>) -> Result<(), Flaw> {
         let signed = signed.as_bytes();
         let verified = match &self.key {
-            PublicKey::Rsa(key) => {
-                let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Flaw::Signature)?;
-                key.verify_sig(signed, &signature).is_ok()
-            }
+            PublicKey::Rsa(key) => key.verify_sig(signed, &signature.bytes).is_ok(),
             PublicKey::Point(key) => {
-                crypto::verify(signature, signed, key, self.algorithm.library()).unwrap_or(false)
+                crypto::verify(signature.text, signed, key, self.algorithm.library()).unwrap_or(false)
             }
         };
         if verified { Ok(()) } else { Err(Flaw::Signature) }

@@ -213,7 +213,7 @@ impl Signed<'_> {
         let named = published.keys.named(&header.kid).ok_or(Flaw::UnknownKey)?;
         let basis = Basis::Named { keys: named.clone(), issuer: published.issuer.clone() };
         grounds.keys = Some((keys.clone(), basis));
-        named.find(header.algorithm, issuer, tenant)?.verify(jws.signed, jws.signature)?;
+        named.find(header.algorithm, issuer, tenant)?.verify(jws.signed, &jws.signature)?;
         Ok(())
     }
 }
