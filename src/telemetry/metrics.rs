@@ -150,7 +150,7 @@ const PROCESS: &[(&str, MetricKind)] = &[
 
 impl Metrics {
     /// The `Content-Type` of what [`render`](Self::render) returns.
-    pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+    pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
     /// The most series of `tollgate_requests_total`: about 2 MB of text at each scrape. Names that left the policy
     /// keep their series, since a counter that vanishes reads as one that was reset; past this bound a new
