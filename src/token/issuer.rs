@@ -50,8 +50,8 @@ struct Compiler<'a> {
 enum Authority {
     /// The host of its discovery document.
     Host(String),
-    /// A file of the policy set.
-    File(Arc<str>),
+    /// The policy set, where its keys stand in a file.
+    Policy,
 }
 
 const FILE: &str = "issuers.toml";
@@ -259,8 +259,7 @@ impl<'a> Compiler<'a> {
             let url = Template::new(url.get_ref()).of(TenantId::from_u128(0));
             discovery::parse_url(&url).ok()?.host_str().map(|host| Authority::Host(host.to_owned()))
         };
-        let file = keys.map(|file| Authority::File(file.get_ref().as_str().into()));
-        discovery.and_then(host).or(file)
+        discovery.and_then(host).or(keys.map(|_| Authority::Policy))
     }
 
     fn required<T>(&mut self, written: Option<T>, member: &str, entry: &Range<usize>) -> Option<T> {
