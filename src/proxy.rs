@@ -1,5 +1,9 @@
 //! The door: HTTP in, HTTP out. The only floor that speaks Pingora on the request path.
 
+mod bounds;
+mod circuit;
+mod client;
+mod door;
 mod exchange;
 mod gateway;
 mod incoming;
@@ -7,5 +11,9 @@ pub mod reply;
 mod strict;
 mod upstream;
 
+pub use bounds::Bounds;
+pub use client::Socket;
+pub use door::Door;
+pub use exchange::Books;
 pub use gateway::Gateway;
 pub use upstream::{Tls, Upstream};

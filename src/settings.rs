@@ -13,6 +13,11 @@ use clap::builder::BoolishValueParser;
 
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 
+mod door;
+
+use door::DoorFlags;
+pub use door::DoorSettings;
+
 /// The flags of `tollgate serve`; each is also an environment variable.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeFlags {
@@ -56,6 +61,9 @@ pub struct ServeFlags {
     /// How long the API may take to answer before the caller gets 504
     #[arg(long, env = "TOLLGATE_UPSTREAM_TIMEOUT", value_name = "DURATION", default_value = "60s")]
     upstream_timeout: Seconds,
+
+    #[command(flatten)]
+    door: DoorFlags,
 
     /// What is logged to standard error: error, warn, info, debug, or a filter such as info,tollgate=debug
     #[arg(long, env = "TOLLGATE_LOG", value_name = "FILTER", default_value = "info")]
@@ -102,6 +110,8 @@ pub struct Settings {
     pub threads: NonZeroUsize,
     /// How long the API may take to begin its answer.
     pub upstream_timeout: Duration,
+    /// What clients may take, and how the process stops.
+    pub door: DoorSettings,
 }
 
 /// The two files of a served certificate.
@@ -170,6 +180,7 @@ impl TryFrom<ServeFlags> for Settings {
             },
             threads: flags.threads.unwrap_or_else(one_a_core),
             upstream_timeout: flags.upstream_timeout.0,
+            door: flags.door.into(),
         })
     }
 }
@@ -358,6 +369,14 @@ mod tests {
             assert!(settings(&args).is_ok(), "{args:?}");
         }
         assert!(settings(&["--upstream", "http://localhost:5"]).is_ok());
+    }
+
+    #[test]
+    fn the_flags_defaults_are_the_doors_own() {
+        let flags = settings(&["--upstream", "https://h"]).unwrap().door;
+        assert_eq!(format!("{flags:?}"), format!("{:?}", DoorSettings::default()));
+        let zero = settings(&["--upstream", "https://h", "--shutdown-grace", "0s"]).unwrap().door;
+        assert_eq!(zero.shutdown_grace, Duration::ZERO);
     }
 
     #[test]

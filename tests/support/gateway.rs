@@ -7,10 +7,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tollgate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
+use tollgate::proxy::Bounds;
 use tollgate::reload::PolicySource;
 use tollgate::sandbox::issuer::{Caller, Issuer, TokenVersion};
 use tollgate::server::Server;
-use tollgate::settings::{Settings, TlsFiles, UpstreamUrl};
+use tollgate::settings::{DoorSettings, Settings, TlsFiles, UpstreamUrl};
 use tollgate::source::{PolicyFiles, SourceFile};
 use tollgate::telemetry::audit::{AuditFullMode, AuditTarget};
 use tollgate::time::{Clock, ManualClock, Wall};
@@ -67,6 +68,7 @@ pub(crate) struct Setup {
     audit_full: AuditFullMode,
     threads: NonZeroUsize,
     upstream_timeout: Duration,
+    door: DoorSettings,
 }
 
 enum Source {
@@ -194,6 +196,7 @@ impl Setup {
             audit_full: AuditFullMode::Refuse,
             threads: NonZeroUsize::MIN,
             upstream_timeout: Duration::from_secs(5),
+            door: DoorSettings::default(),
         }
     }
 
@@ -227,6 +230,18 @@ impl Setup {
         Self { upstream_timeout, ..self }
     }
 
+    /// What clients may take.
+    pub(crate) fn bounds(mut self, bounds: Bounds) -> Self {
+        self.door.bounds = bounds;
+        self
+    }
+
+    /// How it stops, in real time.
+    pub(crate) fn shutdown(mut self, delay: Duration, grace: Duration) -> Self {
+        (self.door.shutdown_delay, self.door.shutdown_grace) = (delay, grace);
+        self
+    }
+
     /// Starts it on ports of its own, its clock at the beginning of manual time.
     pub(crate) fn start(self) -> TestGateway {
         let (clock, hand) = Clock::manual(BEGINNING);
@@ -242,6 +257,7 @@ impl Setup {
             audit_full: self.audit_full,
             threads: self.threads,
             upstream_timeout: self.upstream_timeout,
+            door: self.door,
         };
         let source = match self.source {
             Source::Memory(files) => PolicySource::Memory(files),
