@@ -1,5 +1,7 @@
 //! The door: what a slow, greedy or careless client can do to others, which is nothing.
 
+mod fuzz;
+mod panics;
 mod slow;
 mod stopping;
 

@@ -107,10 +107,15 @@ impl Door {
         // Known already; it would be asked of the system again.
         let _ = digest.peer_addr.set(Some(PeerAddr::Inet(address)));
         let client = ClientStream::new(socket, digest, self.clock().clone(), self.bounds.clone());
-        if client.is_http2() {
-            self.streams.process_new(Box::new(client), &self.closing).await;
-        } else {
-            self.http1(client, address).await;
+        let served = async {
+            if client.is_http2() {
+                self.streams.process_new(Box::new(client), &self.closing).await;
+            } else {
+                self.http1(client, address).await;
+            }
+        };
+        if AssertUnwindSafe(served).catch_unwind().await.is_err() {
+            self.gateway.books.metrics.panicked();
         }
     }
 

@@ -1,12 +1,14 @@
 //! Pingora's phases, each a few lines: the line decides in `request_filter`, and every request ends in `logging`.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -95,7 +97,12 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        let permit = self.decide(session, exchange).await;
+        // A fault in a check is a refusal like any other; in a later phase it is the door's to answer.
+        let permit = AssertUnwindSafe(self.decide(session, exchange)).catch_unwind().await;
+        let permit = permit.unwrap_or_else(|_| {
+            self.books.metrics.panicked();
+            Err(Denial::Internal)
+        });
         let now = self.line.clock.steady();
         match permit {
             Ok(permit) => {

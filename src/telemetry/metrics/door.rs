@@ -56,6 +56,11 @@ impl Metrics {
         OpenConnection(gauge)
     }
 
+    /// How many connections are open now.
+    pub fn connections(&self) -> i64 {
+        self.0.families.connections.get()
+    }
+
     /// Counts a connection that was closed as soon as it was accepted.
     pub fn refused_connection(&self, reason: RefusedConnection) {
         self.0.families.refused_connections.with_label_values(&[reason.as_str()]).inc();
