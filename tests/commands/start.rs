@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use tollgate::proxy::TrustedHops;
 use tollgate::reload::PolicySource;
 use tollgate::server::Server;
-use tollgate::settings::{Settings, UpstreamUrl, one_a_core};
+use tollgate::settings::{DoorSettings, Settings, UpstreamUrl, one_a_core};
 use tollgate::telemetry::audit::{AuditFullMode, AuditTarget};
 use tollgate::time::Clock;
 
@@ -154,6 +154,7 @@ async fn a_gateway_that_did_not_start_in_a_process_that_goes_on_leaves_nobody_li
         audit_full: AuditFullMode::Refuse,
         threads: one_a_core(),
         upstream_timeout: super::AT_ONCE,
+        door: DoorSettings::default(),
     };
 
     let error = Server::start(settings, PolicySource::Memory(policy()), Clock::System).unwrap_err();
