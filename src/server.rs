@@ -89,9 +89,6 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-/// Between two looks at whether the requests of HTTP/2 connections that are gone have ended.
-const GRACE_STEP: Duration = Duration::from_millis(20);
-
 /// How often keys without a live charge are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -204,13 +201,7 @@ impl Server {
         let clock = Clock::System;
         let orderly = async {
             clock.sleep(self.door.shutdown_delay).await;
-            let finished = async {
-                self.service.close().await;
-                while self.metrics.requests_in_flight() > 0 {
-                    clock.sleep(GRACE_STEP).await;
-                }
-            };
-            clock.timeout(self.door.shutdown_grace, finished).await
+            clock.timeout(self.door.shutdown_grace, self.service.close()).await
         };
         self.background.block_on(async {
             tokio::select! {

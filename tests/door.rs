@@ -4,6 +4,7 @@ mod fuzz;
 mod panics;
 mod slow;
 mod stopping;
+mod tls;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

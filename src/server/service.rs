@@ -31,6 +31,12 @@ const CONNECT_ATTEMPTS: usize = 3;
 /// After the system gave no connection, usually because all of the process's files are open: others end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Between two looks at whether the requests in flight have ended.
+const STEP: Duration = Duration::from_millis(20);
+
+/// For connections without a request to go: a round trip around the earth to say so, and one to be gone.
+const GOING: Duration = Duration::from_secs(1);
+
 /// For the threads to let go of what they hold at the end.
 const THREADS_END: Duration = Duration::from_secs(1);
 
@@ -113,9 +119,24 @@ impl Service {
     }
 
     /// Takes no further connection and no further request: idle connections are closed, HTTP/2 ones are told to go
-    /// away. Done when the last has ended.
+    /// away. Done when the last has ended, or a moment after the last request has: a client that does not go by itself
+    /// is not waited for.
     pub(super) async fn close(&self) {
         self.closing.send_replace(true);
+        let finished = async {
+            while self.connections.metrics.requests_in_flight() > 0 {
+                Clock::System.sleep(STEP).await;
+            }
+            Clock::System.sleep(GOING).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.all_ended() => {}
+            () = finished => {}
+        }
+    }
+
+    async fn all_ended(&self) {
         loop {
             let ended = self.connections.ended.notified();
             tokio::pin!(ended);
