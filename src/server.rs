@@ -29,6 +29,7 @@ use crate::token::KeyRefresher;
 use service::Service;
 use signals::Asked;
 pub use signals::Signals;
+use tls::Certificate;
 
 /// A gateway that runs: its listeners accept, its background work is under way. It stops when told to.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ pub struct Server {
     stopping: Arc<AtomicBool>,
     door: DoorSettings,
     service: Service,
+    certificate: Option<Arc<Certificate>>,
     /// For everything that is not a request.
     background: Runtime,
 }
@@ -103,7 +105,7 @@ impl Server {
         let admin_listener = listen(settings.admin)?;
         let address = listener.local_addr().unwrap_or(settings.listen);
         let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-        let tls = settings.tls.as_ref().map(tls::config).transpose()?;
+        let certificate = settings.tls.clone().map(Certificate::open).transpose()?.map(Arc::new);
         let upstream = Arc::new(upstream(&settings)?);
         let policies = Arc::new(PolicyStore::open(source, clock.clone()).map_err(StartError::Policy)?);
         let metrics = Metrics::new();
@@ -138,6 +140,9 @@ impl Server {
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
         background.spawn(sweep(line.clone()));
+        if let Some(certificate) = &certificate {
+            background.spawn(certificate.clone().watch(clock.clone()));
+        }
         let verifier = policies.clone();
         background.spawn(KeyRefresher::new(move || verifier.load().verifier.clone(), clock).run());
 
@@ -149,7 +154,7 @@ impl Server {
             bounds: settings.door.bounds.clone(),
             stopping: stopping.clone(),
         };
-        let service = Service::start(gateway, listener, address, &settings, tls)?;
+        let service = Service::start(gateway, listener, address, &settings, certificate.clone())?;
         Ok(Self {
             address,
             admin: admin_address,
@@ -160,6 +165,7 @@ impl Server {
             stopping,
             door: settings.door,
             service,
+            certificate,
             background,
         })
     }
@@ -175,11 +181,14 @@ impl Server {
     }
 
     /// Runs until SIGTERM or SIGINT, then stops; a second one of them ends what is still waited for. SIGHUP reads the
-    /// policy again and reopens the audit file.
+    /// policy and the certificate again and reopens the audit file.
     pub fn run(self, mut signals: Signals) {
         self.background.block_on(async {
             while signals.next().await == Asked::Reload {
                 self.policies.ask();
+                if let Some(certificate) = &self.certificate {
+                    certificate.ask();
+                }
                 if let Some(audit) = &self.audit {
                     audit.reopen();
                 }

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
-use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
-use tokio_rustls::TlsAcceptor;
 
 use crate::proxy::{Bounds, Door, Gateway, Socket};
 use crate::server::StartError;
+use crate::server::tls::Certificate;
 use crate::settings::Settings;
 use crate::telemetry::metrics::{Metrics, OpenConnection, RefusedConnection};
 use crate::time::Clock;
@@ -84,7 +83,7 @@ impl Service {
         listener: TcpListener,
         address: SocketAddr,
         settings: &Settings,
-        tls: Option<ServerConfig>,
+        certificate: Option<Arc<Certificate>>,
     ) -> Result<Self, StartError> {
         let conf = ServerConf {
             threads: settings.threads.get(),
@@ -112,8 +111,7 @@ impl Service {
         });
         let clock = gateway.line.clock.clone();
         let door = Door::new(gateway, &Arc::new(conf), bounds, is_closing.clone());
-        let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
-        let accepting = Accepting { listener, connections: connections.clone(), door, tls, clock };
+        let accepting = Accepting { listener, connections: connections.clone(), door, certificate, clock };
         runtime.spawn(accepting.run(is_closing));
         Ok(Self { runtime, closing, connections })
     }
@@ -161,7 +159,7 @@ struct Accepting {
     listener: tokio::net::TcpListener,
     connections: Arc<Connections>,
     door: Door,
-    tls: Option<TlsAcceptor>,
+    certificate: Option<Arc<Certificate>>,
     clock: Clock,
 }
 
@@ -187,7 +185,8 @@ impl Accepting {
     }
 
     fn serve(&self, stream: TcpStream, address: SocketAddr, seat: Seat) {
-        let (door, tls, clock) = (self.door.clone(), self.tls.clone(), self.clock.clone());
+        let (door, clock) = (self.door.clone(), self.clock.clone());
+        let tls = self.certificate.as_ref().map(|certificate| certificate.acceptor());
         tokio::spawn(async move {
             let _seat = seat;
             // An answer is written as a whole; waiting for more would only delay it. A socket that is closed already
