@@ -1,5 +1,6 @@
 //! The door: what a slow, greedy or careless client can do to others, which is nothing.
 
+mod floods;
 mod fuzz;
 mod panics;
 mod slow;
