@@ -16,6 +16,7 @@
 mod document;
 #[cfg(test)]
 mod fixture;
+mod odd;
 mod quota;
 mod sharded;
 mod store;

@@ -27,13 +27,14 @@ mod decide;
 mod device_group;
 mod document;
 mod inventory;
+mod odd;
 mod operation;
 mod role;
 mod route;
 
 pub use body::{BadBody, BodyContract, BodyError, Contents};
 pub use decide::{Grant, PermitError, ReachError, TokenKind};
-pub use operation::{DeviceScope, Operation};
+pub use operation::{DeviceScope, Operation, OperationPlaces};
 pub use role::{InvalidRolePermission, RolePermission};
 
 /// The policy of one version: operations, roles, applications, device groups and the inventory.
@@ -101,7 +102,12 @@ impl PolicySet {
         let roles = Roles::compile(files, &operations, &groups, problems);
         let applications = Applications::compile(files, &operations, &groups, problems);
         let inventory = Inventory::compile(files, &groups, problems);
-        Self { operations, roles, groups, applications, inventory }
+        let set = Self { operations, roles, groups, applications, inventory };
+        // What is left of a set with mistakes looks odder than it is.
+        if problems.is_empty() {
+            odd::warn(&set, files, problems);
+        }
+        set
     }
 
     /// The operation that a request asks for: `raw_target` is its target as sent, of which the query is not looked at.

@@ -75,8 +75,11 @@ struct Signature(Vec<(String, u64, Option<Duration>, u64)>);
 /// The endings of files that belong to a policy set.
 const ENDINGS: [&str; 4] = ["toml", "csv", "json", "pem"];
 
-/// The folders within a policy set whose files belong to it; no other folder is looked into.
+/// The folders within a policy set whose files belong to it.
 const FOLDERS: [&str; 2] = ["devices", "operations"];
+
+/// The folder of the cases that a policy set must decide as written: whoever tests the set reads it, nobody else.
+const TESTS: &str = "tests";
 
 /// 1 GiB: an inventory of a million devices as JSON pages is about as large; more is a mistake, not a policy.
 const MAX_FILE: u64 = 1 << 30;
@@ -90,6 +93,14 @@ const POLL: Duration = Duration::from_secs(30);
 // === impl PolicySource ===
 
 impl PolicySource {
+    /// The files as they are now, for whoever compiles them once.
+    ///
+    /// # Errors
+    /// Every file that cannot be read or is no text.
+    pub fn files(&self) -> Result<PolicyFiles, Vec<Problem>> {
+        self.read().map(|(files, _)| files).map_err(Problems::into_sorted)
+    }
+
     fn read(&self) -> Result<(PolicyFiles, Signature), Problems> {
         match self {
             Self::Memory(files) => Ok((files.clone(), Signature::default())),
@@ -119,15 +130,25 @@ fn list(folder: &Path) -> io::Result<Vec<Listed>> {
     let mut files = Vec::new();
     list_into(&mut files, folder, "")?;
     for (within, path) in folders(folder) {
-        list_into(&mut files, &path, within)?;
+        match list_into(&mut files, &path, &within) {
+            Err(error) if FOLDERS.contains(&within.as_str()) => return Err(error),
+            // One that may not be read, such as a file system's own `lost+found`, is nobody's policy.
+            Ok(()) | Err(_) => {}
+        }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
 }
 
-/// The folders within a policy set that are there.
-fn folders(folder: &Path) -> impl Iterator<Item = (&'static str, PathBuf)> {
-    FOLDERS.into_iter().map(|name| (name, folder.join(name))).filter(|(_, path)| path.is_dir())
+/// The folders within a policy set, its cases left out. Two of them have names that mean something; the others are
+/// read too, so that a misspelt name is a mistake and not a part of the policy that is missing.
+fn folders(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
+    let visible = named.filter(|(name, path)| !name.starts_with('.') && name != TESTS && path.is_dir());
+    let mut folders: Vec<_> = visible.collect();
+    folders.sort();
+    folders
 }
 
 fn list_into(files: &mut Vec<Listed>, folder: &Path, within: &str) -> io::Result<()> {

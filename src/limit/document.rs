@@ -12,7 +12,7 @@
 //! show       = false              # optional: whether callers see how it stands
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -23,11 +23,12 @@ use smallvec::SmallVec;
 use toml::Spanned;
 
 use crate::id::{LimitName, OperationId};
+use crate::limit::odd;
 use crate::limit::quota::{
     Dimension, DocumentedLimit, MAX_CHARGES, Per, Quota, QuotaSet, Rule, TooManyRules, Visibility,
 };
 use crate::outcome::Rate;
-use crate::source::{PolicyFiles, Problems, SourceFile};
+use crate::source::{Place, PolicyFiles, Problems, SourceFile, did_you_mean};
 
 /// The keys that a limiter may hold if `max_keys` does not say. A key that was used in the last window takes about
 /// 200 bytes, a full one of 100 per minute and 1500 per hour 6.2 KB: 200 MB for a million callers that come and go.
@@ -36,10 +37,7 @@ pub const DEFAULT_MAX_KEYS: NonZeroU32 = match NonZeroU32::new(1_000_000) {
     None => NonZeroU32::MIN,
 };
 
-const FILE: &str = "limits.toml";
-
-/// Where the documented limits stand.
-const OPERATIONS: &str = "operations.toml";
+pub(super) const FILE: &str = "limits.toml";
 
 /// The longest name of a limit: it goes out in a header with every answer, and into a label of the metrics.
 const MAX_NAME: usize = 64;
@@ -75,6 +73,7 @@ struct Compiler<'a> {
     source: &'a SourceFile,
     quotas: &'a mut BTreeMap<OperationId, Vec<Arc<Quota>>>,
     names: HashSet<LimitName>,
+    places: &'a mut HashMap<LimitName, Place>,
     problems: &'a mut Problems,
 }
 
@@ -86,12 +85,16 @@ impl QuotaSet {
     pub fn compile(files: &PolicyFiles, documented: &[DocumentedLimit], problems: &mut Problems) -> Self {
         let mut quotas = BTreeMap::new();
         for limit in documented {
-            let quota = documented_quota(limit, problems);
+            let quota = documented_quota(limit, files, problems);
             quotas.entry(limit.operation.clone()).or_insert_with(Vec::new).extend(quota);
         }
         let documented = documented.iter().filter(|limit| !limit.rates.is_empty());
-        let names: HashSet<_> = documented.map(|limit| LimitName::from(limit.operation.as_str())).collect();
+        let names: HashSet<_> =
+            documented.clone().map(|limit| LimitName::from(limit.operation.as_str())).collect();
         let mut limits = names.len();
+        let mut places: HashMap<_, _> = documented
+            .filter_map(|limit| Some((LimitName::from(limit.operation.as_str()), limit.place.clone()?)))
+            .collect();
         let mut max_keys = None;
         if let Some(source) = files.require(FILE, problems)
             && let Some(mut toml) = source.toml(problems)
@@ -99,7 +102,7 @@ impl QuotaSet {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
             let documents = toml.entries::<LimitDocument>("limit", problems);
             limits += documents.len();
-            let mut compiler = Compiler { source, quotas: &mut quotas, names, problems };
+            let mut compiler = Compiler { source, quotas: &mut quotas, names, places: &mut places, problems };
             for document in documents {
                 compiler.limit(document.into_inner());
             }
@@ -119,8 +122,12 @@ impl QuotaSet {
                 );
             }
         }
+        if problems.is_empty() {
+            odd::warn(&quotas, &places, files, problems);
+        }
         Self {
             by_operation: quotas.into_iter().collect(),
+            places,
             limits,
             max_keys: max_keys.unwrap_or(DEFAULT_MAX_KEYS),
         }
@@ -128,7 +135,11 @@ impl QuotaSet {
 }
 
 /// The limit that the service itself documents for an operation.
-fn documented_quota(limit: &DocumentedLimit, problems: &mut Problems) -> Option<Arc<Quota>> {
+fn documented_quota(
+    limit: &DocumentedLimit,
+    files: &PolicyFiles,
+    problems: &mut Problems,
+) -> Option<Arc<Quota>> {
     let mut rates: SmallVec<[Rate; 2]> = limit.rates.iter().copied().collect();
     rates.sort_by_key(|rate| rate.window);
     let operation = &limit.operation;
@@ -136,14 +147,14 @@ fn documented_quota(limit: &DocumentedLimit, problems: &mut Problems) -> Option<
         return None;
     }
     for message in contradictions(&rates) {
-        problems.place(OPERATIONS, limit.place, format_args!("limits of `{operation}`: {message}"));
+        limit.mistake(files, problems, format_args!("limits of `{operation}`: {message}"));
     }
     let name = LimitName::from(operation.as_str());
     let per = Per::default().with(Dimension::Tenant).with(Dimension::Application).with(Dimension::Operation);
     match (Rule { name: name.clone(), per, operation: Some(operation.clone()) }).id() {
         Ok(rule) => Some(Arc::new(Quota { rule, per, name, rates, visibility: Visibility::Shown })),
         Err(error) => {
-            problems.place(OPERATIONS, limit.place, error);
+            limit.mistake(files, problems, error);
             None
         }
     }
@@ -176,6 +187,7 @@ impl Compiler<'_> {
     fn limit(&mut self, document: LimitDocument) {
         let WhenFull::Reject = document.when_full;
         let name = self.name(&document.name);
+        self.places.insert(name.clone(), self.source.place_of(document.name.span()));
         let operations = self.operations(&document.operations);
         let per = self.per(&document.per);
         let rates = self.rates(&document.windows);
@@ -217,7 +229,7 @@ impl Compiler<'_> {
         }
         let limit = LimitName::from(text.as_str());
         if !self.names.insert(limit.clone()) {
-            let message = if self.quotas.contains_key(&OperationId::from(text.as_str())) {
+            let message = if self.quotas.contains_key(text.as_str()) {
                 format!("`{text}` is the name of that operation's documented limit, or of a limit above")
             } else {
                 format!("`{text}` is the name of a limit above")
@@ -242,11 +254,14 @@ impl Compiler<'_> {
         let mut seen = BTreeSet::new();
         for name in named {
             let text = name.get_ref();
-            let operation = OperationId::from(text.as_str());
-            if !self.quotas.contains_key(&operation) {
-                let message = format!("no operation `{text}` in operations.toml");
+            let Some((operation, _)) = self.quotas.get_key_value(text.as_str()) else {
+                let known = did_you_mean(text, self.quotas.keys().map(OperationId::as_str));
+                let message = format_args!("unknown operation `{text}`");
                 self.problems.at(self.source, name.span(), message);
-            } else if !seen.insert(operation) {
+                self.problems.hint(known);
+                continue;
+            };
+            if !seen.insert(operation.clone()) {
                 self.problems.at(self.source, name.span(), format_args!("`{text}` is named twice"));
             }
         }

@@ -1,6 +1,7 @@
 //! The rules, and which of them a call is charged to.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
@@ -12,6 +13,7 @@ use crate::id::{LimitName, OperationId};
 use crate::limit::sync::Mutex;
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
+use crate::source::{Place, PolicyFiles, Problems};
 
 /// The most keys that one call may be charged to: their locks are held at the same time.
 pub const MAX_CHARGES: usize = 8;
@@ -23,8 +25,8 @@ pub struct DocumentedLimit {
     pub operation: OperationId,
     /// Its rates; none for an operation without documented limits.
     pub rates: Vec<Rate>,
-    /// Line and column in `operations.toml` of the first of them, where it is known.
-    pub place: Option<(usize, usize)>,
+    /// Where the first of them stands; none where there is none.
+    pub place: Option<Place>,
 }
 
 /// One limit as the calls of an operation meet it.
@@ -43,6 +45,8 @@ pub struct Quota {
 pub struct QuotaSet {
     /// INVARIANT: at most [`MAX_CHARGES`] quotas an operation, in the order of their rules, no rule twice.
     pub(super) by_operation: HashMap<OperationId, Vec<Arc<Quota>>, RandomState>,
+    /// Where each limit is written.
+    pub(super) places: HashMap<LimitName, Place>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
 }
@@ -118,6 +122,17 @@ const MAX_RULES: usize = 1_000_000;
 
 static RULES: LazyLock<Mutex<HashMap<Rule, RuleId>>> = LazyLock::new(Mutex::default);
 
+// === impl DocumentedLimit ===
+
+impl DocumentedLimit {
+    pub(super) fn mistake(&self, files: &PolicyFiles, problems: &mut Problems, message: impl fmt::Display) {
+        match &self.place {
+            Some(place) => problems.place(files, place, message),
+            None => problems.file("operations.toml", message),
+        }
+    }
+}
+
 // === impl QuotaSet ===
 
 impl QuotaSet {
@@ -141,6 +156,11 @@ impl QuotaSet {
     /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
         self.limits == 0
+    }
+
+    /// Where a limit is written.
+    pub fn place(&self, limit: &LimitName) -> Option<&Place> {
+        self.places.get(limit)
     }
 
     /// The most keys that the limiter may hold under this set.
@@ -193,6 +213,11 @@ impl Charges<'_> {
 impl Per {
     pub(super) const fn with(self, dimension: Dimension) -> Self {
         Self(self.0 | 1 << dimension as u8)
+    }
+
+    /// Whether one of its keys counts every call of this operation that one of `other`'s counts.
+    pub(super) const fn is_coarser(self, other: Self) -> bool {
+        self.0 & !Self(0).with(Dimension::Operation).0 & !other.0 == 0
     }
 
     pub(super) const fn has(self, dimension: Dimension) -> bool {

@@ -31,14 +31,15 @@ async fn help_describes_every_flag_and_names_its_variable() {
     let serve = "--policies --upstream --listen --admin --tls-cert --tls-key --audit --audit-full --threads \
                  --upstream-timeout --log --insecure-listen --insecure-admin --insecure-upstream";
     let sandbox = "--listen --admin --running-for --log";
-    for (command, flags) in [("serve", serve), ("sandbox", sandbox), ("check", "")] {
+    for (command, flags) in [("serve", serve), ("sandbox", sandbox), ("check", "--format")] {
         let described = described(command).await;
         let named: Vec<_> = described.iter().map(|(flag, _)| flag.as_str()).collect();
         let expected: Vec<_> = flags.split_whitespace().chain(["--help", "--version"]).collect();
         assert_eq!(named, expected, "{command}");
         for (flag, description) in &described[..expected.len() - 2] {
             let variable = format!("[env: TOLLGATE_{}=]", flag[2..].to_uppercase().replace('-', "_"));
-            assert!(description.contains(&variable), "{command} {flag}: {description}");
+            let run_by_a_service = command != "check";
+            assert!(!run_by_a_service || description.contains(&variable), "{command} {flag}: {description}");
             assert!(description.split_whitespace().count() > 4, "{command} {flag}: {description}");
         }
     }

@@ -58,7 +58,7 @@ fn known() -> Outcome {
         client_request_id: Some("ticket 7".into()),
         address: Some(Ipv4Addr::LOCALHOST.into()),
         findings: Findings {
-            operation: Some("collect_investigation_package".into()),
+            operation: Some("collect_investigation_package".parse().unwrap()),
             principal: Some(Arc::new(principal)),
             application: Some("soar-playbooks".into()),
             scope: Scope { devices: [device].into_iter().collect() },
