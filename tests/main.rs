@@ -13,6 +13,7 @@
 //! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
+//! - `logins`: how often an address may fail to say who it is.
 //! - `readme`: the README's tables are the code's.
 //! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
 //! - `floors`: which file may use which.
@@ -21,6 +22,7 @@
 //! - `routes`: which request line asks for which operation, and which for none.
 //! - `sandbox`: the stand-ins, and that nothing shipped trusts them.
 //! - `soak`: many calls, each answered as the line alone decides it, in memory that stays flat.
+//! - `tokens`: who calls, and keys that rotate.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
 //!   records every byte.
 //! - `upstream`: what the API gets to see, and what of its answers comes back.
@@ -37,6 +39,7 @@ mod errors;
 mod external;
 mod floors;
 mod line;
+mod logins;
 mod permits;
 mod readme;
 mod reload;
@@ -44,5 +47,6 @@ mod routes;
 mod sandbox;
 mod soak;
 mod support;
+mod tokens;
 mod upstream;
 mod windows;

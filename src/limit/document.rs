@@ -1,7 +1,8 @@
 //! `limits.toml` as written, and how it becomes a [`QuotaSet`].
 //!
 //! ```toml
-//! max_keys = 1000000              # optional: how many keys the limiter may hold
+//! max_keys      = 1000000         # optional: how many keys the limiter may hold
+//! max_addresses = 100000          # optional: how many addresses with failed logins are counted each by itself
 //!
 //! [[limit]]
 //! name       = "collect-per-tenant"
@@ -10,11 +11,17 @@
 //! windows    = ["300 per minute"] # all of them hold at once
 //! when_full  = "reject"           # optional, the only word there is
 //! show       = false              # optional: whether callers see how it stands
+//!
+//! [[limit]]                       # at most one of this kind: failed logins, whatever the operation
+//! name       = "failed-logins"
+//! per        = ["address"]
+//! windows    = ["60 per minute"]
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -23,12 +30,15 @@ use smallvec::SmallVec;
 use toml::Spanned;
 
 use crate::id::{LimitName, OperationId};
+use crate::limit::logins::LoginQuota;
 use crate::limit::odd;
 use crate::limit::quota::{
     Dimension, DocumentedLimit, MAX_CHARGES, Per, Quota, QuotaSet, Rule, TooManyRules, Visibility,
 };
 use crate::outcome::Rate;
 use crate::source::{Place, PolicyFiles, Problems, SourceFile, did_you_mean};
+
+mod logins;
 
 /// The keys that a limiter may hold if `max_keys` does not say. A key that was used in the last window takes about
 /// 200 bytes, a full one of 100 per minute and 1500 per hour 6.2 KB: 200 MB for a million callers that come and go.
@@ -46,7 +56,7 @@ const MAX_NAME: usize = 64;
 #[serde(deny_unknown_fields)]
 struct LimitDocument {
     name: Spanned<String>,
-    operations: Spanned<OperationsDocument>,
+    operations: Option<Spanned<OperationsDocument>>,
     per: Vec<Spanned<Dimension>>,
     windows: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
@@ -74,6 +84,8 @@ struct Compiler<'a> {
     quotas: &'a mut BTreeMap<OperationId, Vec<Arc<Quota>>>,
     names: HashSet<LimitName>,
     places: &'a mut HashMap<LimitName, Place>,
+    logins: Option<LoginQuota>,
+    max_addresses: NonZeroU32,
     problems: &'a mut Problems,
 }
 
@@ -95,17 +107,23 @@ impl QuotaSet {
         let mut places: HashMap<_, _> = documented
             .filter_map(|limit| Some((LimitName::from(limit.operation.as_str()), limit.place.clone()?)))
             .collect();
-        let mut max_keys = None;
+        let (mut max_keys, mut logins) = (None, None);
         if let Some(source) = files.require(FILE, problems)
             && let Some(mut toml) = source.toml(problems)
         {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
+            let max_addresses = toml.value("max_addresses", problems).map(Spanned::into_inner);
+            let max_addresses = max_addresses.unwrap_or(logins::DEFAULT_MAX_ADDRESSES);
             let documents = toml.entries::<LimitDocument>("limit", problems);
             limits += documents.len();
-            let mut compiler = Compiler { source, quotas: &mut quotas, names, places: &mut places, problems };
+            let (quotas, places) = (&mut quotas, &mut places);
+            let mut compiler =
+                Compiler { source, quotas, names, places, logins: None, max_addresses, problems };
             for document in documents {
-                compiler.limit(document.into_inner());
+                let span = document.span();
+                compiler.limit(document.into_inner(), span);
             }
+            logins = compiler.logins;
             toml.finish(problems);
         }
         for (operation, quotas) in &mut quotas {
@@ -130,6 +148,7 @@ impl QuotaSet {
             places,
             limits,
             max_keys: max_keys.unwrap_or(DEFAULT_MAX_KEYS),
+            logins,
         }
     }
 }
@@ -184,12 +203,18 @@ fn contradictions(rates: &[Rate]) -> Vec<String> {
 
 impl Compiler<'_> {
     /// Compiles one `[[limit]]`; every part is looked at, also after a mistake in another.
-    fn limit(&mut self, document: LimitDocument) {
+    fn limit(&mut self, document: LimitDocument, span: Range<usize>) {
         let WhenFull::Reject = document.when_full;
         let name = self.name(&document.name);
         self.places.insert(name.clone(), self.source.place_of(document.name.span()));
-        let operations = self.operations(&document.operations);
         let per = self.per(&document.per);
+        if per.has(Dimension::Address) {
+            return self.failed_logins(&document);
+        }
+        let Some(operations) = &document.operations else {
+            return self.problems.at(self.source, span, "missing field `operations`");
+        };
+        let operations = self.operations(operations);
         let rates = self.rates(&document.windows);
         let visibility = match document.show {
             Some(true) => Visibility::Shown,
