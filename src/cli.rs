@@ -2,8 +2,10 @@
 
 mod check;
 mod print;
+mod rehearsal;
 mod sandbox;
 mod serve;
+mod test;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -33,6 +35,8 @@ enum Command {
     Sandbox(sandbox::Sandbox),
     /// Compile a policy set and print every mistake in it
     Check(check::Check),
+    /// Play the cases of a policy set and compare what becomes of them with what must
+    Test(test::Test),
 }
 
 /// Why a command ended badly.
@@ -54,6 +58,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Sandbox(sandbox) => sandbox.run(),
         Command::Check(check) => check.run(),
+        Command::Test(test) => test.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,14 +10,14 @@
 //!
 //! A set is compiled once and never changes; decisions take no lock and ask nobody.
 
-use crate::id::{ActionId, ApplicationId, ApplicationName, DeviceRef};
+use crate::id::{ActionId, ApplicationId, ApplicationName, DeviceGroupId, DeviceRef};
 use crate::policy::application::Applications;
 use crate::policy::device_group::DeviceGroups;
 use crate::policy::inventory::Inventory;
 use crate::policy::operation::Operations;
 use crate::policy::role::Roles;
 use crate::principal::Principal;
-use crate::source::{PolicyFiles, Problems};
+use crate::source::{Place, PolicyFiles, Problems};
 use crate::time::Wall;
 
 mod application;
@@ -35,7 +35,7 @@ mod route;
 pub use body::{BadBody, BodyContract, BodyError, Contents};
 pub use decide::{Grant, PermitError, ReachError, TokenKind};
 pub use operation::{DeviceScope, Operation, OperationPlaces};
-pub use role::{InvalidRolePermission, RolePermission};
+pub use role::{InvalidRolePermission, Role, RolePermission};
 
 /// The policy of one version: operations, roles, applications, device groups and the inventory.
 #[derive(Debug)]
@@ -134,6 +134,23 @@ impl PolicySet {
     /// Every operation, in the order of the file.
     pub fn operations(&self) -> impl ExactSizeIterator<Item = &Operation> {
         self.operations.iter()
+    }
+
+    /// Every role, in the order of the file.
+    pub fn roles(&self) -> impl ExactSizeIterator<Item = &Role> {
+        self.roles.iter()
+    }
+
+    /// Every device group by rank, that of ungrouped devices last, and where each stands.
+    pub fn device_groups(&self) -> impl Iterator<Item = (&DeviceGroupId, Option<&Place>)> {
+        let ungrouped = self.groups.get(self.groups.ungrouped());
+        let all = self.groups.ranked().map(|(_, group)| group).chain([ungrouped]);
+        all.map(|group| (group.id(), group.place()))
+    }
+
+    /// Every application that has an entry, by its name, and where that stands.
+    pub fn applications(&self) -> impl Iterator<Item = (&ApplicationId, &ApplicationName, &Place)> {
+        self.applications.iter().map(|(id, entry)| (id, entry.name(), entry.place()))
     }
 
     /// When the oldest file of the inventory was written; none for files that lie on no disk.

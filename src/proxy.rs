@@ -10,4 +10,5 @@ mod upstream;
 
 pub use client::{InvalidHops, TrustedHops};
 pub use gateway::Gateway;
+pub use strict::check_head;
 pub use upstream::{Tls, Upstream};

@@ -111,6 +111,27 @@ impl PolicySource {
         self.read().map(|(files, _)| files).map_err(Problems::into_sorted)
     }
 
+    /// The cases of the folder `tests`; none if there is no such folder. They are no part of what is in force.
+    ///
+    /// # Errors
+    /// Every file that cannot be read or is no text.
+    pub fn cases(&self) -> Result<PolicyFiles, Vec<Problem>> {
+        let Self::Folder(folder) = self else { return Ok(PolicyFiles::default()) };
+        let (tests, mut problems, mut listed) = (folder.join(TESTS), Problems::default(), Vec::new());
+        if !tests.is_dir() {
+            return Ok(PolicyFiles::default());
+        }
+        let read = list_into(&mut listed, &tests, TESTS).and_then(|()| read_listed(&listed, &mut problems));
+        match read {
+            Ok(files) if problems.is_empty() => Ok(files),
+            Ok(_) => Err(problems.into_sorted()),
+            Err(error) => {
+                problems.file(TESTS, format_args!("cannot be read: {error}"));
+                Err(problems.into_sorted())
+            }
+        }
+    }
+
     fn read(&self) -> Result<(PolicyFiles, Signature), Problems> {
         match self {
             Self::Memory(files) => Ok((files.clone(), Signature::default())),
@@ -203,8 +224,15 @@ fn read_folder(folder: &Path) -> Result<(PolicyFiles, Signature), Problems> {
 /// Reads the folder; `None` if it changed meanwhile.
 fn read_once(folder: &Path, problems: &mut Problems) -> io::Result<Option<(PolicyFiles, Signature)>> {
     let listed = list(folder)?;
+    let files = read_listed(&listed, problems)?;
+    let before = Signature(listed.into_iter().map(|file| file.signature).collect());
+    let after = Signature(list(folder)?.into_iter().map(|file| file.signature).collect());
+    Ok((before == after).then_some((files, after)))
+}
+
+fn read_listed(listed: &[Listed], problems: &mut Problems) -> io::Result<PolicyFiles> {
     let mut files = PolicyFiles::default();
-    for file in &listed {
+    for file in listed {
         if file.signature.1 > MAX_FILE {
             problems.file(&file.name, format_args!("larger than {} MiB", MAX_FILE >> 20));
             continue;
@@ -222,9 +250,7 @@ fn read_once(folder: &Path, problems: &mut Problems) -> io::Result<Option<(Polic
             }
         }
     }
-    let before = Signature(listed.into_iter().map(|file| file.signature).collect());
-    let after = Signature(list(folder)?.into_iter().map(|file| file.signature).collect());
-    Ok((before == after).then_some((files, after)))
+    Ok(files)
 }
 
 // === impl PolicyStore ===

@@ -4,6 +4,7 @@ mod check;
 mod flags;
 mod serve;
 mod start;
+mod test;
 mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};

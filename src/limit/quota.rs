@@ -169,6 +169,16 @@ impl QuotaSet {
         self.limits == 0
     }
 
+    /// The limit on failed logins, if there is one.
+    pub fn login_limit(&self) -> Option<&LimitName> {
+        self.logins.as_ref().map(|quota| &quota.name)
+    }
+
+    /// Every limit, and where it is written.
+    pub fn places(&self) -> impl Iterator<Item = (&LimitName, &Place)> {
+        self.places.iter()
+    }
+
     /// Where a limit is written.
     pub fn place(&self, limit: &LimitName) -> Option<&Place> {
         self.places.get(limit)

@@ -62,8 +62,8 @@ fn callable(set: &PolicySet, operation: &Operation) -> bool {
 fn vacant_roles(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems) {
     for role in set.roles.iter().filter(|role| role.is_vacant()) {
         let message =
-            format_args!("nobody holds the role `{}`: it has no `entra_groups` and no `users`", role.name);
-        problems.warn_place(files, &role.place, message);
+            format_args!("nobody holds the role `{}`: it has no `entra_groups` and no `users`", role.name());
+        problems.warn_place(files, role.place(), message);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::policy::compile::{Reading, Taken, quoted};
 use crate::policy::device_group::DeviceGroups;
 use crate::policy::document::{RoleDocument, Word};
 use crate::policy::operation::{Operation, Operations};
-use crate::principal::Groups;
+use crate::principal::{Groups, Principal, PrincipalKind};
 use crate::source::{Place, PolicyFiles, Problems};
 
 /// Declares [`RolePermission`] with the word of each and its names in Unified RBAC, so that the list is written once.
@@ -88,10 +88,10 @@ pub(crate) struct Roles {
 
 /// One role of the file.
 #[derive(Debug)]
-pub(crate) struct Role {
-    pub(crate) name: RoleName,
-    pub(crate) permissions: Vec<RolePermission>,
-    pub(crate) place: Place,
+pub struct Role {
+    name: RoleName,
+    permissions: Vec<RolePermission>,
+    place: Place,
     holders: Holders,
 }
 
@@ -267,8 +267,24 @@ fn tagging<'o>(
 // === impl Role ===
 
 impl Role {
+    /// Its name.
+    pub fn name(&self) -> &RoleName {
+        &self.name
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether the caller of a token is known to hold it: no application does.
+    pub fn is_held_by(&self, principal: &Principal) -> bool {
+        let PrincipalKind::User { groups, .. } = &principal.kind else { return false };
+        self.holders.answer(principal.subject.user.as_ref(), groups) == RoleAnswer::Held
+    }
+
     /// Whether it lets its holders make the calls of an operation, as far as roles decide.
-    pub(crate) fn covers(&self, operation: &Operation) -> bool {
+    pub fn covers(&self, operation: &Operation) -> bool {
         operation.roles().is_empty()
             || operation.roles().iter().any(|needed| self.permissions.contains(needed))
     }

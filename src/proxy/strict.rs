@@ -5,7 +5,7 @@
 
 use std::io::BufRead;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 use pingora::http::RequestHeader;
 
 use crate::denial::{Denial, Malformed};
@@ -38,6 +38,19 @@ pub(super) fn check(request: &RequestHeader) -> Result<&str, Denial> {
         return Err(Malformed::Override.into());
     }
     Ok(target)
+}
+
+/// The same for a request that comes over no connection, as whoever rehearses a policy has it.
+///
+/// # Errors
+/// [`Denial::Malformed`], also for a target that no request line could carry, or [`Denial::HeaderTooLarge`].
+pub fn check_head(method: &Method, target: &str, headers: &HeaderMap) -> Result<(), Denial> {
+    let mut request = RequestHeader::build(method.clone(), target.as_bytes(), Some(headers.len() + 1))
+        .map_err(|_| Malformed::Target)?;
+    for (name, value) in headers {
+        request.append_header(name.clone(), value.clone()).map_err(|_| Malformed::Lines)?;
+    }
+    check(&request).map(|_| ())
 }
 
 fn size(target: &[u8], headers: &HeaderMap) -> Result<(), Denial> {

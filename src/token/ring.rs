@@ -122,6 +122,14 @@ impl KeyRing {
         Self { name, source, held, health: Mutex::default(), ended: watch::Sender::new(()), bell }
     }
 
+    /// A ring of a rehearsal, which holds this for good and has no source.
+    pub(super) fn publishing(name: Arc<str>, published: Published, bell: Arc<Notify>) -> Self {
+        let source = KeySource::File { name: name.clone(), text: String::new() };
+        let ring = Self::new(name, source, KeySet::default(), bell);
+        ring.replace(published, None);
+        ring
+    }
+
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }

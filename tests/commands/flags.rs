@@ -31,14 +31,14 @@ async fn help_describes_every_flag_and_names_its_variable() {
     let serve = "--policies --upstream --listen --admin --tls-cert --tls-key --trusted-hops --audit \
                  --audit-full --threads --upstream-timeout --log --insecure-listen --insecure-admin --insecure-upstream";
     let sandbox = "--listen --admin --running-for --log";
-    for (command, flags) in [("serve", serve), ("sandbox", sandbox), ("check", "--format")] {
+    for (command, flags) in [("serve", serve), ("sandbox", sandbox), ("check", "--format"), ("test", "")] {
         let described = described(command).await;
         let named: Vec<_> = described.iter().map(|(flag, _)| flag.as_str()).collect();
         let expected: Vec<_> = flags.split_whitespace().chain(["--help", "--version"]).collect();
         assert_eq!(named, expected, "{command}");
         for (flag, description) in &described[..expected.len() - 2] {
             let variable = format!("[env: TOLLGATE_{}=]", flag[2..].to_uppercase().replace('-', "_"));
-            let run_by_a_service = command != "check";
+            let run_by_a_service = ["serve", "sandbox"].contains(&command);
             assert!(!run_by_a_service || description.contains(&variable), "{command} {flag}: {description}");
             assert!(description.split_whitespace().count() > 4, "{command} {flag}: {description}");
         }
@@ -51,12 +51,13 @@ async fn help_says_what_the_signals_do_and_what_the_exit_codes_mean() {
         ("serve", &["SIGTERM", "SIGHUP reads the policy again", "Exit codes: 0", "2 could not start"][..]),
         ("sandbox", &["SIGTERM", "Exit codes: 0", "2 could not start"]),
         ("check", &["0  the set is right", "1  it has mistakes", "2  the folder cannot be read"]),
+        ("test", &["0  every case went as it is written", "1  one did not", "2  the folder cannot be read"]),
     ] {
         let help = run(&[command, "--help"]).await.out.join("\n");
         assert!(parts.iter().all(|part| help.contains(part)), "{command}: {help}");
     }
     let commands = run(&["--help"]).await.out.join("\n");
-    assert!(["serve", "sandbox", "check"].iter().all(|name| commands.contains(name)), "{commands}");
+    assert!(["serve", "sandbox", "check", "test"].iter().all(|name| commands.contains(name)), "{commands}");
 }
 
 #[tokio::test]
