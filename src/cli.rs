@@ -1,8 +1,10 @@
 //! The command line: one file a command.
 
 mod check;
+mod explain;
 mod print;
 mod rehearsal;
+mod replay;
 mod sandbox;
 mod serve;
 mod test;
@@ -35,6 +37,8 @@ enum Command {
     Sandbox(sandbox::Sandbox),
     /// Compile a policy set and print every mistake in it
     Check(check::Check),
+    /// Say how the gateway would decide a call, step by step
+    Explain(Box<explain::Explain>),
     /// Play the cases of a policy set and compare what becomes of them with what must
     Test(test::Test),
 }
@@ -58,6 +62,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Sandbox(sandbox) => sandbox.run(),
         Command::Check(check) => check.run(),
+        Command::Explain(explain) => explain.run(),
         Command::Test(test) => test.run(),
     };
     match done {

@@ -25,7 +25,7 @@ use crate::proxy::check_head;
 use crate::sandbox::issuer::Signer;
 use crate::snapshot::Snapshot;
 use crate::time::{Clock, ManualClock, Wall};
-use crate::token::RehearsalIssuer;
+use crate::token::{RehearsalIssuer, refresh_now};
 
 /// A policy set and the key that its issuers publish.
 #[derive(Debug)]
@@ -68,6 +68,15 @@ const WAITING: Duration = Duration::from_millis(10);
 // === impl Rehearsal ===
 
 impl Rehearsal {
+    /// Takes a set whose issuers' keys are fetched now, for tokens that they signed. An issuer that cannot be reached has
+    /// none, as in a gateway that cannot reach it.
+    pub(super) fn with_keys_of_issuers(snapshot: Snapshot) -> Result<Self, Failure> {
+        let signer = Signer::generate().map_err(Failure::unable)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::unable)?;
+        runtime.block_on(refresh_now(&snapshot.verifier, &Clock::System));
+        Ok(Self { snapshot, signer, issuers: Vec::new(), runtime })
+    }
+
     /// Takes a set that nobody else has, and gives its issuers the rehearsal's key.
     pub(super) fn new(mut snapshot: Snapshot) -> Result<Self, Failure> {
         let signer = Signer::generate().map_err(Failure::unable)?;

@@ -179,6 +179,13 @@ impl QuotaSet {
         self.places.iter()
     }
 
+    /// What a limit counts apart, in the words of `per`; nothing for one that counts all calls together.
+    pub fn counts_by(&self, limit: &LimitName) -> impl Iterator<Item = &'static str> {
+        let quota = self.by_operation.values().flatten().find(|quota| quota.name == *limit);
+        let per = quota.map(|quota| quota.per).unwrap_or_default();
+        Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
+    }
+
     /// Where a limit is written.
     pub fn place(&self, limit: &LimitName) -> Option<&Place> {
         self.places.get(limit)
@@ -251,6 +258,23 @@ impl Per {
             Visibility::Shown
         } else {
             Visibility::Hidden
+        }
+    }
+}
+
+// === impl Dimension ===
+
+impl Dimension {
+    const ALL: [Self; 5] = [Self::Tenant, Self::Application, Self::User, Self::Operation, Self::Address];
+
+    /// The word in `per`.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Application => "application",
+            Self::User => "user",
+            Self::Operation => "operation",
+            Self::Address => "address",
         }
     }
 }

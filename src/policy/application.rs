@@ -16,7 +16,18 @@ pub(crate) struct Application {
     operations: Allowed<OperationId>,
     device_groups: Allowed<GroupIndex>,
     unscoped_operations: HashSet<OperationId, foldhash::fast::RandomState>,
-    place: Place,
+    places: ApplicationPlaces,
+}
+
+/// Where an entry says what it confines to.
+#[derive(Debug, Clone)]
+pub(crate) struct ApplicationPlaces {
+    /// Its name.
+    pub(crate) name: Place,
+    /// Its operations.
+    pub(crate) operations: Place,
+    /// Its device groups.
+    pub(crate) device_groups: Place,
 }
 
 /// What a list names, or everything.
@@ -174,9 +185,13 @@ impl Application {
             }
             unscoped_operations.insert(operation.id().clone());
         }
-        let place = reading.place(document.name.span());
+        let places = ApplicationPlaces {
+            name: reading.place(document.name.span()),
+            operations: reading.place(document.operations.span()),
+            device_groups: reading.place(document.device_groups.span()),
+        };
         let application =
-            Self { name: name?, operations: allowed, device_groups, unscoped_operations, place };
+            Self { name: name?, operations: allowed, device_groups, unscoped_operations, places };
         application.warn(document, operations, groups, reading);
         Some(application)
     }
@@ -213,9 +228,9 @@ impl Application {
         }
     }
 
-    /// Where it stands.
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+    /// Where it says what it confines to.
+    pub(crate) fn places(&self) -> &ApplicationPlaces {
+        &self.places
     }
 
     /// Whether it may make the call on at least one device.

@@ -136,6 +136,11 @@ impl DeviceGroups {
         self.ranked.len()
     }
 
+    /// The Entra groups that any of them is open to.
+    pub(crate) fn entra_groups(&self) -> impl Iterator<Item = &EntraGroupId> {
+        self.ranked.iter().chain([&self.ungrouped]).flat_map(DeviceGroup::entra_groups)
+    }
+
     /// The ranked groups, the highest first, each with its index.
     pub(crate) fn ranked(&self) -> impl Iterator<Item = (GroupIndex, &DeviceGroup)> {
         self.ranked.iter().enumerate().map(|(index, group)| (GroupIndex(index as u32), group))
@@ -270,6 +275,14 @@ impl DeviceGroup {
 
     pub(crate) fn id(&self) -> &DeviceGroupId {
         &self.id
+    }
+
+    /// The Entra groups that it is open to; none if it is open to everybody with a role.
+    pub(crate) fn entra_groups(&self) -> &[EntraGroupId] {
+        match &self.opens_to {
+            OpensTo::Members(groups) => groups,
+            OpensTo::Everybody | OpensTo::Nobody => &[],
+        }
     }
 
     /// Where the file says it; none for ungrouped devices without a table of their own.

@@ -88,7 +88,7 @@ fn idle_applications(set: &PolicySet, files: &PolicyFiles, problems: &mut Proble
         let mut answers = set.operations().map(|operation| entry.allows_somewhere(operation));
         if !answers.any(|answer| answer == OperationAnswer::Named) {
             let message = format_args!("`{}` is listed and not allowed anything", entry.name());
-            problems.warn_place(files, entry.place(), message);
+            problems.warn_place(files, &entry.places().name, message);
         }
     }
 }

@@ -194,6 +194,11 @@ impl Roles {
         self.list.len()
     }
 
+    /// The Entra groups that hold any of them, in no order.
+    pub(crate) fn entra_groups(&self) -> impl Iterator<Item = &EntraGroupId> {
+        self.any.groups.iter()
+    }
+
     /// Every one, in the order of the file.
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Role> {
         self.list.iter()

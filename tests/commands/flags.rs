@@ -31,7 +31,13 @@ async fn help_describes_every_flag_and_names_its_variable() {
     let serve = "--policies --upstream --listen --admin --tls-cert --tls-key --trusted-hops --audit \
                  --audit-full --threads --upstream-timeout --log --insecure-listen --insecure-admin --insecure-upstream";
     let sandbox = "--listen --admin --running-for --log";
-    for (command, flags) in [("serve", serve), ("sandbox", sandbox), ("check", "--format"), ("test", "")] {
+    for (command, flags) in [
+        ("serve", serve),
+        ("sandbox", sandbox),
+        ("check", "--format"),
+        ("test", ""),
+        ("explain", "--policies --token --claims --audit --body --content-type"),
+    ] {
         let described = described(command).await;
         let named: Vec<_> = described.iter().map(|(flag, _)| flag.as_str()).collect();
         let expected: Vec<_> = flags.split_whitespace().chain(["--help", "--version"]).collect();
@@ -51,6 +57,7 @@ async fn help_says_what_the_signals_do_and_what_the_exit_codes_mean() {
         ("serve", &["SIGTERM", "SIGHUP reads the policy again", "Exit codes: 0", "2 could not start"][..]),
         ("sandbox", &["SIGTERM", "Exit codes: 0", "2 could not start"]),
         ("check", &["0  the set is right", "1  it has mistakes", "2  the folder cannot be read"]),
+        ("explain", &["0  the call would be admitted", "1  it would be refused", "2  a file cannot be read"]),
         ("test", &["0  every case went as it is written", "1  one did not", "2  the folder cannot be read"]),
     ] {
         let help = run(&[command, "--help"]).await.out.join("\n");
