@@ -122,7 +122,7 @@ impl World {
         };
         let mut files = PolicyFiles::default();
         files.insert(SourceFile::new("limits.toml", (0..limits).map(limit).collect::<String>()));
-        let operation = OperationId::from("call");
+        let operation = "call".parse::<OperationId>().unwrap();
         let documented = [DocumentedLimit { operation: operation.clone(), rates: vec![], place: None }];
         let mut problems = Problems::default();
         let set = QuotaSet::compile(&files, &documented, &mut problems);

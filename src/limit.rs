@@ -24,6 +24,7 @@ mod document;
 #[cfg(test)]
 mod fixture;
 mod logins;
+mod odd;
 mod quota;
 mod sharded;
 mod store;

@@ -18,7 +18,7 @@
 //! windows    = ["60 per minute"]
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -31,11 +31,12 @@ use toml::Spanned;
 
 use crate::id::{LimitName, OperationId};
 use crate::limit::logins::LoginQuota;
+use crate::limit::odd;
 use crate::limit::quota::{
     Dimension, DocumentedLimit, MAX_CHARGES, Per, Quota, QuotaSet, Rule, TooManyRules, Visibility,
 };
 use crate::outcome::Rate;
-use crate::source::{PolicyFiles, Problems, SourceFile};
+use crate::source::{Place, PolicyFiles, Problems, SourceFile, did_you_mean};
 
 mod logins;
 
@@ -46,10 +47,7 @@ pub const DEFAULT_MAX_KEYS: NonZeroU32 = match NonZeroU32::new(1_000_000) {
     None => NonZeroU32::MIN,
 };
 
-const FILE: &str = "limits.toml";
-
-/// Where the documented limits stand.
-const OPERATIONS: &str = "operations.toml";
+pub(super) const FILE: &str = "limits.toml";
 
 /// The longest name of a limit: it goes out in a header with every answer, and into a label of the metrics.
 const MAX_NAME: usize = 64;
@@ -85,6 +83,7 @@ struct Compiler<'a> {
     source: &'a SourceFile,
     quotas: &'a mut BTreeMap<OperationId, Vec<Arc<Quota>>>,
     names: HashSet<LimitName>,
+    places: &'a mut HashMap<LimitName, Place>,
     logins: Option<LoginQuota>,
     max_addresses: NonZeroU32,
     problems: &'a mut Problems,
@@ -98,12 +97,16 @@ impl QuotaSet {
     pub fn compile(files: &PolicyFiles, documented: &[DocumentedLimit], problems: &mut Problems) -> Self {
         let mut quotas = BTreeMap::new();
         for limit in documented {
-            let quota = documented_quota(limit, problems);
+            let quota = documented_quota(limit, files, problems);
             quotas.entry(limit.operation.clone()).or_insert_with(Vec::new).extend(quota);
         }
         let documented = documented.iter().filter(|limit| !limit.rates.is_empty());
-        let names: HashSet<_> = documented.map(|limit| LimitName::from(limit.operation.as_str())).collect();
+        let names: HashSet<_> =
+            documented.clone().map(|limit| LimitName::from(limit.operation.as_str())).collect();
         let mut limits = names.len();
+        let mut places: HashMap<_, _> = documented
+            .filter_map(|limit| Some((LimitName::from(limit.operation.as_str()), limit.place.clone()?)))
+            .collect();
         let (mut max_keys, mut logins) = (None, None);
         if let Some(source) = files.require(FILE, problems)
             && let Some(mut toml) = source.toml(problems)
@@ -113,8 +116,9 @@ impl QuotaSet {
             let max_addresses = max_addresses.unwrap_or(logins::DEFAULT_MAX_ADDRESSES);
             let documents = toml.entries::<LimitDocument>("limit", problems);
             limits += documents.len();
-            let quotas = &mut quotas;
-            let mut compiler = Compiler { source, quotas, names, logins: None, max_addresses, problems };
+            let (quotas, places) = (&mut quotas, &mut places);
+            let mut compiler =
+                Compiler { source, quotas, names, places, logins: None, max_addresses, problems };
             for document in documents {
                 let span = document.span();
                 compiler.limit(document.into_inner(), span);
@@ -136,8 +140,12 @@ impl QuotaSet {
                 );
             }
         }
+        if problems.is_empty() {
+            odd::warn(&quotas, &places, files, problems);
+        }
         Self {
             by_operation: quotas.into_iter().collect(),
+            places,
             limits,
             max_keys: max_keys.unwrap_or(DEFAULT_MAX_KEYS),
             logins,
@@ -146,7 +154,11 @@ impl QuotaSet {
 }
 
 /// The limit that the service itself documents for an operation.
-fn documented_quota(limit: &DocumentedLimit, problems: &mut Problems) -> Option<Arc<Quota>> {
+fn documented_quota(
+    limit: &DocumentedLimit,
+    files: &PolicyFiles,
+    problems: &mut Problems,
+) -> Option<Arc<Quota>> {
     let mut rates: SmallVec<[Rate; 2]> = limit.rates.iter().copied().collect();
     rates.sort_by_key(|rate| rate.window);
     let operation = &limit.operation;
@@ -154,14 +166,14 @@ fn documented_quota(limit: &DocumentedLimit, problems: &mut Problems) -> Option<
         return None;
     }
     for message in contradictions(&rates) {
-        problems.place(OPERATIONS, limit.place, format_args!("limits of `{operation}`: {message}"));
+        limit.mistake(files, problems, format_args!("limits of `{operation}`: {message}"));
     }
     let name = LimitName::from(operation.as_str());
     let per = Per::default().with(Dimension::Tenant).with(Dimension::Application).with(Dimension::Operation);
     match (Rule { name: name.clone(), per, operation: Some(operation.clone()) }).id() {
         Ok(rule) => Some(Arc::new(Quota { rule, per, name, rates, visibility: Visibility::Shown })),
         Err(error) => {
-            problems.place(OPERATIONS, limit.place, error);
+            limit.mistake(files, problems, error);
             None
         }
     }
@@ -194,6 +206,7 @@ impl Compiler<'_> {
     fn limit(&mut self, document: LimitDocument, span: Range<usize>) {
         let WhenFull::Reject = document.when_full;
         let name = self.name(&document.name);
+        self.places.insert(name.clone(), self.source.place_of(document.name.span()));
         let per = self.per(&document.per);
         if per.has(Dimension::Address) {
             return self.failed_logins(&document);
@@ -241,7 +254,7 @@ impl Compiler<'_> {
         }
         let limit = LimitName::from(text.as_str());
         if !self.names.insert(limit.clone()) {
-            let message = if self.quotas.contains_key(&OperationId::from(text.as_str())) {
+            let message = if self.quotas.contains_key(text.as_str()) {
                 format!("`{text}` is the name of that operation's documented limit, or of a limit above")
             } else {
                 format!("`{text}` is the name of a limit above")
@@ -266,11 +279,14 @@ impl Compiler<'_> {
         let mut seen = BTreeSet::new();
         for name in named {
             let text = name.get_ref();
-            let operation = OperationId::from(text.as_str());
-            if !self.quotas.contains_key(&operation) {
-                let message = format!("no operation `{text}` in operations.toml");
+            let Some((operation, _)) = self.quotas.get_key_value(text.as_str()) else {
+                let known = did_you_mean(text, self.quotas.keys().map(OperationId::as_str));
+                let message = format_args!("unknown operation `{text}`");
                 self.problems.at(self.source, name.span(), message);
-            } else if !seen.insert(operation) {
+                self.problems.hint(known);
+                continue;
+            };
+            if !seen.insert(operation.clone()) {
                 self.problems.at(self.source, name.span(), format_args!("`{text}` is named twice"));
             }
         }

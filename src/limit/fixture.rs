@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::id::{ApplicationId, OperationId, TenantId, UserId};
+use crate::id::{ApplicationId, TenantId, UserId};
 use crate::limit::{Charges, DocumentedLimit, QuotaSet};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
@@ -11,7 +11,7 @@ use crate::time::{Clock, ManualClock, Wall};
 
 impl DocumentedLimit {
     pub(super) fn at_no_place(operation: &str, rates: Vec<Rate>) -> Self {
-        Self { operation: operation.into(), rates, place: None }
+        Self { operation: operation.parse().unwrap(), rates, place: None }
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn user(tenant: u128, through: u128, user: u128) -> Subject {
 
 /// What a call of `operation` is charged to.
 pub(super) fn charges<'a>(set: &'a QuotaSet, subject: &Subject, operation: &str) -> Charges<'a> {
-    set.charges(subject, &OperationId::from(operation), &Scope::default())
+    set.charges(subject, &operation.parse().unwrap(), &Scope::default())
 }
 
 /// A clock that stands still, and the hand that moves it.

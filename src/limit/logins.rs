@@ -24,6 +24,7 @@ use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
+use crate::id::LimitName;
 use crate::limit::store::RetryAfter;
 use crate::limit::sync::{AtomicUsize, Mutex, Ordering};
 use crate::limit::window::SlidingWindowLog;
@@ -43,6 +44,7 @@ pub struct FailedLogins {
 /// The limit, as the policy has it.
 #[derive(Debug, Clone)]
 pub(super) struct LoginQuota {
+    pub(super) name: LimitName,
     /// Shortest window first.
     pub(super) rates: SmallVec<[Rate; 2]>,
     /// How many addresses are counted each by itself.

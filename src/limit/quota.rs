@@ -1,6 +1,7 @@
 //! The rules, and which of them a call is charged to.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -14,6 +15,7 @@ use crate::limit::logins::{Attempt, LoginQuota};
 use crate::limit::sync::Mutex;
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
+use crate::source::{Place, PolicyFiles, Problems};
 
 /// The most keys that one call may be charged to: their locks are held at the same time.
 pub const MAX_CHARGES: usize = 8;
@@ -25,8 +27,8 @@ pub struct DocumentedLimit {
     pub operation: OperationId,
     /// Its rates; none for an operation without documented limits.
     pub rates: Vec<Rate>,
-    /// Line and column in `operations.toml` of the first of them, where it is known.
-    pub place: Option<(usize, usize)>,
+    /// Where the first of them stands; none where there is none.
+    pub place: Option<Place>,
 }
 
 /// One limit as the calls of an operation meet it.
@@ -45,6 +47,8 @@ pub struct Quota {
 pub struct QuotaSet {
     /// INVARIANT: at most [`MAX_CHARGES`] quotas an operation, in the order of their rules, no rule twice.
     pub(super) by_operation: HashMap<OperationId, Vec<Arc<Quota>>, RandomState>,
+    /// Where each limit is written.
+    pub(super) places: HashMap<LimitName, Place>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
     /// The limit on failed logins, if there is one.
@@ -124,6 +128,17 @@ const MAX_RULES: usize = 1_000_000;
 
 static RULES: LazyLock<Mutex<HashMap<Rule, RuleId>>> = LazyLock::new(Mutex::default);
 
+// === impl DocumentedLimit ===
+
+impl DocumentedLimit {
+    pub(super) fn mistake(&self, files: &PolicyFiles, problems: &mut Problems, message: impl fmt::Display) {
+        match &self.place {
+            Some(place) => problems.place(files, place, message),
+            None => problems.file("operations.toml", message),
+        }
+    }
+}
+
 // === impl QuotaSet ===
 
 impl QuotaSet {
@@ -152,6 +167,28 @@ impl QuotaSet {
     /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
         self.limits == 0
+    }
+
+    /// The limit on failed logins, if there is one.
+    pub fn login_limit(&self) -> Option<&LimitName> {
+        self.logins.as_ref().map(|quota| &quota.name)
+    }
+
+    /// Every limit, and where it is written.
+    pub fn places(&self) -> impl Iterator<Item = (&LimitName, &Place)> {
+        self.places.iter()
+    }
+
+    /// What a limit counts apart, in the words of `per`; nothing for one that counts all calls together.
+    pub fn counts_by(&self, limit: &LimitName) -> impl Iterator<Item = &'static str> {
+        let quota = self.by_operation.values().flatten().find(|quota| quota.name == *limit);
+        let per = quota.map(|quota| quota.per).unwrap_or_default();
+        Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
+    }
+
+    /// Where a limit is written.
+    pub fn place(&self, limit: &LimitName) -> Option<&Place> {
+        self.places.get(limit)
     }
 
     /// The most keys that the limiter may hold under this set.
@@ -206,6 +243,11 @@ impl Per {
         Self(self.0 | 1 << dimension as u8)
     }
 
+    /// Whether one of its keys counts every call of this operation that one of `other`'s counts.
+    pub(super) const fn is_coarser(self, other: Self) -> bool {
+        self.0 & !Self(0).with(Dimension::Operation).0 & !other.0 == 0
+    }
+
     pub(super) const fn has(self, dimension: Dimension) -> bool {
         self.0 & 1 << dimension as u8 != 0
     }
@@ -216,6 +258,23 @@ impl Per {
             Visibility::Shown
         } else {
             Visibility::Hidden
+        }
+    }
+}
+
+// === impl Dimension ===
+
+impl Dimension {
+    const ALL: [Self; 5] = [Self::Tenant, Self::Application, Self::User, Self::Operation, Self::Address];
+
+    /// The word in `per`.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Application => "application",
+            Self::User => "user",
+            Self::Operation => "operation",
+            Self::Address => "address",
         }
     }
 }

@@ -173,6 +173,14 @@ impl KeyRing {
         })
     }
 
+    /// A ring of a rehearsal, which holds this for good and has no source.
+    pub(super) fn publishing(published: Published, bell: Arc<Notify>) -> Self {
+        let source = KeySource::File { name: "the rehearsal's".into(), text: String::new() };
+        let ring = Self::new(source, KeySet::default(), bell);
+        ring.replace(published, None, None);
+        ring
+    }
+
     pub(super) fn source(&self) -> &KeySource {
         &self.source
     }

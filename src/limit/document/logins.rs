@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use toml::Spanned;
 
 use super::{Compiler, LimitDocument};
+use crate::id::LimitName;
 use crate::limit::logins::{ADDRESS_BYTES, FAILURE_BYTES, LoginQuota};
 use crate::limit::quota::Dimension;
 
@@ -56,7 +57,8 @@ impl Compiler<'_> {
             );
             self.problems.at(self.source, document.windows.span(), message);
         }
-        self.logins = Some(LoginQuota { rates, max_addresses: self.max_addresses });
+        let name = LimitName::from(document.name.get_ref().as_str());
+        self.logins = Some(LoginQuota { name, rates, max_addresses: self.max_addresses });
     }
 
     fn at_name(&mut self, document: &LimitDocument, message: &str) {
