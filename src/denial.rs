@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::id::Permission;
-use crate::limit::LimitError;
+use crate::limit::{LimitError, TooManyFailures};
 use crate::outcome::{ReasonCode, Standings};
 use crate::policy::{BodyError, NoOperation, PermitError, ReachError};
 use crate::token::{BearerError, TokenError};
@@ -29,6 +29,9 @@ pub enum Denial {
     /// The token does not show who calls.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// Too many tokens from the caller's address proved nobody: this one is not looked at.
+    #[error(transparent)]
+    Logins(#[from] TooManyFailures),
     /// The caller may not make this call.
     #[error(transparent)]
     Permit(#[from] PermitError),
@@ -150,6 +153,7 @@ impl Denial {
             Self::NoOperation(_) => ReasonCode::NoOperation,
             Self::Bearer(error) => error.reason(),
             Self::Token(error) => error.reason(),
+            Self::Logins(_) => ReasonCode::FailedLogins,
             Self::Permit(error) => error.reason(),
             Self::Body(error) => error.reason(),
             Self::Reach(error) => error.reason(),
@@ -173,6 +177,7 @@ impl Denial {
         match self {
             Self::Limit(LimitError::OverLimit(over)) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Limit(LimitError::KeysFull { retry_after }) => Some(retry_after.as_secs_rounded_up()),
+            Self::Logins(over) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Token(TokenError::KeysUnavailable { retry_after }) => Some(seconds(*retry_after).max(1)),
             Self::Reach(ReachError::StaleInventory { .. }) => Some(seconds(INVENTORY_RETRY)),
             Self::Overload => Some(seconds(OVERLOAD_RETRY)),

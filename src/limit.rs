@@ -9,13 +9,21 @@
 //!                                                                      └▶ LimitError
 //! ```
 //!
+//! [`FailedLogins`] is the one limit that counts refusals, by address:
+//!
+//! ```text
+//! QuotaSet::attempt(address) ─▶ Attempt ─▶ FailedLogins::check, and FailedLogins::charge if the token was refused
+//! ```
+//!
 //! - `window`: the algorithm for one key, with its proof.
+//! - `logins`: failed logins, by address.
 //! - `quota`: rules and keys; `document`: the file.
 //! - `store`: what any store must promise; `sharded`: the store in memory.
 
 mod document;
 #[cfg(test)]
 mod fixture;
+mod logins;
 mod quota;
 mod sharded;
 mod store;
@@ -23,6 +31,7 @@ mod sync;
 mod window;
 
 pub use document::DEFAULT_MAX_KEYS;
+pub use logins::{Attempt, FailedLogins, TooManyFailures};
 pub use quota::{Charge, Charges, DocumentedLimit, LimitKey, MAX_CHARGES, Quota, QuotaSet};
 pub use store::{Admission, LimitError, Limiter, OverLimit, RetryAfter, Swept};
 pub use window::{SlidingWindowLog, Stamp, Usage};

@@ -90,6 +90,8 @@ reasons! {
     BodyTooLarge = "body_too_large",
     /// No room in a limit.
     OverLimit = "over_limit",
+    /// Too many tokens from this address were refused.
+    FailedLogins = "failed_logins",
     /// The keys that would verify the token can't be had.
     KeysUnavailable = "keys_unavailable",
     /// The limiter holds as many keys as it may, all of them live.

@@ -34,7 +34,10 @@ pub enum PolicySource {
 pub struct PolicyStore {
     source: PolicySource,
     current: ArcSwap<Snapshot>,
-    last: Mutex<LastRead>,
+    /// Held for as long as a reload takes, so that two can't overtake each other. Nobody else waits for it.
+    turn: Mutex<Turn>,
+    /// What whoever looks at the store sees. Held for moments.
+    shown: Mutex<Shown>,
     clock: Clock,
     /// Someone (SIGHUP, an administrator) wants the files read now.
     asked: Notify,
@@ -60,11 +63,18 @@ pub struct Refused {
     pub problems: Vec<Problem>,
 }
 
-/// The last reading: what it found on disk, so that the same is not compiled twice.
+/// What a reload leaves for the next one.
 #[derive(Debug)]
-struct LastRead {
-    seen: Signature,
+struct Turn {
+    /// What the last reading found on disk, so that the same is not compiled twice; none if it could not be read.
+    seen: Option<Signature>,
+}
+
+/// What the last reload came to.
+#[derive(Debug)]
+struct Shown {
     refused: Option<Refused>,
+    /// When the inventory in force was written.
     inventory: Option<Wall>,
 }
 
@@ -206,11 +216,12 @@ impl PolicyStore {
     pub fn open(source: PolicySource, clock: Clock) -> Result<Self, Vec<Problem>> {
         let (files, seen) = source.read().map_err(Problems::into_sorted)?;
         let snapshot = Snapshot::compile(&files, None, clock.wall())?;
-        let last = LastRead { seen, refused: None, inventory: snapshot.policies.inventory_date() };
+        let shown = Shown { refused: None, inventory: snapshot.policies.inventory_date() };
         Ok(Self {
             source,
             current: ArcSwap::from_pointee(snapshot),
-            last: Mutex::new(last),
+            turn: Mutex::new(Turn { seen: Some(seen) }),
+            shown: Mutex::new(shown),
             clock,
             asked: Notify::new(),
         })
@@ -223,12 +234,12 @@ impl PolicyStore {
 
     /// The set that was refused last, unless a good one came after it.
     pub fn refused(&self) -> Option<Refused> {
-        self.last.lock().refused.clone()
+        self.shown.lock().refused.clone()
     }
 
-    /// When the inventory's files were written, the oldest if there are several.
+    /// When the files of the inventory in force were written, the oldest if there are several.
     pub fn inventory_date(&self) -> Option<Wall> {
-        self.last.lock().inventory
+        self.shown.lock().inventory
     }
 
     /// Asks whoever runs [`watch`](Self::watch) to read the files now.
@@ -238,34 +249,38 @@ impl PolicyStore {
 
     /// Reads the files and, if they say something new and nothing wrong, puts it in force.
     pub fn reload(&self) -> Reload {
-        // Held throughout, so that two reloads can't overtake each other.
-        let mut last = self.last.lock();
-        let refuse = |last: &mut LastRead, problems: Vec<Problem>| {
-            last.refused = Some(Refused { at: self.clock.wall(), problems: problems.clone() });
-            Reload::Refused(problems)
-        };
+        let mut turn = self.turn.lock();
         let (files, seen) = match self.source.read() {
-            Ok(read) => read,
-            Err(problems) => return refuse(&mut last, problems.into_sorted()),
+            Ok((files, seen)) => (files, Some(seen)),
+            Err(problems) => {
+                turn.seen = None;
+                return self.refuse(problems.into_sorted());
+            }
         };
-        last.seen = seen;
+        turn.seen = seen;
         let current = self.current.load_full();
-        last.inventory = files.under("devices").filter_map(SourceFile::modified).min();
+        let inventory = files.under("devices").filter_map(SourceFile::modified).min();
         // Where an inventory can be too old, one that was fetched anew is new, even if it says what it said.
-        let aged = current.policies.inventory_ages() && last.inventory != current.policies.inventory_date();
+        let aged = current.policies.inventory_ages() && inventory != current.policies.inventory_date();
         if version(&files) == current.version && !aged {
-            last.refused = None;
+            *self.shown.lock() = Shown { refused: None, inventory };
             return Reload::Unchanged;
         }
         match Snapshot::compile(&files, Some(&current), self.clock.wall()) {
             Ok(snapshot) => {
-                last.refused = None;
                 let snapshot = Arc::new(snapshot);
                 self.current.store(snapshot.clone());
+                *self.shown.lock() = Shown { refused: None, inventory };
                 Reload::Loaded(snapshot)
             }
-            Err(problems) => refuse(&mut last, problems),
+            Err(problems) => self.refuse(problems),
         }
+    }
+
+    fn refuse(&self, problems: Vec<Problem>) -> Reload {
+        let refused = Refused { at: self.clock.wall(), problems: problems.clone() };
+        self.shown.lock().refused = Some(refused);
+        Reload::Refused(problems)
     }
 
     /// Reloads whenever the files change, someone asks, or half a minute has passed and the folder looks different;
@@ -287,18 +302,35 @@ impl PolicyStore {
             };
             let store = self.clone();
             let reload = tokio::task::spawn_blocking(move || store.reload_if(forced)).await;
-            if let Ok(Some(reload)) = reload {
+            // A mistake of ours is one of the set's too, as long as the set brings it about.
+            let reload = reload.unwrap_or_else(|error| {
+                let mut problems = Problems::default();
+                problems.file("the policy set", format_args!("compiling it failed: {error}"));
+                Some(self.refuse(problems.into_sorted()))
+            });
+            if let Some(reload) = reload {
                 report(&reload);
             }
         }
     }
 
     fn reload_if(&self, due: Due) -> Option<Reload> {
-        let same = || self.source.signature().is_ok_and(|seen| seen == self.last.lock().seen);
-        match due {
-            Due::IfDifferent if same() => None,
-            Due::IfDifferent | Due::Now => Some(self.reload()),
+        if let Due::IfDifferent = due {
+            let same =
+                self.source.signature().is_ok_and(|found| self.turn.lock().seen.as_ref() == Some(&found));
+            if same {
+                return None;
+            }
         }
+        let (before, reload) = (self.refused(), self.reload());
+        // Files that still can't be read are looked at again and again, and spoken of once.
+        if let (Due::IfDifferent, Reload::Refused(problems), Some(before)) = (due, &reload, before)
+            && *problems == before.problems
+        {
+            self.shown.lock().refused = Some(before);
+            return None;
+        }
+        Some(reload)
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::id::{ApplicationId, RequestId};
+use crate::proxy::TrustedHops;
 use crate::reload::PolicySource;
 use crate::sandbox::api::{Api, ApiSettings};
 use crate::sandbox::issuer::{Issuer, SignerError};
@@ -117,6 +118,7 @@ impl Sandbox {
                 listen: settings.listen,
                 admin: settings.admin,
                 tls: None,
+                trusted_hops: TrustedHops::default(),
                 audit: Some(AuditTarget::File(folder.audit())),
                 audit_full: AuditFullMode::Refuse,
                 threads: one_a_core(),

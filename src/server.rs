@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
-use crate::limit::Limiter;
+use crate::limit::{FailedLogins, Limiter};
 use crate::proxy::{Books, Gateway, Tls, Upstream};
 use crate::reload::{PolicySource, PolicyStore, Reload};
 use crate::settings::{DoorSettings, Scheme, Settings, UpstreamUrl};
@@ -94,6 +94,9 @@ pub enum StartError {
 /// How often keys without a live charge are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How often remembered tokens that have expired are looked for. Nobody is let in by one: it only takes room.
+const FORGET_TOKENS: Duration = Duration::from_secs(60);
+
 impl Server {
     /// Starts a gateway. Everything that can be wrong with its settings is found before it returns.
     ///
@@ -116,6 +119,7 @@ impl Server {
             .transpose()?;
         let line = Arc::new(Line {
             limiter: Limiter::new(),
+            logins: FailedLogins::new(),
             actions: Actions::new(Actions::DEFAULT_CAPACITY),
             clock: clock.clone(),
         });
@@ -143,12 +147,14 @@ impl Server {
         if let Some(certificate) = &certificate {
             background.spawn(certificate.clone().watch(clock.clone()));
         }
+        background.spawn(forget_tokens(policies.clone(), clock.clone()));
         let verifier = policies.clone();
         background.spawn(KeyRefresher::new(move || verifier.load().verifier.clone(), clock).run());
 
         let gateway = Gateway {
             line: line.clone(),
             policies: policies.clone(),
+            trusted_hops: settings.trusted_hops,
             upstream,
             books: Arc::new(Books { metrics: metrics.clone(), audit: audit.clone() }),
             bounds: settings.door.bounds.clone(),
@@ -260,6 +266,14 @@ async fn sweep(line: Arc<Line>) {
     loop {
         line.clock.sleep(SWEEP).await;
         line.limiter.sweep(&line.clock);
+        line.logins.sweep(&line.clock);
+    }
+}
+
+async fn forget_tokens(policies: Arc<PolicyStore>, clock: Clock) {
+    loop {
+        clock.sleep(FORGET_TOKENS).await;
+        policies.load().verifier.sweep(&clock);
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Counts {
     pub devices: usize,
     /// Limits, documented ones included.
     pub limits: usize,
-    /// Issuers.
+    /// Issuers: key files, and discovery documents, of which a tenant of Entra has two.
     pub issuers: usize,
 }
 
@@ -81,7 +81,7 @@ impl Snapshot {
             applications: policies.applications,
             devices: policies.devices,
             limits: self.quotas.len(),
-            issuers: self.verifier.issuers().count(),
+            issuers: self.verifier.sources(),
         }
     }
 }

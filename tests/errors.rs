@@ -206,6 +206,11 @@ fn rows(reason: ReasonCode) -> Vec<Row> {
                 ..row(429, "TooManyRequests", request)
             }
         }
+        R::FailedLogins => Row {
+            retry_after: Some("60"),
+            scene: Scene::FailedLogin,
+            ..row(429, "TooManyRequests", collects())
+        },
         R::KeysUnavailable => {
             Row { retry_after: Some("30"), ..unavailable(Scene::IssuerOutOfReach, collects()) }
         }

@@ -1,10 +1,11 @@
-//! What only another program can judge: a shell and curl, which paste what the sandbox prints, and Prometheus' own
-//! reader of metrics.
+//! What only another program can judge: a shell and curl, which paste what the sandbox prints, Microsoft's own OAuth
+//! client, and Prometheus' own reader of metrics.
 //!
 //! These tests run with `TOLLGATE_EXTERNAL=1` alone, and then fail where a program is missing. Without it each says
 //! that it was left out, and counts them.
 
 mod curl;
+mod msal;
 mod paste;
 mod promtool;
 

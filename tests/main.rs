@@ -14,6 +14,7 @@
 //! - `door`: what slow, greedy and careless clients can do to others.
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
+//! - `logins`: how often an address may fail to say who it is.
 //! - `readme`: the README's tables are the code's.
 //! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
 //! - `floors`: which file may use which.
@@ -22,6 +23,7 @@
 //! - `routes`: which request line asks for which operation, and which for none.
 //! - `sandbox`: the stand-ins, and that nothing shipped trusts them.
 //! - `soak`: many calls, each answered as the line alone decides it, in memory that stays flat.
+//! - `tokens`: who calls, and keys that rotate.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
 //!   records every byte.
 //! - `upstream`: what the API gets to see, and what of its answers comes back.
@@ -39,6 +41,7 @@ mod errors;
 mod external;
 mod floors;
 mod line;
+mod logins;
 mod permits;
 mod readme;
 mod reload;
@@ -46,5 +49,6 @@ mod routes;
 mod sandbox;
 mod soak;
 mod support;
+mod tokens;
 mod upstream;
 mod windows;

@@ -360,7 +360,7 @@ async fn keys_that_were_fetched_survive_a_reload_of_other_files() {
     let upstream = upstream();
     let gateway = start(&folder, upstream.address());
     let keys = || {
-        let state = gateway.server().policies.load().verifier.issuers().next().unwrap();
+        let state = gateway.server().policies.load().verifier.issuers(&gateway.clock).next().unwrap();
         (state.keys, state.fetched, state.error)
     };
     until("the keys", || keys().0 == 1).await;

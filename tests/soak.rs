@@ -15,7 +15,7 @@ use tollgate::actions::Actions;
 use tollgate::admit::{Line, Request, RequestHead, admit};
 use tollgate::denial::Denial;
 use tollgate::id::{ActionId, ApplicationId, DeviceRef, UserId};
-use tollgate::limit::Limiter;
+use tollgate::limit::{FailedLogins, Limiter};
 use tollgate::outcome::{Findings, ReasonCode};
 use tollgate::policy::BodyError;
 use tollgate::proxy::reply::{Reply, rate_limits};
@@ -252,6 +252,7 @@ impl Connection {
             client: world.gateway.connect().await,
             line: Line {
                 limiter: Limiter::new(),
+                logins: FailedLogins::new(),
                 actions: Actions::new(Actions::DEFAULT_CAPACITY),
                 clock: world.gateway.clock.clone(),
             },
@@ -412,7 +413,7 @@ impl std::fmt::Debug for Call {
 
 impl Request for Call {
     fn head(&self) -> RequestHead<'_> {
-        RequestHead { method: &self.method, target: &self.target, headers: &self.headers }
+        RequestHead { method: &self.method, target: &self.target, headers: &self.headers, address: None }
     }
 
     async fn read_body(&mut self, max: usize) -> Result<Bytes, Denial> {

@@ -1,7 +1,8 @@
 //! `limits.toml` as written, and how it becomes a [`QuotaSet`].
 //!
 //! ```toml
-//! max_keys = 1000000              # optional: how many keys the limiter may hold
+//! max_keys      = 1000000         # optional: how many keys the limiter may hold
+//! max_addresses = 100000          # optional: how many addresses with failed logins are counted each by itself
 //!
 //! [[limit]]
 //! name       = "collect-per-tenant"
@@ -10,11 +11,17 @@
 //! windows    = ["300 per minute"] # all of them hold at once
 //! when_full  = "reject"           # optional, the only word there is
 //! show       = false              # optional: whether callers see how it stands
+//!
+//! [[limit]]                       # at most one of this kind: failed logins, whatever the operation
+//! name       = "failed-logins"
+//! per        = ["address"]
+//! windows    = ["60 per minute"]
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -23,11 +30,14 @@ use smallvec::SmallVec;
 use toml::Spanned;
 
 use crate::id::{LimitName, OperationId};
+use crate::limit::logins::LoginQuota;
 use crate::limit::quota::{
     Dimension, DocumentedLimit, MAX_CHARGES, Per, Quota, QuotaSet, Rule, TooManyRules, Visibility,
 };
 use crate::outcome::Rate;
 use crate::source::{PolicyFiles, Problems, SourceFile};
+
+mod logins;
 
 /// The keys that a limiter may hold if `max_keys` does not say. A key that was used in the last window takes about
 /// 200 bytes, a full one of 100 per minute and 1500 per hour 6.2 KB: 200 MB for a million callers that come and go.
@@ -48,7 +58,7 @@ const MAX_NAME: usize = 64;
 #[serde(deny_unknown_fields)]
 struct LimitDocument {
     name: Spanned<String>,
-    operations: Spanned<OperationsDocument>,
+    operations: Option<Spanned<OperationsDocument>>,
     per: Vec<Spanned<Dimension>>,
     windows: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
@@ -75,6 +85,8 @@ struct Compiler<'a> {
     source: &'a SourceFile,
     quotas: &'a mut BTreeMap<OperationId, Vec<Arc<Quota>>>,
     names: HashSet<LimitName>,
+    logins: Option<LoginQuota>,
+    max_addresses: NonZeroU32,
     problems: &'a mut Problems,
 }
 
@@ -92,17 +104,22 @@ impl QuotaSet {
         let documented = documented.iter().filter(|limit| !limit.rates.is_empty());
         let names: HashSet<_> = documented.map(|limit| LimitName::from(limit.operation.as_str())).collect();
         let mut limits = names.len();
-        let mut max_keys = None;
+        let (mut max_keys, mut logins) = (None, None);
         if let Some(source) = files.require(FILE, problems)
             && let Some(mut toml) = source.toml(problems)
         {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
+            let max_addresses = toml.value("max_addresses", problems).map(Spanned::into_inner);
+            let max_addresses = max_addresses.unwrap_or(logins::DEFAULT_MAX_ADDRESSES);
             let documents = toml.entries::<LimitDocument>("limit", problems);
             limits += documents.len();
-            let mut compiler = Compiler { source, quotas: &mut quotas, names, problems };
+            let quotas = &mut quotas;
+            let mut compiler = Compiler { source, quotas, names, logins: None, max_addresses, problems };
             for document in documents {
-                compiler.limit(document.into_inner());
+                let span = document.span();
+                compiler.limit(document.into_inner(), span);
             }
+            logins = compiler.logins;
             toml.finish(problems);
         }
         for (operation, quotas) in &mut quotas {
@@ -123,6 +140,7 @@ impl QuotaSet {
             by_operation: quotas.into_iter().collect(),
             limits,
             max_keys: max_keys.unwrap_or(DEFAULT_MAX_KEYS),
+            logins,
         }
     }
 }
@@ -173,11 +191,17 @@ fn contradictions(rates: &[Rate]) -> Vec<String> {
 
 impl Compiler<'_> {
     /// Compiles one `[[limit]]`; every part is looked at, also after a mistake in another.
-    fn limit(&mut self, document: LimitDocument) {
+    fn limit(&mut self, document: LimitDocument, span: Range<usize>) {
         let WhenFull::Reject = document.when_full;
         let name = self.name(&document.name);
-        let operations = self.operations(&document.operations);
         let per = self.per(&document.per);
+        if per.has(Dimension::Address) {
+            return self.failed_logins(&document);
+        }
+        let Some(operations) = &document.operations else {
+            return self.problems.at(self.source, span, "missing field `operations`");
+        };
+        let operations = self.operations(operations);
         let rates = self.rates(&document.windows);
         let visibility = match document.show {
             Some(true) => Visibility::Shown,

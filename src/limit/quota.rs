@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 
@@ -9,6 +10,7 @@ use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::id::{LimitName, OperationId};
+use crate::limit::logins::{Attempt, LoginQuota};
 use crate::limit::sync::Mutex;
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
@@ -45,6 +47,8 @@ pub struct QuotaSet {
     pub(super) by_operation: HashMap<OperationId, Vec<Arc<Quota>>, RandomState>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
+    /// The limit on failed logins, if there is one.
+    pub(super) logins: Option<LoginQuota>,
 }
 
 /// One instance of a limit: the limit, and the tenant, application and user that it counts for.
@@ -92,6 +96,8 @@ pub(super) enum Dimension {
     Application,
     User,
     Operation,
+    /// Where a call comes from: of failed logins alone.
+    Address,
 }
 
 /// The number of a rule: the same for the same rule for as long as the process lives, and never used for another.
@@ -131,6 +137,11 @@ impl QuotaSet {
             charges: quotas.iter().filter_map(|quota| charge(quota)).collect(),
             max_keys: self.max_keys,
         }
+    }
+
+    /// A login that is tried from this address, as the limit on failed ones counts it.
+    pub fn attempt(&self, address: Option<IpAddr>) -> Attempt<'_> {
+        Attempt::new(self.logins.as_ref(), address)
     }
 
     /// How many limits there are, documented ones included.

@@ -64,6 +64,7 @@ impl SlidingWindowLog {
     }
 
     /// Writes down a call admitted `now`. Every one of `rates` must have room: [`opens`](Self::opens) is not after `now`.
+    /// Where it has none, the call takes the place of the oldest that the largest rate counts.
     ///
     /// O(log N), and O(N) where the ring has to grow, which it does to the powers of two and at last to the largest N.
     pub fn admit(&mut self, rates: &[Rate], now: Steady) -> Stamp {

@@ -19,6 +19,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::bounds::Bounds;
 use super::client::Link;
 use super::exchange::{Books, Exchange};
+use super::forwarded::{self, TrustedHops};
 use super::incoming::{Incoming, unread};
 use super::reply::{self, Connection, Reply};
 use super::strict;
@@ -48,6 +49,8 @@ pub struct Gateway {
     pub line: Arc<Line>,
     /// The policy in force.
     pub policies: Arc<PolicyStore>,
+    /// How many proxies between the callers and us say where a call comes from.
+    pub trusted_hops: TrustedHops,
     /// The API.
     pub upstream: Arc<Upstream>,
     /// Where each request is entered at its end.
@@ -81,8 +84,8 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
-        exchange.outcome.address =
-            session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        exchange.outcome.address = forwarded::address(&session.req_header().headers, peer, self.trusted_hops);
         let downstream = session.as_downstream_mut();
         downstream.set_total_drain_timeout(Some(DRAIN_TIME));
         // A client that closes its half after the request still reads the answer (RFC 9112, section 9.6).
@@ -278,7 +281,7 @@ impl Gateway {
             return Err(Denial::Overload);
         }
         let world = exchange.snapshot.clone();
-        let mut request = Incoming::new(session, &self.line.clock);
+        let mut request = Incoming::new(session, exchange.outcome.address, &self.line.clock);
         let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
         match (&exchange.outcome.findings.principal, &decision) {
             (Some(_), _) => self.books.metrics.token(Ok(())),

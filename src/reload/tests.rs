@@ -65,21 +65,75 @@ fn drafts_and_other_folders_do_not_belong_to_the_set() {
     assert!(store.reload_if(Due::IfDifferent).is_none());
 }
 
-#[tokio::test]
-async fn a_change_in_the_folder_of_operations_is_noticed() {
-    let folder = shipped();
-    fs::create_dir_all(folder.path().join("operations")).unwrap();
-    let store = Arc::new(open(folder.path()));
+/// Writes an operation into the set, which lies in `folder`, and says whether the store that was opened by the name
+/// `named` noticed it.
+async fn notices_an_operation(folder: &Path, named: &Path) -> bool {
+    let store = Arc::new(open(named));
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let watching = tokio::spawn(store.clone().watch(move |reload| {
         let _ = tell.send(matches!(reload, Reload::Loaded(_)));
     }));
     // The watch is set up in the task's first step.
     tokio::task::yield_now().await;
-    fs::write(folder.path().join("operations/extra.toml"), EXTRA).unwrap();
+    fs::write(folder.join("operations/extra.toml"), EXTRA).unwrap();
     let noticed = Clock::System.timeout(Duration::from_secs(10), told.recv()).await;
-    assert!(matches!(noticed, Ok(Some(true))), "{noticed:?}");
     watching.abort();
+    matches!(noticed, Ok(Some(true)))
+}
+
+#[tokio::test]
+async fn a_change_in_the_folder_of_operations_is_noticed() {
+    let folder = shipped();
+    assert!(notices_an_operation(folder.path(), folder.path()).await);
+}
+
+#[tokio::test]
+async fn a_change_in_a_folder_that_is_named_from_where_the_process_is_is_noticed() {
+    let folder = shipped();
+    let here = std::env::current_dir().unwrap();
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let named = up.join(folder.path().strip_prefix("/").unwrap());
+    assert!(named.is_relative() && named.is_dir(), "{named:?}");
+    assert!(notices_an_operation(folder.path(), &named).await);
+}
+
+#[test]
+fn an_inventory_that_was_refused_with_its_set_has_no_date() {
+    let folder = shipped();
+    let store = open(folder.path());
+    let before = store.inventory_date();
+    fs::write(folder.path().join("roles.toml"), "roles").unwrap();
+    let file = fs::File::options().write(true).open(folder.path().join("devices.csv")).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000)).unwrap();
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Refused(_))));
+    assert_eq!(store.inventory_date(), before);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_spoken_of_once_and_again_when_someone_asks() {
+    let folder = shipped();
+    let (policies, elsewhere) = (folder.path().join("set"), folder.path().join("elsewhere"));
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), &policies);
+    let store = open(&policies);
+    fs::rename(&policies, &elsewhere).unwrap();
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Refused(_))));
+    let first = store.refused().unwrap();
+    assert!(store.reload_if(Due::IfDifferent).is_none());
+    assert_eq!(store.refused().unwrap().at, first.at);
+    assert!(matches!(store.reload_if(Due::Now), Some(Reload::Refused(_))));
+    // Back, file by file as it was: there is nothing wrong any more.
+    fs::rename(&elsewhere, &policies).unwrap();
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Unchanged)));
+    assert!(store.refused().is_none());
+}
+
+#[test]
+fn whoever_looks_at_the_store_does_not_wait_for_a_reload() {
+    let folder = shipped();
+    let store = open(folder.path());
+    let _compiling = store.turn.lock();
+    assert!(store.refused().is_none() && store.inventory_date().is_some());
+    assert!(!store.load().version.is_empty());
 }
 
 #[test]

@@ -66,6 +66,8 @@ pub(super) async fn quiet(changed: &Notify) {
 /// Watches a folder, those within it, and its name in the folder it lies in: each may be replaced by a rename, and a
 /// link by another.
 fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    // Events name what happened by its whole path.
+    let folder = &std::path::absolute(folder)?;
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = folder.file_name().map(|name| parent.join(name));
     let within = folder.to_owned();

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use tollgate::proxy::TrustedHops;
 use tollgate::reload::PolicySource;
 use tollgate::server::Server;
 use tollgate::settings::{DoorSettings, Settings, UpstreamUrl, one_a_core};
@@ -75,6 +76,14 @@ async fn a_bad_argument_is_said_in_one_line_at_once_with_exit_code_2() {
 }
 
 #[tokio::test]
+async fn the_sandbox_listens_for_this_machine_alone() {
+    for flag in ["--listen", "--admin"] {
+        let ended = run(&["sandbox", flag, "0.0.0.0:0"]).await;
+        assert_one_line(flag, &ended, &[flag, "'0.0.0.0:0'", "the sandbox is for this machine alone"]);
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_cannot_be_listened_on_is_said_in_one_line_at_once_with_exit_code_2() {
     let folder = policy_folder();
     let held = TcpListener::bind(own_address(2_100)).unwrap().local_addr().unwrap();
@@ -139,6 +148,7 @@ async fn a_gateway_that_did_not_start_in_a_process_that_goes_on_leaves_nobody_li
         upstream: UpstreamUrl::http(own_address(1)),
         listen,
         admin,
+        trusted_hops: TrustedHops::default(),
         tls: None,
         audit: Some(AuditTarget::File("/no/audit".into())),
         audit_full: AuditFullMode::Refuse,

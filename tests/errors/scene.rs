@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tollgate::time::{Clock, Wall};
 
-use crate::support::gateway::{Setup, TestGateway, policy_with, portal};
+use crate::support::gateway::{COMMENT, Setup, TestGateway, WORKSTATION, policy_with, portal};
 use crate::support::upstream::{Answer, Ending, RecordingUpstream, nobody};
 use crate::support::{until, within_deadline};
 
@@ -18,6 +18,8 @@ pub(super) enum Scene {
     Policy(&'static str, String),
     /// The inventory may be an hour old and is from 1970.
     InventoryStale,
+    /// A token from the same address was refused, and one in a minute is as many as may be.
+    FailedLogin,
     /// The keys come by discovery, from where nobody listens.
     IssuerOutOfReach,
     /// The upstream has closed so many connections that it is left alone.
@@ -53,6 +55,7 @@ impl Scene {
                 files.insert(devices.with_modified(Some(Wall::from_unix_seconds(0))));
                 setup.policy(files)
             }
+            Self::FailedLogin => setup.policy(policy_with("limits.toml", ONE_FAILED_LOGIN)),
             Self::IssuerOutOfReach => setup.policy(policy_with("issuers.toml", DISCOVERED)),
             Self::AuditFull => setup.audit(Path::new("/dev/full")),
             Self::UpstreamDown => Setup::new(nobody()),
@@ -62,9 +65,18 @@ impl Scene {
         match self {
             Self::IssuerOutOfReach => {
                 until("the fetch of the keys", || {
-                    gateway.server().policies.load().verifier.issuers().all(|issuer| issuer.error.is_some())
+                    gateway
+                        .server()
+                        .policies
+                        .load()
+                        .verifier
+                        .issuers(&gateway.clock)
+                        .all(|issuer| issuer.error.is_some())
                 })
                 .await
+            }
+            Self::FailedLogin => {
+                gateway.connect().await.collect("none", WORKSTATION, COMMENT).await.assert_status(401);
             }
             Self::AuditFull => fill_audit(&gateway).await,
             Self::UpstreamFailing => {
@@ -99,6 +111,13 @@ async fn fill_audit(gateway: &TestGateway) {
     })
     .await;
 }
+
+const ONE_FAILED_LOGIN: &str = r#"
+    [[limit]]
+    name    = "failed-logins"
+    per     = ["address"]
+    windows = ["1 per minute"]
+"#;
 
 const DISCOVERED: &str = r#"
     [[issuer]]

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tollgate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
-use tollgate::proxy::Bounds;
+use tollgate::proxy::{Bounds, TrustedHops};
 use tollgate::reload::PolicySource;
 use tollgate::sandbox::issuer::{Caller, Issuer, TokenVersion};
 use tollgate::server::Server;
@@ -68,6 +68,7 @@ pub(crate) struct Setup {
     audit_full: AuditFullMode,
     threads: NonZeroUsize,
     upstream_timeout: Duration,
+    trusted_hops: TrustedHops,
     door: DoorSettings,
 }
 
@@ -196,6 +197,7 @@ impl Setup {
             audit_full: AuditFullMode::Refuse,
             threads: NonZeroUsize::MIN,
             upstream_timeout: Duration::from_secs(5),
+            trusted_hops: TrustedHops::default(),
             door: DoorSettings::default(),
         }
     }
@@ -230,6 +232,11 @@ impl Setup {
         Self { upstream_timeout, ..self }
     }
 
+    /// As `--trusted-hops` says it.
+    pub(crate) fn trusted_hops(self, hops: &str) -> Self {
+        Self { trusted_hops: hops.parse().unwrap(), ..self }
+    }
+
     /// What clients may take.
     pub(crate) fn bounds(mut self, bounds: Bounds) -> Self {
         self.door.bounds = bounds;
@@ -250,6 +257,7 @@ impl Setup {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings {
             upstream: UpstreamUrl::http(self.upstream),
+            trusted_hops: self.trusted_hops,
             listen: any,
             admin: any,
             tls: self.tls,

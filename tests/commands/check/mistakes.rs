@@ -41,7 +41,7 @@ pub(super) const OPERATIONS: Mistakes = (
 pub(super) const ISSUERS: Mistakes = (
     "issuers.toml",
     &[
-        ("an unknown key", "keys  ", "kyes  ", ":7:9: unknown field `kyes`, expected one of `name`, `issuer`,"),
+        ("an unknown key", "keys  ", "kyes  ", ":7:9: unknown field `kyes`, expected one of `name`, `cloud`,"),
         ("a name that is taken", "\"v2\"", "\"v1\"", ":10:21: issuer `v1` has an entry already"),
         ("an empty name", "\"v2\"", "\"\"", ":10:21: an issuer must have a name"),
         ("an issuer that is no URL", "https://issuer.example/{tid}/\"", "{tenant}\"", ":4:21: `{tenant}` is not a URL, in which `{tid}` stands for the"),
@@ -62,7 +62,7 @@ pub(super) const KEYS: Mistakes = (
     "keys-v1.json",
     &[
         ("keys that are no JSON", "{", "{{", ":1:1: not a JSON web key set: key must be a string at line 1"),
-        ("no key that can be used", "\"RSA\"", "\"EC\"", ": no key that verifies RS256, key"),
+        ("no key that can be used", "\"RSA\"", "\"EC\"", ": no key that verifies signatures, key"),
     ],
 );
 
