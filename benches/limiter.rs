@@ -134,7 +134,8 @@ impl World {
     fn call(&self, application: u64) -> Option<usize> {
         let application = ApplicationId::from_u128(application.into());
         let subject = Subject { tenant: TenantId::from_u128(1), application, user: None };
-        let charges = self.set.charges(&subject, &self.operation, &Scope::default());
+        let scope = Scope::default();
+        let charges = self.set.charges(&subject, &self.operation, &scope);
         // The limiter in memory never waits, so one poll is all it takes.
         let acquire = pin!(self.limiter.acquire(&charges, &self.clock));
         let Poll::Ready(admitted) = acquire.poll(&mut Context::from_waker(Waker::noop())) else {
@@ -142,7 +143,7 @@ impl World {
         };
         let mut admission = admitted.ok()?;
         admission.forwarded();
-        Some(admission.standings().len())
+        Some(charges.len())
     }
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use crate::actions::Actions;
 use crate::denial::Denial;
 use crate::id::DeviceRef;
-use crate::limit::{Admission, Limiter};
+use crate::limit::{Admission, LimitError, Limiter};
 use crate::outcome::Findings;
 use crate::policy::{Contents, Operation};
 use crate::snapshot::Snapshot;
@@ -89,8 +89,10 @@ pub async fn admit(
     let targets = actions.resolve(routed.device.as_ref(), routed.action.as_ref()); // behind an action is a device
     found.scope = grant.reach(&targets)?; // every device, or refused
     let charges = quotas.charges(&principal.subject, routed.operation.id(), &found.scope);
-    let admission = limiter.acquire(&charges, clock).await?; // no room
-    found.standings = admission.standings().clone();
+    let admission = limiter.acquire(&charges, clock).await;
+    found.standings = limiter.standings(&charges, clock);
+    let admission = admission.map_err(LimitError::from)?; // no room
+    found.overrun = admission.overrun(&charges);
     Ok(Permit { admission, body, starts_action_on: routed.starts_action_on().cloned() })
 }
 

@@ -16,6 +16,7 @@
 mod document;
 #[cfg(test)]
 mod fixture;
+mod key;
 mod quota;
 mod sharded;
 mod store;
@@ -23,6 +24,7 @@ mod sync;
 mod window;
 
 pub use document::DEFAULT_MAX_KEYS;
-pub use quota::{Charge, Charges, DocumentedLimit, LimitKey, MAX_CHARGES, Quota, QuotaSet};
-pub use store::{Admission, LimitError, Limiter, OverLimit, RetryAfter, Swept};
-pub use window::{SlidingWindowLog, Stamp, Usage};
+pub use key::LimitKey;
+pub use quota::{Charges, DocumentedLimit, MAX_CHARGES, Quota, QuotaSet};
+pub use store::{Admission, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
+pub use window::{Bound, Bounds, Cost, Margin, SlidingWindowLog, Stamp, Usage};

@@ -12,7 +12,7 @@ use tollgate::time::Clock;
 
 use crate::support::gateway::{
     COMMENT, EXECUTIVE, PLAYBOOKS, Setup, TestGateway, WORKSTATION, bearer, issuer, playbooks, policy,
-    portal, rewritten, token, write_policy,
+    policy_with, portal, rewritten, token, write_policy,
 };
 use crate::support::raw::RawClient;
 use crate::support::upstream::{Answer, RecordingUpstream};
@@ -251,11 +251,14 @@ async fn the_pages_have_the_types_that_probes_and_scrapers_expect() {
 #[tokio::test]
 async fn every_metric_of_the_table_is_shown_after_some_traffic_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    write_policy(&policy(), folder.path());
+    let trial = "[[limit]]\nname = \"trial\"\noperations = \"all\"\nper = []\nwindows = [\"1 per day\"]\nenforce = false";
+    write_policy(&policy_with("limits.toml", trial), folder.path());
     let upstream = upstream();
     let setup = Setup::new(upstream.address()).policy_folder(folder.path());
     let gateway = setup.audit(folder.path().join("audit.jsonl")).start();
-    gateway.collect(&playbooks(), WORKSTATION).await.assert_status(201);
+    for _ in 0..2 {
+        gateway.collect(&playbooks(), WORKSTATION).await.assert_status(201);
+    }
     gateway.connect().await.request("GET", "//", &[], b"").await.assert_status(400);
     let page = gateway.admin("/metrics").await;
     let shown: Vec<&str> = page.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();

@@ -11,6 +11,7 @@
 //! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
+//! - `limits`: what a limit may say beside its windows.
 //! - `readme`: the README's tables are the code's.
 //! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
 //! - `floors`: which file may use which.
@@ -32,6 +33,7 @@ mod commands;
 mod errors;
 mod external;
 mod floors;
+mod limits;
 mod line;
 mod permits;
 mod readme;

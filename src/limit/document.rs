@@ -10,6 +10,7 @@
 //! windows    = ["300 per minute"] # all of them hold at once
 //! when_full  = "reject"           # optional, the only word there is
 //! show       = false              # optional: whether callers see how it stands
+//! enforce    = false              # optional: count, and say what would be refused, but refuse nothing
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -23,9 +24,9 @@ use smallvec::SmallVec;
 use toml::Spanned;
 
 use crate::id::{LimitName, OperationId};
-use crate::limit::quota::{
-    Dimension, DocumentedLimit, MAX_CHARGES, Per, Quota, QuotaSet, Rule, TooManyRules, Visibility,
-};
+use crate::limit::key::{Dimension, Per, Rule, TooManyRules};
+use crate::limit::quota::{DocumentedLimit, Effect, MAX_CHARGES, Quota, QuotaSet, Visibility};
+use crate::limit::window::{Bound, Bounds, Cost};
 use crate::outcome::Rate;
 use crate::source::{PolicyFiles, Problems, SourceFile};
 
@@ -54,6 +55,7 @@ struct LimitDocument {
     #[serde(default)]
     when_full: WhenFull,
     show: Option<bool>,
+    enforce: Option<bool>,
 }
 
 /// A list of operations, or the word `"all"`.
@@ -119,11 +121,7 @@ impl QuotaSet {
                 );
             }
         }
-        Self {
-            by_operation: quotas.into_iter().collect(),
-            limits,
-            max_keys: max_keys.unwrap_or(DEFAULT_MAX_KEYS),
-        }
+        Self::new(quotas, limits, max_keys.unwrap_or(DEFAULT_MAX_KEYS))
     }
 }
 
@@ -141,11 +139,27 @@ fn documented_quota(limit: &DocumentedLimit, problems: &mut Problems) -> Option<
     let name = LimitName::from(operation.as_str());
     let per = Per::default().with(Dimension::Tenant).with(Dimension::Application).with(Dimension::Operation);
     match (Rule { name: name.clone(), per, operation: Some(operation.clone()) }).id() {
-        Ok(rule) => Some(Arc::new(Quota { rule, per, name, rates, visibility: Visibility::Shown })),
+        Ok(rule) => Some(Arc::new(Quota {
+            rule,
+            per,
+            name,
+            bounds: Bounds::new(rates.into_iter().map(Bound::from)),
+            cost: Cost::ONE,
+            effect: Effect::Enforced,
+            visibility: Visibility::Shown,
+        })),
         Err(error) => {
             problems.place(OPERATIONS, limit.place, error);
             None
         }
+    }
+}
+
+/// Shown if a key of its is one caller's own, so that it shows nobody else's traffic, and if the caller is held to it.
+const fn default_visibility(per: Per, effect: Effect) -> Visibility {
+    match effect {
+        Effect::Enforced if per.has(Dimension::Application) || per.has(Dimension::User) => Visibility::Shown,
+        Effect::Enforced | Effect::Shadow => Visibility::Hidden,
     }
 }
 
@@ -179,10 +193,14 @@ impl Compiler<'_> {
         let operations = self.operations(&document.operations);
         let per = self.per(&document.per);
         let rates = self.rates(&document.windows);
+        let effect = match document.enforce {
+            None | Some(true) => Effect::Enforced,
+            Some(false) => Effect::Shadow,
+        };
         let visibility = match document.show {
             Some(true) => Visibility::Shown,
             Some(false) => Visibility::Hidden,
-            None => per.default_visibility(),
+            None => default_visibility(per, effect),
         };
         let quota = |operation| {
             let rule = Rule { name: name.clone(), per, operation }.id()?;
@@ -190,7 +208,9 @@ impl Compiler<'_> {
                 rule,
                 per,
                 name: name.clone(),
-                rates: rates.clone(),
+                bounds: Bounds::new(rates.iter().copied().map(Bound::from)),
+                cost: Cost::ONE,
+                effect,
                 visibility,
             }))
         };

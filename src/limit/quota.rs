@@ -1,15 +1,15 @@
 //! The rules, and which of them a call is charged to.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use smallvec::SmallVec;
 
 use crate::id::{LimitName, OperationId};
-use crate::limit::sync::Mutex;
+use crate::limit::key::{Dimension, LimitKey, Per, RuleId};
+use crate::limit::store::Names;
+use crate::limit::window::{Bounds, Cost};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 
@@ -34,7 +34,10 @@ pub struct Quota {
     pub(super) per: Per,
     pub(super) name: LimitName,
     /// Shortest window first; no two of one length.
-    pub(super) rates: SmallVec<[Rate; 2]>,
+    pub(super) bounds: Bounds,
+    /// INVARIANT: no more than the smallest count.
+    pub(super) cost: Cost,
+    pub(super) effect: Effect,
     pub(super) visibility: Visibility,
 }
 
@@ -42,35 +45,41 @@ pub struct Quota {
 #[derive(Debug, Clone)]
 pub struct QuotaSet {
     /// INVARIANT: at most [`MAX_CHARGES`] quotas an operation, in the order of their rules, no rule twice.
-    pub(super) by_operation: HashMap<OperationId, Vec<Arc<Quota>>, RandomState>,
+    by_operation: HashMap<OperationId, Arc<[Arc<Quota>]>, RandomState>,
+    /// The same, by where the text of an operation's name lies. A snapshot has each name once, so that most calls find
+    /// their quotas here, without a look at the text. The set keeps the names, so that no other text comes to lie there.
+    by_address: HashMap<usize, Arc<[Arc<Quota>]>, RandomState>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
 }
 
-/// One instance of a limit: the limit, and the tenant, application and user that it counts for.
-///
-/// 52 bytes without a pointer, compared byte for byte and never by a digest: two keys are never mistaken for one. It is
-/// the same across reloads for as long as the limit's name and its `per` are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LimitKey {
-    rule: RuleId,
-    /// Tenant, application, user; zeros for what the limit does not count by. Which that is, the rule says.
-    ids: [[u8; 16]; 3],
+/// Everything that a call is charged to: the limits of its operation, and what they count by.
+#[derive(Debug, Clone, Copy)]
+pub struct Charges<'a> {
+    /// INVARIANT: in the order of their rules, no rule twice.
+    quotas: &'a [Arc<Quota>],
+    subject: &'a Subject,
+    pub(super) max_keys: NonZeroU32,
 }
 
 /// One call's debt to one key.
-#[derive(Debug, Clone)]
-pub struct Charge<'a> {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Charge<'a> {
     pub(super) key: LimitKey,
     pub(super) quota: &'a Quota,
 }
 
-/// Everything that a call is charged to.
-#[derive(Debug, Clone)]
-pub struct Charges<'a> {
-    /// INVARIANT: in the order of their keys, no key twice, at most [`MAX_CHARGES`].
-    pub(super) charges: SmallVec<[Charge<'a>; 2]>,
-    pub(super) max_keys: NonZeroU32,
+/// Charges of a call, by their places among all of them: a bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Places(u8);
+
+/// Whether a limit refuses what it has no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It does.
+    Enforced,
+    /// It counts as if it did, and only says what it would have refused.
+    Shadow,
 }
 
 /// Whether callers get to see how a limit stands.
@@ -80,57 +89,35 @@ pub(super) enum Visibility {
     Hidden,
 }
 
-/// What a limit counts by, as a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(super) struct Per(u8);
-
-/// One thing that a limit may count by, as `per` spells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Dimension {
-    Tenant,
-    Application,
-    User,
-    Operation,
-}
-
-/// The number of a rule: the same for the same rule for as long as the process lives, and never used for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct RuleId(u32);
-
-/// What makes a limit the same limit after a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Rule {
-    pub(super) name: LimitName,
-    pub(super) per: Per,
-    /// The operation, if the limit counts each by itself.
-    pub(super) operation: Option<OperationId>,
-}
-
-/// More rules than the process can tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MAX_RULES} different limits since the process started: restart it to load more")]
-pub(super) struct TooManyRules;
-
-/// The rules known so far. One that is gone from the policy keeps its number, since it may come back and its log may
-/// still be held; each takes about 100 bytes, so the most that reloads can make it grow to is 100 MB.
-const MAX_RULES: usize = 1_000_000;
-
-static RULES: LazyLock<Mutex<HashMap<Rule, RuleId>>> = LazyLock::new(Mutex::default);
-
 // === impl QuotaSet ===
 
 impl QuotaSet {
+    pub(super) fn new(
+        quotas: impl IntoIterator<Item = (OperationId, Vec<Arc<Quota>>)>,
+        limits: usize,
+        max_keys: NonZeroU32,
+    ) -> Self {
+        let mut set =
+            Self { by_operation: HashMap::default(), by_address: HashMap::default(), limits, max_keys };
+        for (operation, quotas) in quotas {
+            let quotas: Arc<[_]> = quotas.into();
+            set.by_address.insert(address(&operation), quotas.clone());
+            set.by_operation.insert(operation, quotas);
+        }
+        set
+    }
+
     /// What a call of `operation` by `subject` is charged to. A limit per user does not apply to an application's own
     /// call, which has none. No limit counts by device, so that the scope decides nothing.
-    pub fn charges(&self, subject: &Subject, operation: &OperationId, _scope: &Scope) -> Charges<'_> {
-        let quotas = self.by_operation.get(operation).map_or(&[][..], Vec::as_slice);
-        let charge = |quota| Some(Charge { key: LimitKey::new(quota, subject)?, quota });
-        // Keys begin with the rule, so that the order of the rules is that of the keys.
-        Charges {
-            charges: quotas.iter().filter_map(|quota| charge(quota)).collect(),
-            max_keys: self.max_keys,
-        }
+    pub fn charges<'a>(
+        &'a self,
+        subject: &'a Subject,
+        operation: &OperationId,
+        _scope: &'a Scope,
+    ) -> Charges<'a> {
+        let found = self.by_address.get(&address(operation)).or_else(|| self.by_operation.get(operation));
+        let quotas = found.map_or(&[][..], |quotas| quotas);
+        Charges { quotas, subject, max_keys: self.max_keys }
     }
 
     /// How many limits there are, documented ones included.
@@ -149,78 +136,71 @@ impl QuotaSet {
     }
 }
 
-// === impl LimitKey ===
-
-impl LimitKey {
-    /// The key of `subject` under `quota`; none if the quota counts by something that the subject does not have.
-    fn new(quota: &Quota, subject: &Subject) -> Option<Self> {
-        let id = |dimension, id: &[u8; 16]| if quota.per.has(dimension) { *id } else { [0; 16] };
-        let user = match (subject.user, quota.per.has(Dimension::User)) {
-            (Some(user), true) => *user.as_bytes(),
-            (None, true) => return None,
-            (_, false) => [0; 16],
-        };
-        let tenant = id(Dimension::Tenant, subject.tenant.as_bytes());
-        let application = id(Dimension::Application, subject.application.as_bytes());
-        Some(Self { rule: quota.rule, ids: [tenant, application, user] })
-    }
+fn address(operation: &OperationId) -> usize {
+    operation.as_str().as_ptr().addr()
 }
 
-/// In two writes, where a derived one makes eight.
-impl Hash for LimitKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u32(self.rule.0);
-        state.write(self.ids.as_flattened());
+// === impl Quota ===
+
+impl Quota {
+    /// Whether a call of this subject has all that the limit counts by.
+    fn counts(&self, subject: &Subject) -> bool {
+        subject.user.is_some() || !self.per.has(Dimension::User)
     }
 }
 
 // === impl Charges ===
 
-impl Charges<'_> {
+impl<'a> Charges<'a> {
     /// How many keys the call is charged to.
     pub fn len(&self) -> usize {
-        self.charges.len()
+        self.iter().count()
     }
 
     /// Whether nothing limits the call.
     pub fn is_empty(&self) -> bool {
-        self.charges.is_empty()
+        self.iter().next().is_none()
+    }
+
+    /// Each of them, in the order of their rules, no key twice, at most [`MAX_CHARGES`].
+    pub(super) fn iter(&self) -> impl Iterator<Item = Charge<'a>> {
+        let subject = self.subject;
+        self.quotas.iter().filter(|quota| quota.counts(subject)).map(|quota| {
+            let mut key = LimitKey::default();
+            key.set(quota.rule, quota.per, subject);
+            Charge { key, quota }
+        })
+    }
+
+    /// The only one, if there is one limit, its key written into `key`: where it lies from then on, since moving it
+    /// would take as long as making it.
+    pub(super) fn only(&self, key: &mut LimitKey) -> Option<&'a Quota> {
+        let [quota] = self.quotas else { return None };
+        quota.counts(self.subject).then(|| {
+            key.set(quota.rule, quota.per, self.subject);
+            &**quota
+        })
+    }
+
+    /// The limits of these places.
+    pub(super) fn names(&self, places: Places) -> Names {
+        if places == Places::default() {
+            return Names::new();
+        }
+        let named = self.iter().zip(0..).filter(|(_, place)| places.has(*place));
+        named.map(|(charge, _)| charge.quota.name.clone()).collect()
     }
 }
 
-// === impl Per ===
+// === impl Places ===
 
-impl Per {
-    pub(super) const fn with(self, dimension: Dimension) -> Self {
-        Self(self.0 | 1 << dimension as u8)
+impl Places {
+    /// These and one more, of the first [`MAX_CHARGES`].
+    pub(super) const fn with(self, place: u8) -> Self {
+        Self(self.0 | 1 << place)
     }
 
-    pub(super) const fn has(self, dimension: Dimension) -> bool {
-        self.0 & 1 << dimension as u8 != 0
-    }
-
-    /// Whether a key of its is one caller's own, so that showing how it stands shows nobody else's traffic.
-    pub(super) const fn default_visibility(self) -> Visibility {
-        if self.has(Dimension::Application) || self.has(Dimension::User) {
-            Visibility::Shown
-        } else {
-            Visibility::Hidden
-        }
-    }
-}
-
-// === impl Rule ===
-
-impl Rule {
-    /// The number of this rule, a new one if it was never seen.
-    pub(super) fn id(self) -> Result<RuleId, TooManyRules> {
-        let mut rules = RULES.lock();
-        let next = rules.len();
-        if let Some(id) = rules.get(&self) {
-            return Ok(*id);
-        }
-        let id = u32::try_from(next).ok().filter(|_| next < MAX_RULES).map(RuleId).ok_or(TooManyRules)?;
-        rules.insert(self, id);
-        Ok(id)
+    pub(super) const fn has(self, place: u8) -> bool {
+        self.0 & 1 << place != 0
     }
 }

@@ -1,9 +1,16 @@
 use super::*;
+use crate::limit::Charges;
 use crate::limit::fixture::{application, charges, compile, limit, quotas, user};
+use crate::limit::quota::Charge;
 
 /// The problems of a file.
 fn problems(text: &str) -> Vec<String> {
     compile(text).1
+}
+
+/// Each charge of a call.
+fn list<'a>(of: &Charges<'a>) -> Vec<Charge<'a>> {
+    of.iter().collect()
 }
 
 #[test]
@@ -11,9 +18,9 @@ fn an_empty_file_leaves_the_documented_limits() {
     let set = quotas("");
     assert_eq!((set.len(), set.max_keys()), (1, DEFAULT_MAX_KEYS));
     let of = charges(&set, &application(1, 1), "collect");
-    let [charge] = of.charges.as_slice() else { panic!("one charge") };
+    let [charge] = *list(&of) else { panic!("one charge") };
     assert_eq!((charge.quota.name.as_str(), charge.quota.visibility), ("collect", Visibility::Shown));
-    let rates: Vec<_> = charge.quota.rates.iter().map(Rate::to_string).collect();
+    let rates: Vec<_> = charge.quota.bounds.each().iter().map(|bound| bound.rate.to_string()).collect();
     assert_eq!(rates, ["100 per 00:01:00", "1500 per 01:00:00"]);
     assert!(charges(&set, &application(1, 1), "read").is_empty());
 }
@@ -37,15 +44,15 @@ fn a_limit_says_what_it_counts_by_and_who_sees_it() {
     let set = quotas(&format!("max_keys = 7\n{text}"));
     assert_eq!((set.len(), set.max_keys().get()), (5, 7));
     let of = |subject| {
-        let charges = charges(&set, &subject, "read").charges;
-        charges.into_iter().map(|charge| (charge.quota.name.to_string(), charge.key)).collect::<Vec<_>>()
+        let charges = charges(&set, &subject, "read");
+        charges.iter().map(|charge| (charge.quota.name.to_string(), charge.key)).collect::<Vec<_>>()
     };
     let [someone, other] = [of(user(1, 1, 1)), of(user(2, 2, 2))];
     assert_eq!(someone.len(), 4);
     let same: Vec<_> = someone.iter().zip(&other).map(|(a, b)| (a.0.as_str(), a.1 == b.1)).collect();
     assert_eq!(same, [("everybody", true), ("by-user", false), ("told", false), ("secret", false)]);
     assert_eq!(of(application(1, 1)).len(), 3, "no user, no limit per user");
-    let seen = charges(&set, &user(1, 1, 1), "read").charges;
+    let seen = list(&charges(&set, &user(1, 1, 1), "read"));
     let seen: Vec<_> = seen.iter().map(|charge| charge.quota.visibility == Visibility::Shown).collect();
     assert_eq!(seen, [false, true, true, false]);
 }
@@ -55,7 +62,11 @@ fn all_means_every_operation_there_is() {
     let text = limit("everywhere", "\"tenant\"", "\"9 per day\"").replace("[\"read\"]", "\"all\"");
     let set = quotas(&text);
     let keys = ["collect", "read", "list"].map(|operation| {
-        charges(&set, &application(1, 1), operation).charges.iter().map(|charge| charge.key).max().unwrap()
+        list(&charges(&set, &application(1, 1), operation))
+            .iter()
+            .max_by_key(|charge| charge.quota.rule)
+            .unwrap()
+            .key
     });
     assert!(keys.iter().all(|key| *key == keys[0]), "one key for all of them");
 }
@@ -67,8 +78,8 @@ fn the_charges_of_a_call_are_in_the_order_of_their_keys() {
     for names in [names, ["order-1", "order-2", "order-3"]] {
         let set = quotas(&names.map(|name| limit(name, "\"tenant\"", "\"9 per day\"")).concat());
         let of = charges(&set, &application(1, 1), "read");
-        assert!(of.charges.is_sorted_by(|a, b| a.key < b.key));
-        let listed: Vec<_> = of.charges.iter().map(|charge| charge.quota.name.as_str()).collect();
+        assert!(list(&of).is_sorted_by(|a, b| a.quota.rule < b.quota.rule));
+        let listed: Vec<_> = list(&of).iter().map(|charge| charge.quota.name.as_str()).collect();
         assert_eq!(listed, ["order-3", "order-1", "order-2"]);
     }
 }
@@ -150,7 +161,7 @@ windows = ["1 per day"]
         "39:11: `99999 per 24:00:00` can't be reached under `10 per 00:01:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `20 per 00:01:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `5 per 01:00:00`".to_owned(),
-        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `when_full`, `show`".to_owned(),
+        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `when_full`, `show`, `enforce`".to_owned(),
         "49:8: `c` is the name of a limit above".to_owned(),
     ];
     let expected = expected.map(|problem| format!("limits.toml:{problem}"));

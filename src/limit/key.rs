@@ -1,0 +1,193 @@
+//! The keys that calls are counted under: one instance of a limit each.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
+
+use crate::id::{LimitName, OperationId};
+use crate::limit::sync::Mutex;
+use crate::principal::Subject;
+
+/// One instance of a limit: the limit, and whom it counts for there.
+///
+/// The ids that the rule counts by, in one order and nothing else, and the rule's number, compared byte for byte and
+/// never by a digest: two keys are never mistaken for one. It is the same across reloads for as long as the limit's
+/// name and its `per` are. Lies on the stack.
+#[derive(Clone, Copy)]
+pub struct LimitKey {
+    bytes: [u8; LimitKey::MAX],
+    length: usize,
+}
+
+/// A key at rest, in 40 bytes if it holds no more than two ids.
+pub(super) enum StoredKey {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Box<[u8]>),
+}
+
+/// What a limit counts by, as a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct Per(u8);
+
+/// One thing that a limit may count by, as `per` spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Dimension {
+    Tenant,
+    Application,
+    User,
+    Operation,
+}
+
+/// The number of a rule: the same for the same rule for as long as the process lives, and never used for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct RuleId(u32);
+
+/// What makes a limit the same limit after a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Rule {
+    pub(super) name: LimitName,
+    pub(super) per: Per,
+    /// The operation, if the limit counts each by itself.
+    pub(super) operation: Option<OperationId>,
+}
+
+/// More rules than the process can tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_RULES} different limits since the process started: restart it to load more")]
+pub(super) struct TooManyRules;
+
+/// The rules known so far. One that is gone from the policy keeps its number, since it may come back and its log may
+/// still be held; each takes about 100 bytes, so the most that reloads can make it grow to is 100 MB.
+const MAX_RULES: usize = 1_000_000;
+
+static RULES: LazyLock<Mutex<HashMap<Rule, RuleId>>> = LazyLock::new(Mutex::default);
+
+/// A rule and two GUIDs, tenant and application say, with room to spare for the alignment that there is anyway.
+const SHORT: usize = 38;
+
+// === impl LimitKey ===
+
+impl LimitKey {
+    /// A rule, tenant, application and user.
+    const MAX: usize = 4 + 3 * 16;
+
+    /// Makes it the key of `subject` under a rule that counts by nothing that the subject does not have. To be called
+    /// once for each key.
+    #[inline]
+    pub(super) fn set(&mut self, rule: RuleId, per: Per, subject: &Subject) {
+        let mut length = 0;
+        if per.has(Dimension::Tenant) {
+            length = self.put(length, subject.tenant.as_bytes());
+        }
+        if per.has(Dimension::Application) {
+            length = self.put(length, subject.application.as_bytes());
+        }
+        if let (Some(user), true) = (&subject.user, per.has(Dimension::User)) {
+            length = self.put(length, user.as_bytes());
+        }
+        self.length = self.put(length, &rule.0.to_ne_bytes());
+    }
+
+    #[inline]
+    fn put<const N: usize>(&mut self, start: usize, part: &[u8; N]) -> usize {
+        // `MAX` has room for every part there is.
+        match self.bytes.get_mut(start..).and_then(|rest| rest.first_chunk_mut()) {
+            Some(place) => {
+                *place = *part;
+                start + N
+            }
+            None => start,
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or(&self.bytes)
+    }
+}
+
+impl Default for LimitKey {
+    fn default() -> Self {
+        Self { bytes: [0; Self::MAX], length: 0 }
+    }
+}
+
+impl PartialEq for LimitKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for LimitKey {}
+
+impl Hash for LimitKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl fmt::Debug for LimitKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LimitKey({:02x?})", self.as_bytes())
+    }
+}
+
+// === impl StoredKey ===
+
+impl StoredKey {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or(bytes),
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl From<&LimitKey> for StoredKey {
+    fn from(key: &LimitKey) -> Self {
+        let from = key.as_bytes();
+        let mut bytes = [0; SHORT];
+        match bytes.get_mut(..from.len()) {
+            Some(place) => {
+                place.copy_from_slice(from);
+                Self::Short { length: key.length as u8, bytes }
+            }
+            None => Self::Long(from.into()),
+        }
+    }
+}
+
+impl fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoredKey({:02x?})", self.as_bytes())
+    }
+}
+
+// === impl Per ===
+
+impl Per {
+    pub(super) const fn with(self, dimension: Dimension) -> Self {
+        Self(self.0 | 1 << dimension as u8)
+    }
+
+    pub(super) const fn has(self, dimension: Dimension) -> bool {
+        self.0 & 1 << dimension as u8 != 0
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// The number of this rule, a new one if it was never seen.
+    pub(super) fn id(self) -> Result<RuleId, TooManyRules> {
+        let mut rules = RULES.lock();
+        let next = rules.len();
+        if let Some(id) = rules.get(&self) {
+            return Ok(*id);
+        }
+        let id = u32::try_from(next).ok().filter(|_| next < MAX_RULES).map(RuleId).ok_or(TooManyRules)?;
+        rules.insert(self, id);
+        Ok(id)
+    }
+}
