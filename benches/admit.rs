@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use tollgate::actions::Actions;
 use tollgate::admit::{Line, Request, RequestHead, admit};
 use tollgate::denial::Denial;
-use tollgate::limit::Limiter;
+use tollgate::limit::{FailedLogins, Limiter};
 use tollgate::outcome::Findings;
 use tollgate::snapshot::Snapshot;
 use tollgate::time::Clock;
@@ -26,7 +26,7 @@ struct Call {
 
 impl Request for Call {
     fn head(&self) -> RequestHead<'_> {
-        RequestHead { method: &self.method, target: &self.target, headers: &self.headers }
+        RequestHead { method: &self.method, target: &self.target, headers: &self.headers, address: None }
     }
 
     async fn read_body(&mut self, _max: usize) -> Result<Bytes, Denial> {
@@ -38,7 +38,8 @@ pub(crate) fn bench(c: &mut Criterion) {
     let clock = Clock::System;
     let world = World::new(&clock);
     let snapshot = Snapshot::compile(&world.files, None, clock.wall()).unwrap();
-    let line = Line { limiter: Limiter::new(), actions: Actions::new(1_000), clock };
+    let line =
+        Line { limiter: Limiter::new(), logins: FailedLogins::new(), actions: Actions::new(1_000), clock };
     let calls: Vec<_> =
         world.tokens.iter().zip(0..).map(|(token, number)| call(Some(token), number)).collect();
     let stranger = vec![call(None, 0)];

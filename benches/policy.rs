@@ -11,8 +11,9 @@ use http::Method;
 use tollgate::id::{ApplicationId, DeviceId, DeviceRef, EntraGroupId, Permission, TenantId, UserId};
 use tollgate::policy::PolicySet;
 use tollgate::principal::{Groups, Principal, PrincipalKind, Subject, Target};
-use tollgate::source::{PolicyFiles, Problems, SourceFile};
-use tollgate::time::Wall;
+use tollgate::sandbox::shipped;
+use tollgate::source::{Problems, SourceFile};
+use tollgate::time::{Clock, Wall};
 
 const DEVICES: u32 = 10_000;
 
@@ -39,14 +40,8 @@ fn set() -> PolicySet {
     for number in 0..DEVICES {
         writeln!(devices, "{},{},Windows11", device_id(number), device_name(number)).unwrap();
     }
-    let mut files = PolicyFiles::default();
-    for (name, text) in [
-        ("operations.toml", include_str!("../policies/operations.toml")),
-        ("roles.toml", include_str!("../policies/roles.toml")),
-        ("device-groups.toml", include_str!("../policies/device-groups.toml")),
-        ("applications.toml", APPLICATIONS),
-        ("devices.csv", devices.as_str()),
-    ] {
+    let mut files = shipped::files();
+    for (name, text) in [("applications.toml", APPLICATIONS), ("devices.csv", devices.as_str())] {
         files.insert(SourceFile::new(name, text));
     }
     let mut problems = Problems::default();
@@ -63,7 +58,7 @@ fn principal(user: Option<UserId>, kind: PrincipalKind) -> Principal {
 
 /// Runs every case.
 pub(crate) fn bench(c: &mut Criterion) {
-    let set = set();
+    let (set, clock) = (set(), Clock::System);
     let permissions = || vec![Permission::from("Machine.CollectForensics")];
     let application = principal(None, PrincipalKind::Application { permissions: permissions() });
     let groups = Groups::Listed((0..20).map(|n| EntraGroupId::from_u128(0x1_0000_0000_0002 - n)).collect());
@@ -93,7 +88,10 @@ pub(crate) fn bench(c: &mut Criterion) {
         let mut targets = targets.iter().cycle();
         group.bench_function(format!("permit and reach: {name}"), |b| {
             b.iter(|| {
-                set.permit(black_box(caller), operation).unwrap().reach(targets.next().unwrap()).unwrap()
+                set.permit(black_box(caller), operation)
+                    .unwrap()
+                    .reach(targets.next().unwrap(), &clock)
+                    .unwrap()
             });
         });
     }

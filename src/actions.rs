@@ -52,13 +52,17 @@ impl Actions {
         }
     }
 
-    /// What a call acts on, by the device and the action that it names.
-    pub fn resolve(&self, device: Option<&DeviceRef>, action: Option<&ActionId>) -> SmallVec<[Target; 1]> {
+    /// What a call acts on, by the devices and the action that it names.
+    pub fn resolve<'d>(
+        &self,
+        devices: impl IntoIterator<Item = &'d DeviceRef>,
+        action: Option<&ActionId>,
+    ) -> SmallVec<[Target; 1]> {
         let behind = action.map(|action| match self.known.read().devices.get(action) {
             Some(device) => Target::Device(device.clone()),
             None => Target::UnknownAction(action.clone()),
         });
-        device.cloned().map(Target::Device).into_iter().chain(behind).collect()
+        devices.into_iter().cloned().map(Target::Device).chain(behind).collect()
     }
 
     /// How many are known.
@@ -100,11 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_names_a_device_and_an_action_acts_on_both() {
+    fn a_call_that_names_devices_and_an_action_acts_on_all_of_them() {
         let actions = Actions::new(10);
         actions.record(action(1), device(1));
-        let targets = actions.resolve(Some(&device(2)), Some(&action(1)));
-        assert_eq!(targets[..], [Target::Device(device(2)), Target::Device(device(1))]);
+        let targets = actions.resolve([&device(2), &device(3)], Some(&action(1)));
+        assert_eq!(targets[..], [2, 3, 1].map(|number| Target::Device(device(number))));
         assert!(actions.resolve(None, None).is_empty());
     }
 

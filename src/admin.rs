@@ -16,8 +16,9 @@ use serde::Serialize;
 use crate::admit::Line;
 use crate::reload::PolicyStore;
 use crate::snapshot::Counts;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{IssuerNumbers, Metrics, TokenCachePart};
 use crate::time::Wall;
+use crate::token::{self, CacheState};
 
 /// What the admin listener looks at.
 #[derive(Debug, Clone)]
@@ -53,6 +54,18 @@ struct IssuerState {
     last_error: Option<String>,
 }
 
+impl From<token::IssuerState> for IssuerState {
+    fn from(state: token::IssuerState) -> Self {
+        Self {
+            name: state.name.to_string(),
+            source: state.source.to_string(),
+            keys: state.keys,
+            fetched: state.fetched,
+            last_error: state.error.map(|error| error.to_string()),
+        }
+    }
+}
+
 /// The body of `/policy`.
 #[derive(Debug, Serialize)]
 struct Policy {
@@ -84,22 +97,30 @@ impl Admin {
             .with_state(self)
     }
 
-    fn issuers(&self) -> Vec<IssuerState> {
-        let snapshot = self.policies.load();
-        let states = snapshot.verifier.issuers().map(|issuer| IssuerState {
-            name: issuer.name.to_string(),
-            source: issuer.source.to_string(),
-            keys: issuer.keys,
-            fetched: issuer.fetched,
-            last_error: issuer.error.map(|error| error.to_string()),
-        });
-        states.collect()
+    fn token_cache(&self) {
+        let verifier = &self.policies.load().verifier;
+        for (name, state) in [("good", verifier.remembered()), ("refused", verifier.remembered_refused())] {
+            let CacheState { entries, bytes, hits, misses } = state;
+            self.metrics.token_cache(&TokenCachePart { name, entries, bytes, hits, misses });
+        }
+    }
+
+    fn issuers(&self) -> Vec<token::IssuerState> {
+        self.policies.load().verifier.issuers(&self.line.clock).collect()
     }
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let issuers = admin.issuers();
-    admin.metrics.issuer_keys(issuers.iter().map(|issuer| (issuer.name.as_str(), issuer.keys)));
+    admin.metrics.issuers(issuers.iter().map(|issuer| IssuerNumbers {
+        issuer: &issuer.name,
+        keys: issuer.keys,
+        age: issuer.age,
+        succeeded: issuer.fetches.succeeded,
+        failed: issuer.fetches.failed,
+    }));
+    admin.token_cache();
+    admin.metrics.failed_login_addresses(admin.line.logins.addresses());
     admin.metrics.limiter_keys(admin.line.limiter.keys());
     let text = admin.metrics.render(admin.line.clock.wall());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
@@ -117,8 +138,11 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     let ready = because.is_empty();
     let without = issuers.iter().filter(|issuer| issuer.keys == 0);
     because.extend(without.map(|issuer| format!("issuer `{}` has no keys", issuer.name)));
+    // One of several documents, which stand behind each other and are told apart below.
+    because.dedup();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let policy_version = admin.policies.load().version.to_string();
+    let issuers = issuers.into_iter().map(IssuerState::from).collect();
     (status, Json(Readiness { ready, because, policy_version, issuers })).into_response()
 }
 

@@ -1,6 +1,8 @@
 //! The line: every check that a call passes, in order, and the only maker of a [`Permit`].
 
 use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -8,18 +10,21 @@ use http::{HeaderMap, Method};
 use crate::actions::Actions;
 use crate::denial::Denial;
 use crate::id::DeviceRef;
-use crate::limit::{Admission, LimitError, Limiter};
+use crate::limit::{Admission, FailedLogins, LimitError, Limiter};
 use crate::outcome::Findings;
 use crate::policy::{Contents, Operation};
+use crate::principal::Principal;
 use crate::snapshot::Snapshot;
 use crate::time::Clock;
 use crate::token::BearerToken;
 
-/// What outlives requests and snapshots: the windows, the memory of actions, and the clock.
+/// What outlives requests and snapshots: the windows, failed logins, the memory of actions, and the clock.
 #[derive(Debug)]
 pub struct Line {
     /// The windows of every limit.
     pub limiter: Limiter,
+    /// The failed logins of every address.
+    pub logins: FailedLogins,
     /// Which device each forwarded action belongs to.
     pub actions: Actions,
     /// Where the time comes from.
@@ -35,6 +40,8 @@ pub struct RequestHead<'a> {
     pub target: &'a str,
     /// The header fields.
     pub headers: &'a HeaderMap,
+    /// Where it comes from, if that is known.
+    pub address: Option<IpAddr>,
 }
 
 /// A request as the line sees it: a head now, and a body if a check asks for it.
@@ -74,26 +81,47 @@ pub async fn admit(
     request: &mut impl Request,
     found: &mut Findings,
 ) -> Result<Permit, Denial> {
-    let Line { limiter, actions, clock } = line;
-    let Snapshot { policies, verifier, quotas, .. } = world;
+    let Line { limiter, actions, clock, .. } = line;
+    let Snapshot { policies, quotas, .. } = world;
 
     let routed = policies.route(request.head().method, request.head().target)?; // no such call
     found.operation = Some(routed.operation.id().clone());
-    let bearer = request.head().bearer()?; // no token, or two
-    let principal = verifier.verify(bearer, clock).await?; // not who it says
+    let principal = authenticate(line, world, request.head()).await?; // no token, or not who it says
     found.application = policies.application_name(&principal.subject.application).cloned();
     found.principal = Some(principal.clone());
     let grant = policies.permit(&principal, routed.operation)?; // permission, application, role
     let (body, contents) = read(routed.operation, request).await?; // not what the API takes
     found.comment = contents.comment;
-    let targets = actions.resolve(routed.device.as_ref(), routed.action.as_ref()); // behind an action is a device
-    found.scope = grant.reach(&targets)?; // every device, or refused
+    let devices = routed.device.iter().chain(&contents.devices);
+    let targets = actions.resolve(devices, routed.action.as_ref()); // behind an action is a device
+    found.scope = grant.reach(&targets, clock)?; // every device, or refused
     let charges = quotas.charges(&principal.subject, routed.operation.id(), &found.scope);
     let admission = limiter.acquire(&charges, clock).await;
     found.standings = limiter.standings(&charges, clock);
     let admission = admission.map_err(LimitError::from)?; // no room
     found.overrun = admission.overrun(&charges);
     Ok(Permit { admission, body, starts_action_on: routed.starts_action_on().cloned() })
+}
+
+/// Finds out who calls. A token that was verified before and still holds passes at once; any other is looked at only
+/// while its address has failed logins left, so that one wrong script shuts out nobody who is known already.
+async fn authenticate(
+    line: &Line,
+    world: &Snapshot,
+    head: RequestHead<'_>,
+) -> Result<Arc<Principal>, Denial> {
+    let Line { logins, clock, .. } = line;
+    let bearer = head.bearer()?; // no token, or two
+    if let Some(principal) = world.verifier.known(bearer, clock) {
+        return Ok(principal);
+    }
+    let attempt = world.quotas.attempt(head.address);
+    logins.check(&attempt, clock)?; // too many of them were refused
+    let verdict = world.verifier.verify(bearer, clock).await;
+    if verdict.as_ref().is_err_and(|error| error.is_failed_login()) {
+        logins.charge(&attempt, clock);
+    }
+    Ok(verdict?)
 }
 
 /// Reads the body of a call that has a contract and holds it to that; every other body is left to stream.

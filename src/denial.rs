@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::id::Permission;
-use crate::limit::LimitError;
+use crate::limit::{LimitError, TooManyFailures};
 use crate::outcome::ReasonCode;
 use crate::policy::{BodyError, NoOperation, PermitError, ReachError};
 use crate::token::{BearerError, TokenError};
@@ -29,6 +29,9 @@ pub enum Denial {
     /// The token does not show who calls.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// Too many tokens from the caller's address proved nobody: this one is not looked at.
+    #[error(transparent)]
+    Logins(#[from] TooManyFailures),
     /// The caller may not make this call.
     #[error(transparent)]
     Permit(#[from] PermitError),
@@ -105,6 +108,10 @@ impl Malformed {
 /// or is broken for longer than anyone can tell.
 const AUDIT_RETRY: Duration = Duration::from_secs(1);
 
+/// How long a caller should stay away when the inventory is too old: whoever brings a new one is a timer or a person,
+/// and either takes minutes.
+const INVENTORY_RETRY: Duration = Duration::from_secs(60);
+
 /// How long a caller should stay away from an upstream that can't be reached: long enough not to hammer it, short
 /// enough for a playbook to wait.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(5);
@@ -118,6 +125,7 @@ impl Denial {
             Self::NoOperation(_) => ReasonCode::NoOperation,
             Self::Bearer(error) => error.reason(),
             Self::Token(error) => error.reason(),
+            Self::Logins(_) => ReasonCode::FailedLogins,
             Self::Permit(error) => error.reason(),
             Self::Body(error) => error.reason(),
             Self::Reach(error) => error.reason(),
@@ -139,7 +147,9 @@ impl Denial {
         match self {
             Self::Limit(LimitError::OverLimit(over)) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Limit(LimitError::KeysFull { retry_after }) => Some(retry_after.as_secs_rounded_up()),
+            Self::Logins(over) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Token(TokenError::KeysUnavailable { retry_after }) => Some(seconds(*retry_after).max(1)),
+            Self::Reach(ReachError::StaleInventory { .. }) => Some(seconds(INVENTORY_RETRY)),
             Self::AuditUnavailable => Some(seconds(AUDIT_RETRY)),
             Self::UpstreamUnavailable => Some(seconds(UPSTREAM_RETRY)),
             _ => None,

@@ -9,7 +9,14 @@
 //!                                                                      └▶ LimitError
 //! ```
 //!
+//! [`FailedLogins`] is the one limit that counts refusals, by address:
+//!
+//! ```text
+//! QuotaSet::attempt(address) ─▶ Attempt ─▶ FailedLogins::check, and FailedLogins::charge if the token was refused
+//! ```
+//!
 //! - `window`: the algorithm for one key, with its proof.
+//! - `logins`: failed logins, by address.
 //! - `quota`: rules and keys; `document`: the file.
 //! - `store`: what any store must promise; `sharded`: the store in memory.
 
@@ -17,6 +24,7 @@ mod document;
 #[cfg(test)]
 mod fixture;
 mod key;
+mod logins;
 mod quota;
 mod sharded;
 mod store;
@@ -25,6 +33,7 @@ mod window;
 
 pub use document::DEFAULT_MAX_KEYS;
 pub use key::LimitKey;
+pub use logins::{Attempt, FailedLogins, TooManyFailures};
 pub use quota::{Charges, DocumentedLimit, MAX_CHARGES, Quota, QuotaSet};
 pub use store::{Admission, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, Margin, SlidingWindowLog, Stamp, Usage};

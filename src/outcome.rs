@@ -78,6 +78,8 @@ reasons! {
     UnknownAction = "unknown_action",
     /// The inventory lacks the device.
     UnknownDevice = "unknown_device",
+    /// The inventory is too old to say which group the device is in.
+    StaleInventory = "stale_inventory",
     /// The body is not of the type that the operation takes.
     WrongType = "wrong_type",
     /// The body is not what its type says.
@@ -88,6 +90,8 @@ reasons! {
     BodyTooLarge = "body_too_large",
     /// No room in a limit.
     OverLimit = "over_limit",
+    /// Too many tokens from this address were refused.
+    FailedLogins = "failed_logins",
     /// The keys that would verify the token can't be had.
     KeysUnavailable = "keys_unavailable",
     /// The limiter holds as many keys as it may, all of them live.

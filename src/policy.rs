@@ -18,6 +18,7 @@ use crate::policy::operation::Operations;
 use crate::policy::role::Roles;
 use crate::principal::Principal;
 use crate::source::{PolicyFiles, Problems};
+use crate::time::Wall;
 
 mod application;
 mod body;
@@ -96,8 +97,8 @@ impl PolicySet {
     #[must_use]
     pub fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
         let operations = Operations::compile(files, problems);
-        let roles = Roles::compile(files, problems);
         let groups = DeviceGroups::compile(files, problems);
+        let roles = Roles::compile(files, &operations, &groups, problems);
         let applications = Applications::compile(files, &operations, &groups, problems);
         let inventory = Inventory::compile(files, &groups, problems);
         Self { operations, roles, groups, applications, inventory }
@@ -127,6 +128,16 @@ impl PolicySet {
     /// Every operation, in the order of the file.
     pub fn operations(&self) -> impl ExactSizeIterator<Item = &Operation> {
         self.operations.iter()
+    }
+
+    /// When the oldest file of the inventory was written; none for files that lie on no disk.
+    pub fn inventory_date(&self) -> Option<Wall> {
+        self.inventory.written()
+    }
+
+    /// Whether its inventory can become too old.
+    pub fn inventory_ages(&self) -> bool {
+        self.groups.max_age().is_some()
     }
 
     /// How much it holds.

@@ -1,5 +1,6 @@
 //! The door: HTTP in, HTTP out. The only floor that speaks Pingora on the request path.
 
+mod client;
 mod exchange;
 mod gateway;
 mod incoming;
@@ -7,5 +8,6 @@ pub mod reply;
 mod strict;
 mod upstream;
 
+pub use client::{InvalidHops, TrustedHops};
 pub use gateway::Gateway;
 pub use upstream::{Tls, Upstream};

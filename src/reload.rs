@@ -3,6 +3,8 @@
 //! The last good set stays in force until a better one is compiled. A set is read as one unit: if a file changes
 //! while the folder is being read, the reading is thrown away and done again.
 
+mod watch;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,11 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use self::watch::{Watch, quiet};
 use crate::snapshot::{Snapshot, version};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
 use crate::time::{Clock, Wall};
@@ -33,7 +34,10 @@ pub enum PolicySource {
 pub struct PolicyStore {
     source: PolicySource,
     current: ArcSwap<Snapshot>,
-    last: Mutex<LastRead>,
+    /// Held for as long as a reload takes, so that two can't overtake each other. Nobody else waits for it.
+    turn: Mutex<Turn>,
+    /// What whoever looks at the store sees. Held for moments.
+    shown: Mutex<Shown>,
     clock: Clock,
     /// Someone (SIGHUP, an administrator) wants the files read now.
     asked: Notify,
@@ -59,12 +63,18 @@ pub struct Refused {
     pub problems: Vec<Problem>,
 }
 
-/// The last reading: what it found on disk, so that the same is not compiled twice.
+/// What a reload leaves for the next one.
 #[derive(Debug)]
-struct LastRead {
-    seen: Signature,
-    version: Arc<str>,
+struct Turn {
+    /// What the last reading found on disk, so that the same is not compiled twice; none if it could not be read.
+    seen: Option<Signature>,
+}
+
+/// What the last reload came to.
+#[derive(Debug)]
+struct Shown {
     refused: Option<Refused>,
+    /// When the inventory in force was written.
     inventory: Option<Wall>,
 }
 
@@ -75,17 +85,14 @@ struct Signature(Vec<(String, u64, Option<Duration>, u64)>);
 /// The endings of files that belong to a policy set.
 const ENDINGS: [&str; 4] = ["toml", "csv", "json", "pem"];
 
+/// The folders within a policy set whose files belong to it; no other folder is looked into.
+const FOLDERS: [&str; 2] = ["devices", "operations"];
+
 /// 1 GiB: an inventory of a million devices as JSON pages is about as large; more is a mistake, not a policy.
 const MAX_FILE: u64 = 1 << 30;
 
 /// How often a folder is read again if it keeps changing under the reader: an editor or a copy is done by then.
 const READ_ATTEMPTS: usize = 5;
-
-/// Quiet time after the last event before files are read: editors and `kubectl` write a set in several steps.
-const DEBOUNCE: Duration = Duration::from_millis(200);
-
-/// How long that quiet is waited for: a folder in which something else keeps writing is read all the same.
-const RESTLESS: Duration = Duration::from_secs(5);
 
 /// For file systems that report nothing (NFS, some overlays).
 const POLL: Duration = Duration::from_secs(30);
@@ -112,17 +119,32 @@ impl PolicySource {
 
 /// One file of a folder that belongs to a policy set.
 struct Listed {
+    /// With the folder within the set that it lies in: `operations/alerts.toml`.
     name: String,
     path: PathBuf,
     signature: (String, u64, Option<Duration>, u64),
 }
 
 fn list(folder: &Path) -> io::Result<Vec<Listed>> {
-    use std::os::unix::fs::MetadataExt;
     let mut files = Vec::new();
+    list_into(&mut files, folder, "")?;
+    for (within, path) in folders(folder) {
+        list_into(&mut files, &path, within)?;
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// The folders within a policy set that are there.
+fn folders(folder: &Path) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    FOLDERS.into_iter().map(|name| (name, folder.join(name))).filter(|(_, path)| path.is_dir())
+}
+
+fn list_into(files: &mut Vec<Listed>, folder: &Path, within: &str) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let ours = path
             .extension()
             .and_then(|ending| ending.to_str())
@@ -131,14 +153,14 @@ fn list(folder: &Path) -> io::Result<Vec<Listed>> {
         if !ours || name.starts_with('.') {
             continue;
         }
+        let name = if within.is_empty() { name.to_owned() } else { format!("{within}/{name}") };
         let meta = fs::metadata(&path)?;
         if meta.is_file() {
             let modified = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             files.push(Listed { signature: (name.clone(), meta.len(), modified, meta.ino()), name, path });
         }
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    Ok(())
 }
 
 fn read_folder(folder: &Path) -> Result<(PolicyFiles, Signature), Problems> {
@@ -194,16 +216,12 @@ impl PolicyStore {
     pub fn open(source: PolicySource, clock: Clock) -> Result<Self, Vec<Problem>> {
         let (files, seen) = source.read().map_err(Problems::into_sorted)?;
         let snapshot = Snapshot::compile(&files, None, clock.wall())?;
-        let last = LastRead {
-            seen,
-            version: snapshot.version.clone(),
-            refused: None,
-            inventory: inventory_date(&files),
-        };
+        let shown = Shown { refused: None, inventory: snapshot.policies.inventory_date() };
         Ok(Self {
             source,
             current: ArcSwap::from_pointee(snapshot),
-            last: Mutex::new(last),
+            turn: Mutex::new(Turn { seen: Some(seen) }),
+            shown: Mutex::new(shown),
             clock,
             asked: Notify::new(),
         })
@@ -216,12 +234,12 @@ impl PolicyStore {
 
     /// The set that was refused last, unless a good one came after it.
     pub fn refused(&self) -> Option<Refused> {
-        self.last.lock().refused.clone()
+        self.shown.lock().refused.clone()
     }
 
-    /// When the inventory's files were written, the older of the two if there are two.
+    /// When the files of the inventory in force were written, the oldest if there are several.
     pub fn inventory_date(&self) -> Option<Wall> {
-        self.last.lock().inventory
+        self.shown.lock().inventory
     }
 
     /// Asks whoever runs [`watch`](Self::watch) to read the files now.
@@ -231,37 +249,38 @@ impl PolicyStore {
 
     /// Reads the files and, if they say something new and nothing wrong, puts it in force.
     pub fn reload(&self) -> Reload {
-        // Held throughout, so that two reloads can't overtake each other.
-        let mut last = self.last.lock();
-        let refuse = |last: &mut LastRead, problems: Vec<Problem>| {
-            last.refused = Some(Refused { at: self.clock.wall(), problems: problems.clone() });
-            Reload::Refused(problems)
-        };
+        let mut turn = self.turn.lock();
         let (files, seen) = match self.source.read() {
-            Ok(read) => read,
-            Err(problems) => return refuse(&mut last, problems.into_sorted()),
+            Ok((files, seen)) => (files, Some(seen)),
+            Err(problems) => {
+                turn.seen = None;
+                return self.refuse(problems.into_sorted());
+            }
         };
-        last.seen = seen;
-        last.inventory = inventory_date(&files);
-        let version = version(&files);
-        if version == last.version && last.refused.is_none() {
-            return Reload::Unchanged;
-        }
-        last.version = version.clone();
+        turn.seen = seen;
         let current = self.current.load_full();
-        if version == current.version {
-            last.refused = None;
+        let inventory = files.under("devices").filter_map(SourceFile::modified).min();
+        // Where an inventory can be too old, one that was fetched anew is new, even if it says what it said.
+        let aged = current.policies.inventory_ages() && inventory != current.policies.inventory_date();
+        if version(&files) == current.version && !aged {
+            *self.shown.lock() = Shown { refused: None, inventory };
             return Reload::Unchanged;
         }
         match Snapshot::compile(&files, Some(&current), self.clock.wall()) {
             Ok(snapshot) => {
-                last.refused = None;
                 let snapshot = Arc::new(snapshot);
                 self.current.store(snapshot.clone());
+                *self.shown.lock() = Shown { refused: None, inventory };
                 Reload::Loaded(snapshot)
             }
-            Err(problems) => refuse(&mut last, problems),
+            Err(problems) => self.refuse(problems),
         }
+    }
+
+    fn refuse(&self, problems: Vec<Problem>) -> Reload {
+        let refused = Refused { at: self.clock.wall(), problems: problems.clone() };
+        self.shown.lock().refused = Some(refused);
+        Reload::Refused(problems)
     }
 
     /// Reloads whenever the files change, someone asks, or half a minute has passed and the folder looks different;
@@ -283,18 +302,35 @@ impl PolicyStore {
             };
             let store = self.clone();
             let reload = tokio::task::spawn_blocking(move || store.reload_if(forced)).await;
-            if let Ok(Some(reload)) = reload {
+            // A mistake of ours is one of the set's too, as long as the set brings it about.
+            let reload = reload.unwrap_or_else(|error| {
+                let mut problems = Problems::default();
+                problems.file("the policy set", format_args!("compiling it failed: {error}"));
+                Some(self.refuse(problems.into_sorted()))
+            });
+            if let Some(reload) = reload {
                 report(&reload);
             }
         }
     }
 
     fn reload_if(&self, due: Due) -> Option<Reload> {
-        let same = || self.source.signature().is_ok_and(|seen| seen == self.last.lock().seen);
-        match due {
-            Due::IfDifferent if same() => None,
-            Due::IfDifferent | Due::Now => Some(self.reload()),
+        if let Due::IfDifferent = due {
+            let same =
+                self.source.signature().is_ok_and(|found| self.turn.lock().seen.as_ref() == Some(&found));
+            if same {
+                return None;
+            }
         }
+        let (before, reload) = (self.refused(), self.reload());
+        // Files that still can't be read are looked at again and again, and spoken of once.
+        if let (Due::IfDifferent, Reload::Refused(problems), Some(before)) = (due, &reload, before)
+            && *problems == before.problems
+        {
+            self.shown.lock().refused = Some(before);
+            return None;
+        }
+        Some(reload)
     }
 }
 
@@ -306,76 +342,5 @@ enum Due {
     Now,
 }
 
-/// The policy folder's watcher. It stays for as long as the folder does, so that it sees what happens while files are
-/// read and compiled.
-#[derive(Debug, Default)]
-struct Watch {
-    watcher: Option<RecommendedWatcher>,
-    /// Device and inode of the folder that it looks at; none if that could not be watched.
-    folder: Option<(u64, u64)>,
-    warned: bool,
-}
-
-impl Watch {
-    /// Watches the folder of this name, if that is not the one that is being watched.
-    fn follow(&mut self, folder: &Path, changed: &Arc<Notify>) {
-        use std::os::unix::fs::MetadataExt;
-        let found = fs::metadata(folder).ok().map(|meta| (meta.dev(), meta.ino()));
-        if found.is_some() && self.folder == found {
-            return;
-        }
-        self.folder = None;
-        match watch_folder(folder, changed.clone()) {
-            Ok(watcher) => {
-                self.watcher = Some(watcher);
-                self.folder = found;
-                // Nobody told of what happened between the last reading and this moment.
-                changed.notify_one();
-            }
-            // The watcher before, if there is one, still sees the folder it lay in, and so its return.
-            Err(error) if !self.warned => {
-                self.warned = true;
-                tracing::warn!(folder = %folder.display(), %error, "cannot watch the policy folder, polling it");
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-/// Waits until nothing has changed for [`DEBOUNCE`], at most [`RESTLESS`]: by the machine's clock, as events come.
-async fn quiet(changed: &Notify) {
-    let clock = Clock::System;
-    let deadline = clock.steady() + RESTLESS;
-    while clock.timeout(DEBOUNCE, changed.notified()).await.is_ok() && clock.steady() < deadline {}
-}
-
-/// Watches a folder, and its name in the folder it lies in: it may be replaced by a rename, and a link by another.
-fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = folder.file_name().map(|name| parent.join(name));
-    let within = folder.to_owned();
-    let named = beside.clone();
-    // Others write beside it, as the audit may: that keeps nobody waiting.
-    let ours = move |path: &PathBuf| {
-        path.starts_with(&within) || named.as_ref().is_some_and(|named| path.starts_with(named))
-    };
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
-        Ok(event) if !is_change(event.kind) => {}
-        Ok(event) if !event.paths.is_empty() && !event.paths.iter().any(&ours) => {}
-        Ok(_) | Err(_) => changed.notify_one(),
-    })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    if beside.is_some() {
-        watcher.watch(parent, RecursiveMode::NonRecursive)?;
-    }
-    Ok(watcher)
-}
-
-/// Our own reading is an event too, and would be followed by another without end.
-fn is_change(kind: EventKind) -> bool {
-    !matches!(kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
-}
-
-fn inventory_date(files: &PolicyFiles) -> Option<Wall> {
-    ["devices.csv", "devices.json"].iter().filter_map(|name| files.get(name)?.modified()).min()
-}
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::id::{ApplicationId, RequestId};
+use crate::proxy::TrustedHops;
 use crate::reload::PolicySource;
 use crate::sandbox::api::{Api, ApiSettings};
 use crate::sandbox::issuer::{Issuer, SignerError};
@@ -21,7 +22,7 @@ use crate::sandbox::listen::{LocalTls, LocalTlsError};
 use crate::sandbox::world::{Call, TENANT, Tokens};
 use crate::server::{Server, Signals, StartError};
 use crate::settings::{Settings, UpstreamUrl, one_a_core};
-use crate::source::{PolicyFiles, SourceFile};
+use crate::source::PolicyFiles;
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 use crate::time::Clock;
 use crate::token;
@@ -29,6 +30,7 @@ use crate::token;
 pub mod api;
 pub mod issuer;
 pub mod listen;
+pub mod shipped;
 pub mod world;
 
 /// What can be chosen about a sandbox.
@@ -77,17 +79,6 @@ pub enum SandboxError {
     System(#[from] io::Error),
 }
 
-/// The shipped policy set, as it is in `policies/`.
-const SHIPPED: [(&str, &str); 7] = [
-    ("operations.toml", include_str!("../policies/operations.toml")),
-    ("issuers.toml", include_str!("../policies/issuers.toml")),
-    ("roles.toml", include_str!("../policies/roles.toml")),
-    ("device-groups.toml", include_str!("../policies/device-groups.toml")),
-    ("applications.toml", include_str!("../policies/applications.toml")),
-    ("limits.toml", include_str!("../policies/limits.toml")),
-    ("devices.csv", include_str!("../policies/devices.csv")),
-];
-
 // === impl Sandbox ===
 
 impl Sandbox {
@@ -127,6 +118,7 @@ impl Sandbox {
                 listen: settings.listen,
                 admin: settings.admin,
                 tls: None,
+                trusted_hops: TrustedHops::default(),
                 audit: Some(AuditTarget::File(folder.audit())),
                 audit_full: AuditFullMode::Refuse,
                 threads: one_a_core(),
@@ -179,9 +171,8 @@ impl Sandbox {
 
 /// The shipped set with the sandbox's own files over it.
 fn policy(issuer: &Arc<Issuer>, discovery: &str) -> PolicyFiles {
-    let mut files = PolicyFiles::default();
-    let shipped = SHIPPED.into_iter().map(|(name, text)| SourceFile::new(name, text));
-    shipped.chain(world::overlay(issuer, discovery)).for_each(|file| files.insert(file));
+    let mut files = shipped::files();
+    world::overlay(issuer, discovery).into_iter().for_each(|file| files.insert(file));
     files
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
-use crate::limit::Limiter;
+use crate::limit::{FailedLogins, Limiter};
 use crate::proxy::{Gateway, Tls, Upstream};
 use crate::reload::{PolicySource, PolicyStore, Reload};
 use crate::settings::{Scheme, Settings, TlsFiles, UpstreamUrl};
@@ -100,6 +100,9 @@ const GRACE_STEP: Duration = Duration::from_millis(20);
 /// How often keys without a live charge are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How often remembered tokens that have expired are looked for. Nobody is let in by one: it only takes room.
+const FORGET_TOKENS: Duration = Duration::from_secs(60);
+
 impl Server {
     /// Starts a gateway. Everything that can be wrong with its settings is found before it returns.
     ///
@@ -124,6 +127,7 @@ impl Server {
             .transpose()?;
         let line = Arc::new(Line {
             limiter: Limiter::new(),
+            logins: FailedLogins::new(),
             actions: Actions::new(Actions::DEFAULT_CAPACITY),
             clock: clock.clone(),
         });
@@ -148,12 +152,14 @@ impl Server {
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
         background.spawn(sweep(line.clone()));
+        background.spawn(forget_tokens(policies.clone(), clock.clone()));
         let verifier = policies.clone();
         background.spawn(KeyRefresher::new(move || verifier.load().verifier.clone(), clock).run());
 
         let gateway = Gateway {
             line: line.clone(),
             policies: policies.clone(),
+            trusted_hops: settings.trusted_hops,
             upstream,
             metrics: metrics.clone(),
             audit: audit.clone(),
@@ -265,6 +271,14 @@ async fn sweep(line: Arc<Line>) {
     loop {
         line.clock.sleep(SWEEP).await;
         line.limiter.sweep(&line.clock);
+        line.logins.sweep(&line.clock);
+    }
+}
+
+async fn forget_tokens(policies: Arc<PolicyStore>, clock: Clock) {
+    loop {
+        clock.sleep(FORGET_TOKENS).await;
+        policies.load().verifier.sweep(&clock);
     }
 }
 
@@ -278,6 +292,11 @@ struct Announcer {
 
 impl Announcer {
     fn in_force(&self) {
+        self.measure();
+        self.record(&PolicyEvent::Loaded { version: &self.policies.load().version });
+    }
+
+    fn measure(&self) {
         let snapshot = self.policies.load();
         let counts = snapshot.counts();
         self.metrics.policy_loaded(&LoadedPolicy {
@@ -286,14 +305,18 @@ impl Announcer {
             inventory_at: self.policies.inventory_date(),
             devices: counts.devices,
         });
-        self.record(&PolicyEvent::Loaded { version: &snapshot.version });
     }
 
     fn announce(&self, reload: &Reload) {
         match reload {
-            Reload::Unchanged => tracing::debug!("the policy files say what they said"),
+            Reload::Unchanged => {
+                tracing::debug!("the policy files say what they said");
+                // The inventory may have been fetched anew.
+                self.measure();
+            }
             Reload::Loaded(snapshot) => {
                 tracing::info!(version = %snapshot.version, "policy loaded: {}", snapshot.counts());
+                snapshot.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 self.metrics.reload(ReloadResult::Loaded);
                 self.in_force();
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 
+use crate::proxy::TrustedHops;
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 
 /// The flags of `tollgate serve`; each is also an environment variable.
@@ -40,6 +41,11 @@ pub struct ServeFlags {
     /// Private key (PEM) of the certificate
     #[arg(long, env = "TOLLGATE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+
+    /// Proxies between callers and Tollgate that each add to X-Forwarded-For the address that they saw: the limit on
+    /// failed logins and the audit go by the outermost's; 0 is the connection's own address
+    #[arg(long, env = "TOLLGATE_TRUSTED_HOPS", value_name = "N", default_value_t)]
+    trusted_hops: TrustedHops,
 
     /// File for the audit trail, one JSON object a line; `-` is standard output; without it there is no trail
     #[arg(long, env = "TOLLGATE_AUDIT", value_name = "FILE|-")]
@@ -94,6 +100,8 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// What callers' TLS is served with, if it is.
     pub tls: Option<TlsFiles>,
+    /// How many proxies in front say where a call comes from.
+    pub trusted_hops: TrustedHops,
     /// Where audit lines go; nowhere if none.
     pub audit: Option<AuditTarget>,
     /// What happens when they can't.
@@ -163,6 +171,7 @@ impl TryFrom<ServeFlags> for Settings {
             listen: flags.listen,
             admin: flags.admin,
             tls,
+            trusted_hops: flags.trusted_hops,
             audit: flags.audit,
             audit_full: match flags.audit_full {
                 AuditFull::Refuse => AuditFullMode::Refuse,

@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub verifier: Arc<Verifier>,
     /// The limits.
     pub quotas: QuotaSet,
+    /// What is legal in the files but worth a second look, in the order of files and lines.
+    pub warnings: Vec<Problem>,
 }
 
 /// How much a snapshot holds, for the start message and `/policy`.
@@ -40,7 +42,7 @@ pub struct Counts {
     pub devices: usize,
     /// Limits, documented ones included.
     pub limits: usize,
-    /// Issuers.
+    /// Issuers: key files, and discovery documents, of which a tenant of Entra has two.
     pub issuers: usize,
 }
 
@@ -65,7 +67,8 @@ impl Snapshot {
         if !problems.is_empty() {
             return Err(problems.into_sorted());
         }
-        Ok(Self { version: version(files), loaded, policies, verifier: Arc::new(verifier), quotas })
+        let (version, verifier) = (version(files), Arc::new(verifier));
+        Ok(Self { version, loaded, policies, verifier, quotas, warnings: problems.into_warnings() })
     }
 
     /// How much of everything there is.
@@ -78,7 +81,7 @@ impl Snapshot {
             applications: policies.applications,
             devices: policies.devices,
             limits: self.quotas.len(),
-            issuers: self.verifier.issuers().count(),
+            issuers: self.verifier.sources(),
         }
     }
 }

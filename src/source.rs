@@ -27,7 +27,7 @@ pub struct SourceFile {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicyFiles(BTreeMap<Arc<str>, SourceFile>);
 
-/// One mistake and its place, printed as `roles.toml:3:1: no role …`.
+/// One mistake or warning and its place, printed as `roles.toml:3:1: no role …`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The file's name in the policy folder.
@@ -38,9 +38,14 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Every mistake found so far.
+/// Every mistake found so far, and beside them what is legal but worth a second look.
+///
+/// Only mistakes make a set unfit: a warning is for whoever wrote the set, and changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    mistakes: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
 
 /// A TOML file whose syntax is right, taken apart entry by entry.
 #[derive(Debug)]
@@ -67,9 +72,14 @@ impl SourceFile {
         self.modified
     }
 
-    /// The file's name in the policy folder.
+    /// The file's name in the policy folder, with the folder within it that it lies in: `operations/alerts.toml`.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What stands behind the last dot of its name.
+    pub fn ending(&self) -> &str {
+        self.name.rsplit_once('.').map_or("", |(_, ending)| ending)
     }
 
     /// What it says.
@@ -112,9 +122,35 @@ impl PolicyFiles {
         file
     }
 
+    /// The files that together say what one file may say alone: `<name>.toml` and every `.toml` in the folder `<name>`.
+    /// That there is none is a problem, as for [`require`](Self::require).
+    pub fn gather(&self, name: &str, problems: &mut Problems) -> Vec<&SourceFile> {
+        let found: Vec<_> = self.under(name).filter(|file| file.ending() == "toml").collect();
+        if found.is_empty() {
+            let message = format_args!(
+                "the policy set has neither this file nor any in `{name}/`: an empty one grants nothing"
+            );
+            problems.file(&format!("{name}.toml"), message);
+        }
+        found
+    }
+
+    /// The files of this name, whatever their ending, and those in the folder of this name.
+    pub fn under(&self, name: &str) -> impl Iterator<Item = &SourceFile> {
+        self.iter().filter(move |file| {
+            let rest = file.name.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with('/') || rest.strip_prefix('.') == Some(file.ending()))
+        })
+    }
+
     /// Adds a file, in the place of one of the same name.
     pub fn insert(&mut self, file: SourceFile) {
         self.0.insert(file.name.clone(), file);
+    }
+
+    /// Takes a file out; nothing happens if there is none of this name.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(name);
     }
 
     /// All files, in the order of their names.
@@ -128,22 +164,32 @@ impl PolicyFiles {
 impl Problems {
     /// Notes a mistake at a span of bytes of a file.
     pub fn at(&mut self, source: &SourceFile, span: Range<usize>, message: impl fmt::Display) {
-        self.push(source.name.clone(), Some(source.place(span.start)), message);
+        self.mistakes.push(Problem::at(source, span, message));
     }
 
     /// Notes a mistake in a line of a file (from 1), such as a row of a CSV.
     pub fn line(&mut self, source: &SourceFile, line: usize, message: impl fmt::Display) {
-        self.push(source.name.clone(), Some((line, 1)), message);
+        self.mistakes.push(Problem::line(source, line, message));
     }
 
     /// Notes a mistake at a line and column of a file, both from 1, if they are known.
     pub fn place(&mut self, name: &str, place: Option<(usize, usize)>, message: impl fmt::Display) {
-        self.push(name.into(), place, message);
+        self.mistakes.push(Problem { file: name.into(), place, message: message.to_string() });
     }
 
     /// Notes a mistake of a file as a whole.
     pub fn file(&mut self, name: &str, message: impl fmt::Display) {
-        self.push(name.into(), None, message);
+        self.place(name, None, message);
+    }
+
+    /// Notes something legal but odd at a span of bytes of a file.
+    pub fn warn_at(&mut self, source: &SourceFile, span: Range<usize>, message: impl fmt::Display) {
+        self.warnings.push(Problem::at(source, span, message));
+    }
+
+    /// Notes something legal but odd in a line of a file (from 1).
+    pub fn warn_line(&mut self, source: &SourceFile, line: usize, message: impl fmt::Display) {
+        self.warnings.push(Problem::line(source, line, message));
     }
 
     fn toml(&mut self, source: &SourceFile, error: &toml::de::Error, within: Range<usize>) {
@@ -152,20 +198,38 @@ impl Problems {
         self.at(source, span, error.message().replace('\n', ", "));
     }
 
-    fn push(&mut self, file: Arc<str>, place: Option<(usize, usize)>, message: impl fmt::Display) {
-        self.0.push(Problem { file, place, message: message.to_string() });
-    }
-
-    /// Whether nothing was wrong.
+    /// Whether nothing was wrong; warnings do not count.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.mistakes.is_empty()
     }
 
     /// The mistakes, in the order of files and lines.
-    pub fn into_sorted(mut self) -> Vec<Problem> {
-        self.0.sort();
-        self.0.dedup();
-        self.0
+    pub fn into_sorted(self) -> Vec<Problem> {
+        sorted(self.mistakes)
+    }
+
+    /// The warnings, in the order of files and lines.
+    pub fn into_warnings(self) -> Vec<Problem> {
+        sorted(self.warnings)
+    }
+}
+
+fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort();
+    problems.dedup();
+    problems
+}
+
+// === impl Problem ===
+
+impl Problem {
+    fn at(source: &SourceFile, span: Range<usize>, message: impl fmt::Display) -> Self {
+        let place = Some(source.place(span.start));
+        Self { file: source.name.clone(), place, message: message.to_string() }
+    }
+
+    fn line(source: &SourceFile, line: usize, message: impl fmt::Display) -> Self {
+        Self { file: source.name.clone(), place: Some((line, 1)), message: message.to_string() }
     }
 }
 

@@ -12,8 +12,9 @@ use tollgate::time::Clock;
 
 use crate::support::gateway::{
     COMMENT, EXECUTIVE, PLAYBOOKS, Setup, TestGateway, WORKSTATION, bearer, issuer, playbooks, policy,
-    policy_with, portal, rewritten, token, write_policy,
+    portal, rewritten, token, write_policy,
 };
+use crate::support::key_site::KeySite;
 use crate::support::raw::RawClient;
 use crate::support::upstream::{Answer, RecordingUpstream};
 use crate::support::{until, within_deadline};
@@ -46,6 +47,18 @@ async fn settled(gateway: &TestGateway) -> Series {
 /// How a series differs between two scrapes; one that is not there yet is at zero.
 fn grown(before: &Series, after: &Series, name: &str) -> f64 {
     after.get(name).unwrap_or_else(|| panic!("no {name} in {after:#?}")) - before.get(name).unwrap_or(&0.0)
+}
+
+/// Waits for what the clock holds up, moving it on a second at a time.
+async fn advancing<F: Future>(gateway: &TestGateway, work: F) -> F::Output {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut work => return output,
+            () = Clock::System.sleep(Duration::from_millis(5)) => gateway.hand.advance(Duration::from_secs(1)),
+        }
+    }
 }
 
 /// The set with issuers whose keys come by discovery from here; `more` entries follow.
@@ -94,17 +107,18 @@ async fn a_gateway_is_ready_once_an_issuer_has_keys_and_names_those_that_have_no
     assert_eq!((&page["issuers"][0]["name"], &page["issuers"][0]["keys"]), (&json!("entra"), &json!(0)));
     // It lives, and says of each call that the keys are missing, not that the token is wrong.
     assert_eq!(gateway.admin("/livez").await.status, 200);
-    let answer = gateway.collect(&playbooks(), WORKSTATION).await;
+    let answer = advancing(&gateway, gateway.collect(&playbooks(), WORKSTATION)).await;
     assert_eq!((answer.status, answer.header("Tollgate-Reason")), (503, Some("keys_unavailable")));
 
-    // The issuer comes: the fetch that has waited in the listener's queue since the start is answered.
+    // The issuer comes: the fetch that waits in the listener's queue is answered, or the next one.
     let router = issuer().router(format!("http://{address}"));
     listener.set_nonblocking(true).unwrap();
     let mut server = tokio::task::JoinSet::new();
     server.spawn(
         async move { axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), router).await },
     );
-    within_deadline("readiness", async { while gateway.admin("/readyz").await.status != 200 {} }).await;
+    let ready = async { while gateway.admin("/readyz").await.status != 200 {} };
+    within_deadline("readiness", advancing(&gateway, ready)).await;
     let page = gateway.admin("/readyz").await.json();
     assert_eq!(
         (&page["ready"], &page["because"], &page["issuers"][0]["keys"]),
@@ -119,7 +133,9 @@ async fn one_usable_issuer_is_enough_and_the_one_without_keys_is_named_with_its_
     let nobody = crate::support::upstream::nobody().to_string();
     let upstream = upstream();
     let gateway = Setup::new(upstream.address()).policy(discovered(&nobody, WITH_A_FILE)).start();
-    let failed = || gateway.server().policies.load().verifier.issuers().any(|issuer| issuer.error.is_some());
+    let failed = || {
+        gateway.server().policies.load().verifier.issuers(&gateway.clock).any(|issuer| issuer.error.is_some())
+    };
     until("the failed fetch", failed).await;
     let ready = gateway.admin("/readyz").await;
     ready.assert_status(200);
@@ -252,7 +268,10 @@ async fn the_pages_have_the_types_that_probes_and_scrapers_expect() {
 async fn every_metric_of_the_table_is_shown_after_some_traffic_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let trial = "[[limit]]\nname = \"trial\"\noperations = \"all\"\nper = []\nwindows = [\"1 per day\"]\nenforce = false";
-    write_policy(&policy_with("limits.toml", trial), folder.path());
+    let site = KeySite::start(issuer());
+    let mut files = site.policy();
+    files.insert(SourceFile::new("limits.toml", trial));
+    write_policy(&files, folder.path());
     let upstream = upstream();
     let setup = Setup::new(upstream.address()).policy_folder(folder.path());
     let gateway = setup.audit(folder.path().join("audit.jsonl")).start();

@@ -174,6 +174,9 @@ fn rows(reason: ReasonCode) -> Vec<Row> {
             let request = collect(&bearer(&playbooks()), &"4".repeat(40), COMMENT);
             row(404, "ResourceNotFound", request)
         }
+        R::StaleInventory => {
+            Row { retry_after: Some("60"), ..unavailable(Scene::InventoryStale, collects()) }
+        }
         R::WrongType => {
             let request = |headers| {
                 let headers = format!("Authorization: {}\r\n{headers}", bearer(&playbooks()));
@@ -203,6 +206,11 @@ fn rows(reason: ReasonCode) -> Vec<Row> {
                 ..row(429, "TooManyRequests", request)
             }
         }
+        R::FailedLogins => Row {
+            retry_after: Some("60"),
+            scene: Scene::FailedLogin,
+            ..row(429, "TooManyRequests", collects())
+        },
         R::KeysUnavailable => {
             Row { retry_after: Some("30"), ..unavailable(Scene::IssuerOutOfReach, collects()) }
         }

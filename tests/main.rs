@@ -8,10 +8,13 @@
 //! - `admin`: what an operator sees.
 //! - `audit`: what the trail says, and when.
 //! - `bodies`: what is read, what streams, and what a refused body does to its connection.
+//! - `catalogue`: the shipped operations are the documented ones, and their devices are found where the API has them.
+//! - `check`: what `tollgate check` says of a policy set.
 //! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
 //! - `limits`: what a limit may say beside its windows.
+//! - `logins`: how often an address may fail to say who it is.
 //! - `readme`: the README's tables are the code's.
 //! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
 //! - `floors`: which file may use which.
@@ -20,6 +23,7 @@
 //! - `routes`: which request line asks for which operation, and which for none.
 //! - `sandbox`: the stand-ins, and that nothing shipped trusts them.
 //! - `soak`: many calls, each answered as the line alone decides it, in memory that stays flat.
+//! - `tokens`: who calls, and keys that rotate.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
 //!   records every byte.
 //! - `upstream`: what the API gets to see, and what of its answers comes back.
@@ -29,12 +33,15 @@
 mod admin;
 mod audit;
 mod bodies;
+mod catalogue;
+mod check;
 mod commands;
 mod errors;
 mod external;
 mod floors;
 mod limits;
 mod line;
+mod logins;
 mod permits;
 mod readme;
 mod reload;
@@ -42,5 +49,6 @@ mod routes;
 mod sandbox;
 mod soak;
 mod support;
+mod tokens;
 mod upstream;
 mod windows;

@@ -1,4 +1,4 @@
-//! `tollgate check DIR`: compile a policy set, and print every mistake.
+//! `tollgate check DIR`: compile a policy set, and print every mistake, or what is legal but odd.
 
 use std::path::PathBuf;
 
@@ -9,11 +9,12 @@ use crate::time::Clock;
 /// What `--help` says at its end.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  the set is right; prints its version and what it holds
+  0  the set is right; prints its version and what it holds, after a line beginning with `warning:`
+     for each thing that is legal but worth a second look
   1  it has mistakes; prints each as `file:line:column: mistake`
   2  the folder cannot be read";
 
-/// Compiles a policy set, and prints every mistake in it.
+/// Compiles a policy set, and prints every mistake in it, or else what is legal but worth a second look.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Check {
@@ -31,6 +32,7 @@ impl Check {
         match PolicyStore::open(PolicySource::Folder(self.folder), Clock::System) {
             Ok(store) => {
                 let snapshot = store.load();
+                snapshot.warnings.iter().for_each(|warning| println!("warning: {warning}"));
                 println!("policy {}: {}", snapshot.version, snapshot.counts());
                 Ok(())
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Failure;
-use crate::sandbox::world::{PLAYBOOKS_SECRET, TENANT};
+use crate::sandbox::world::{PLAYBOOKS_SECRET, TENANT, Who};
 use crate::sandbox::{Sandbox as Running, SandboxSettings};
 use crate::time::Clock;
 
@@ -64,6 +64,10 @@ fn describe(sandbox: &Running) {
         sandbox.issuer_url,
         sandbox.client()
     );
+    println!("\nCallers, each with a token for 8 hours:");
+    for who in Who::ALL {
+        println!("\n# {}: {}\n{}", who.name(), who.about(), sandbox.tokens.of(who));
+    }
     println!(
         "\nPaste any line, in any order, as often as you like. Each prints the answer and, last, its status."
     );

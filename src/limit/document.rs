@@ -1,7 +1,8 @@
 //! `limits.toml` as written, and how it becomes a [`QuotaSet`].
 //!
 //! ```toml
-//! max_keys = 1000000              # optional: how many keys the limiter may hold
+//! max_keys      = 1000000         # optional: how many keys the limiter may hold
+//! max_addresses = 100000          # optional: how many addresses with failed logins are counted each by itself
 //!
 //! [[limit]]
 //! name       = "collect-per-tenant"
@@ -11,24 +12,36 @@
 //! when_full  = "reject"           # optional, the only word there is
 //! show       = false              # optional: whether callers see how it stands
 //! enforce    = false              # optional: count, and say what would be refused, but refuse nothing
+//!
+//! [[limit]]                       # at most one of this kind: failed logins, whatever the operation
+//! name       = "failed-logins"
+//! per        = ["address"]
+//! windows    = ["60 per minute"]
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{self, SeqAccess, Visitor};
 use smallvec::SmallVec;
 use toml::Spanned;
 
 use crate::id::{LimitName, OperationId};
 use crate::limit::key::{Dimension, Per, Rule, TooManyRules};
+use crate::limit::logins::LoginQuota;
 use crate::limit::quota::{DocumentedLimit, Effect, MAX_CHARGES, Quota, QuotaSet, Visibility};
 use crate::limit::window::{Bound, Bounds, Cost};
 use crate::outcome::Rate;
 use crate::source::{PolicyFiles, Problems, SourceFile};
+
+mod logins;
+mod operations;
+mod rates;
+
+use operations::OperationsDocument;
+use rates::contradictions;
 
 /// The keys that a limiter may hold if `max_keys` does not say. A key that was used in the last window takes about
 /// 200 bytes, a full one of 100 per minute and 1500 per hour 6.2 KB: 200 MB for a million callers that come and go.
@@ -49,19 +62,13 @@ const MAX_NAME: usize = 64;
 #[serde(deny_unknown_fields)]
 struct LimitDocument {
     name: Spanned<String>,
-    operations: Spanned<OperationsDocument>,
+    operations: Option<Spanned<OperationsDocument>>,
     per: Vec<Spanned<Dimension>>,
     windows: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     when_full: WhenFull,
     show: Option<bool>,
     enforce: Option<bool>,
-}
-
-/// A list of operations, or the word `"all"`.
-enum OperationsDocument {
-    All,
-    Named(Vec<Spanned<String>>),
 }
 
 /// What becomes of a call that finds no room.
@@ -77,6 +84,8 @@ struct Compiler<'a> {
     source: &'a SourceFile,
     quotas: &'a mut BTreeMap<OperationId, Vec<Arc<Quota>>>,
     names: HashSet<LimitName>,
+    logins: Option<LoginQuota>,
+    max_addresses: NonZeroU32,
     problems: &'a mut Problems,
 }
 
@@ -94,17 +103,22 @@ impl QuotaSet {
         let documented = documented.iter().filter(|limit| !limit.rates.is_empty());
         let names: HashSet<_> = documented.map(|limit| LimitName::from(limit.operation.as_str())).collect();
         let mut limits = names.len();
-        let mut max_keys = None;
+        let (mut max_keys, mut logins) = (None, None);
         if let Some(source) = files.require(FILE, problems)
             && let Some(mut toml) = source.toml(problems)
         {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
+            let max_addresses = toml.value("max_addresses", problems).map(Spanned::into_inner);
+            let max_addresses = max_addresses.unwrap_or(logins::DEFAULT_MAX_ADDRESSES);
             let documents = toml.entries::<LimitDocument>("limit", problems);
             limits += documents.len();
-            let mut compiler = Compiler { source, quotas: &mut quotas, names, problems };
+            let quotas = &mut quotas;
+            let mut compiler = Compiler { source, quotas, names, logins: None, max_addresses, problems };
             for document in documents {
-                compiler.limit(document.into_inner());
+                let span = document.span();
+                compiler.limit(document.into_inner(), span);
             }
+            logins = compiler.logins;
             toml.finish(problems);
         }
         for (operation, quotas) in &mut quotas {
@@ -121,7 +135,7 @@ impl QuotaSet {
                 );
             }
         }
-        Self::new(quotas, limits, max_keys.unwrap_or(DEFAULT_MAX_KEYS))
+        Self::new(quotas, limits, max_keys.unwrap_or(DEFAULT_MAX_KEYS), logins)
     }
 }
 
@@ -163,35 +177,21 @@ const fn default_visibility(per: Per, effect: Effect) -> Visibility {
     }
 }
 
-/// What cannot be meant: two rates of one window, a longer window that makes a shorter one pointless, or the reverse.
-/// `rates` are in the order of their windows.
-fn contradictions(rates: &[Rate]) -> Vec<String> {
-    let mut messages = Vec::new();
-    for (index, short) in rates.iter().enumerate() {
-        for long in rates.iter().skip(index + 1) {
-            let (n, most) = (long.count.get(), short.count.get());
-            let times = long.window.seconds().div_ceil(short.window.seconds());
-            if short.window == long.window {
-                messages.push(format!("`{short}` and `{long}` have the same window"));
-            } else if n < most {
-                messages.push(format!("`{short}` can't be reached under `{long}`"));
-            } else if u64::from(n) > u64::from(most) * u64::from(times) {
-                messages.push(format!("`{long}` can't be reached under `{short}`"));
-            }
-        }
-    }
-    messages
-}
-
 // === impl Compiler ===
 
 impl Compiler<'_> {
     /// Compiles one `[[limit]]`; every part is looked at, also after a mistake in another.
-    fn limit(&mut self, document: LimitDocument) {
+    fn limit(&mut self, document: LimitDocument, span: Range<usize>) {
         let WhenFull::Reject = document.when_full;
         let name = self.name(&document.name);
-        let operations = self.operations(&document.operations);
         let per = self.per(&document.per);
+        if per.has(Dimension::Address) {
+            return self.failed_logins(&document);
+        }
+        let Some(operations) = &document.operations else {
+            return self.problems.at(self.source, span, "missing field `operations`");
+        };
+        let operations = self.operations(operations);
         let rates = self.rates(&document.windows);
         let effect = match document.enforce {
             None | Some(true) => Effect::Enforced,
@@ -282,57 +282,6 @@ impl Compiler<'_> {
             per = per.with(*dimension.get_ref());
         }
         per
-    }
-
-    fn rates(&mut self, windows: &Spanned<Vec<Spanned<String>>>) -> SmallVec<[Rate; 2]> {
-        let mut rates: SmallVec<[Rate; 2]> = SmallVec::new();
-        for window in windows.get_ref() {
-            match window.get_ref().parse::<Rate>() {
-                Ok(rate) => rates.push(rate),
-                Err(error) => self.problems.at(self.source, window.span(), error),
-            }
-        }
-        if windows.get_ref().is_empty() {
-            self.problems.at(self.source, windows.span(), "a limit needs a window such as `100 per minute`");
-        }
-        rates.sort_by_key(|rate| rate.window);
-        for message in contradictions(&rates) {
-            self.problems.at(self.source, windows.span(), message);
-        }
-        rates
-    }
-}
-
-// === impl OperationsDocument ===
-
-impl<'de> Deserialize<'de> for OperationsDocument {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Operations;
-
-        impl<'de> Visitor<'de> for Operations {
-            type Value = OperationsDocument;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of operations, or \"all\"")
-            }
-
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<OperationsDocument, E> {
-                match word {
-                    "all" => Ok(OperationsDocument::All),
-                    word => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OperationsDocument, A::Error> {
-                let mut named = Vec::new();
-                while let Some(name) = list.next_element()? {
-                    named.push(name);
-                }
-                Ok(OperationsDocument::Named(named))
-            }
-        }
-
-        deserializer.deserialize_any(Operations)
     }
 }
 

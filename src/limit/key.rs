@@ -38,6 +38,8 @@ pub(super) enum Dimension {
     Application,
     User,
     Operation,
+    /// Where a call comes from: of failed logins alone.
+    Address,
 }
 
 /// The number of a rule: the same for the same rule for as long as the process lives, and never used for another.

@@ -1,6 +1,7 @@
 //! The rules, and which of them a call is charged to.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use foldhash::fast::RandomState;
 
 use crate::id::{LimitName, OperationId};
 use crate::limit::key::{Dimension, LimitKey, Per, RuleId};
+use crate::limit::logins::{Attempt, LoginQuota};
 use crate::limit::store::Names;
 use crate::limit::window::{Bounds, Cost};
 use crate::outcome::Rate;
@@ -51,6 +53,8 @@ pub struct QuotaSet {
     by_address: HashMap<usize, Arc<[Arc<Quota>]>, RandomState>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
+    /// The limit on failed logins, if there is one.
+    pub(super) logins: Option<LoginQuota>,
 }
 
 /// Everything that a call is charged to: the limits of its operation, and what they count by.
@@ -96,9 +100,10 @@ impl QuotaSet {
         quotas: impl IntoIterator<Item = (OperationId, Vec<Arc<Quota>>)>,
         limits: usize,
         max_keys: NonZeroU32,
+        logins: Option<LoginQuota>,
     ) -> Self {
-        let mut set =
-            Self { by_operation: HashMap::default(), by_address: HashMap::default(), limits, max_keys };
+        let (by_operation, by_address) = Default::default();
+        let mut set = Self { by_operation, by_address, limits, max_keys, logins };
         for (operation, quotas) in quotas {
             let quotas: Arc<[_]> = quotas.into();
             set.by_address.insert(address(&operation), quotas.clone());
@@ -118,6 +123,11 @@ impl QuotaSet {
         let found = self.by_address.get(&address(operation)).or_else(|| self.by_operation.get(operation));
         let quotas = found.map_or(&[][..], |quotas| quotas);
         Charges { quotas, subject, max_keys: self.max_keys }
+    }
+
+    /// A login that is tried from this address, as the limit on failed ones counts it.
+    pub fn attempt(&self, address: Option<IpAddr>) -> Attempt<'_> {
+        Attempt::new(self.logins.as_ref(), address)
     }
 
     /// How many limits there are, documented ones included.

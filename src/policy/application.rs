@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::id::{ApplicationId, ApplicationName, OperationId};
-use crate::policy::compile::{Reading, Taken};
+use crate::policy::compile::{Reading, Taken, quoted};
 use crate::policy::device_group::{DeviceGroups, GroupIndex};
 use crate::policy::document::{ApplicationDocument, ListOrAll, Unlisted, Word};
-use crate::policy::operation::{DeviceScope, Operations};
+use crate::policy::operation::{DeviceScope, Operation, Operations};
 use crate::source::{PolicyFiles, Problems};
 
 /// One entry of `applications.toml`.
@@ -158,7 +158,41 @@ impl Application {
             }
             unscoped_operations.insert(operation.id().clone());
         }
-        Some(Self { name: name?, operations: allowed, device_groups, unscoped_operations })
+        let application = Self { name: name?, operations: allowed, device_groups, unscoped_operations };
+        application.warn(document, operations, groups, reading);
+        Some(application)
+    }
+
+    /// Says where a confined entry could be left: by calls that name no device, and by tags that move one.
+    fn warn(
+        &self,
+        document: &ApplicationDocument,
+        operations: &Operations,
+        groups: &DeviceGroups,
+        reading: &mut Reading<'_>,
+    ) {
+        if self.confining().is_none() {
+            return;
+        }
+        let name = &self.name;
+        for word in &document.unscoped_operations {
+            let message = format!(
+                "`{name}` is confined to device groups but may call `{}`, which can tell of or act on any device",
+                word.get_ref()
+            );
+            reading.warn(word.span(), message);
+        }
+        let tagging = operations.iter().filter(|operation| {
+            let granted = self.operations.names(operation.id()) && !operation.application().is_empty();
+            operation.changes_tags() && granted
+        });
+        let tagging = quoted(tagging.map(Operation::id));
+        if groups.match_by_tag() && !tagging.is_empty() {
+            let message = format!(
+                "`{name}` is confined to device groups, some groups match by tag, and it may change tags by {tagging}: it could move a device into another group"
+            );
+            reading.warn(document.name.span(), message);
+        }
     }
 
     pub(crate) fn name(&self) -> &ApplicationName {

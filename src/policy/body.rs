@@ -2,6 +2,7 @@
 //!
 //! A body that two readers could understand differently is refused: the API must see what we saw.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 
+use crate::id::DeviceRef;
 use crate::outcome::ReasonCode;
-use crate::policy::document::{BodyDocument, MediaTypeWord, MemberWord};
+use crate::policy::document::{MediaTypeWord, MemberWord};
 
 mod json;
 
@@ -19,7 +21,24 @@ mod json;
 pub struct BodyContract {
     media_type: MediaType,
     required: Vec<Member>,
+    devices: Option<DevicesMember>,
     max: MaxBody,
+}
+
+/// The member that names devices: one, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DevicesMember {
+    /// As written, `machineId` or `scannerAgent.machineId`.
+    name: Arc<str>,
+    /// Its members, from the outermost.
+    way: Vec<Box<str>>,
+}
+
+/// Text that is not the name of a member.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a member such as `machineId` or `scannerAgent.machineId`")]
+pub(crate) struct InvalidMember {
+    text: String,
 }
 
 /// The type of a body that is read.
@@ -41,6 +60,14 @@ struct Member {
 enum MemberKind {
     /// A string with more in it than white space.
     Text,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// A list, of whatever length.
+    List,
+    /// An object.
+    Object,
 }
 
 /// The largest body of an operation, in bytes.
@@ -59,6 +86,8 @@ pub(crate) struct InvalidMaxBody {
 pub struct Contents {
     /// The member `Comment`, if there is one and it is a string: who asked and why, for the audit.
     pub comment: Option<Arc<str>>,
+    /// Every device that the body names, in its order, at least one if the contract says where they stand.
+    pub devices: Vec<DeviceRef>,
 }
 
 /// Why a body is not taken. Its text is meant for the caller.
@@ -110,28 +139,35 @@ pub enum BadBody {
         name: Arc<str>,
     },
     /// A required member is of another type.
-    #[error("the member `{name}` must be a string")]
-    NotText {
+    #[error("the member `{name}` must be {expected}")]
+    Kind {
         /// The member.
         name: Arc<str>,
+        /// What it must be, with its article.
+        expected: &'static str,
     },
 }
 
 // === impl BodyContract ===
 
 impl BodyContract {
-    pub(crate) fn new(document: BodyDocument, max: Option<MaxBody>) -> Self {
-        let media_type = match document.media_type {
+    pub(crate) fn new(
+        media_type: MediaTypeWord,
+        required: BTreeMap<String, MemberWord>,
+        devices: Option<DevicesMember>,
+        max: Option<MaxBody>,
+    ) -> Self {
+        let media_type = match media_type {
             MediaTypeWord::Json => MediaType::Json,
         };
-        let member = |(name, kind): (String, MemberWord)| {
-            let kind = match kind {
-                MemberWord::String => MemberKind::Text,
-            };
-            Member { name: name.into(), kind }
-        };
-        let required = document.required.into_iter().map(member).collect();
-        Self { media_type, required, max: max.unwrap_or(MaxBody::DEFAULT) }
+        let member = |(name, kind): (String, MemberWord)| Member { name: name.into(), kind: kind.into() };
+        let required = required.into_iter().map(member).collect();
+        Self { media_type, required, devices, max: max.unwrap_or(MaxBody::DEFAULT) }
+    }
+
+    /// Whether the body names the devices that the call acts on.
+    pub(crate) fn names_devices(&self) -> bool {
+        self.devices.is_some()
     }
 
     /// The largest body that is read, in bytes.
@@ -167,12 +203,17 @@ impl BodyContract {
             return Err(BodyError::BadBody(BadBody::ByteOrderMark));
         }
         let text = str::from_utf8(body).map_err(|_| BodyError::BadBody(BadBody::NotUtf8))?;
-        let object =
-            json::read(text).map_err(|error| BodyError::BadBody(BadBody::Json(error.to_string())))?;
+        let way = self.devices.as_ref().map_or(&[][..], |devices| &devices.way);
+        let (object, named) =
+            json::read(text, way).map_err(|error| BodyError::BadBody(BadBody::Json(error.to_string())))?;
         for member in &self.required {
             member.check(&object)?;
         }
-        Ok(Contents { comment: object.text("Comment").map(Arc::from) })
+        let devices = match &self.devices {
+            Some(member) => member.check(named)?,
+            None => Vec::new(),
+        };
+        Ok(Contents { comment: object.text("Comment").map(Arc::from), devices })
     }
 }
 
@@ -184,16 +225,84 @@ impl Member {
             let found = found.to_owned();
             return Err(BodyError::BadBody(BadBody::Case { found, name: self.name.clone() }));
         }
-        let MemberKind::Text = self.kind;
-        match object.get(&self.name) {
-            Some(json::Member::Text(text)) if !text.trim().is_empty() => Ok(()),
-            None | Some(json::Member::Null | json::Member::Text(_)) => {
-                Err(BodyError::MissingParameter { name: self.name.clone() })
-            }
-            Some(json::Member::Other) => {
-                Err(BodyError::BadBody(BadBody::NotText { name: self.name.clone() }))
-            }
+        let found = match object.get(&self.name) {
+            None | Some(json::Member::Null) => return self.missing(),
+            Some(json::Member::Text(text)) if text.trim().is_empty() => return self.missing(),
+            Some(json::Member::Text(_)) => MemberKind::Text,
+            Some(json::Member::Other(kind)) => *kind,
+        };
+        if found == self.kind {
+            return Ok(());
         }
+        let expected = self.kind.as_str();
+        Err(BodyError::BadBody(BadBody::Kind { name: self.name.clone(), expected }))
+    }
+
+    fn missing(&self) -> Result<(), BodyError> {
+        Err(BodyError::MissingParameter { name: self.name.clone() })
+    }
+}
+
+// === impl MemberKind ===
+
+impl MemberKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Number => "a number",
+            Self::Boolean => "true or false",
+            Self::List => "a list",
+            Self::Object => "an object",
+        }
+    }
+}
+
+impl From<MemberWord> for MemberKind {
+    fn from(word: MemberWord) -> Self {
+        match word {
+            MemberWord::String => Self::Text,
+            MemberWord::Number => Self::Number,
+            MemberWord::Boolean => Self::Boolean,
+            MemberWord::List => Self::List,
+            MemberWord::Object => Self::Object,
+        }
+    }
+}
+
+// === impl DevicesMember ===
+
+impl DevicesMember {
+    /// The devices that the body names; that it names none is a mistake, since the call would be held to nothing.
+    fn check(&self, named: json::Named<'_>) -> Result<Vec<DeviceRef>, BodyError> {
+        let name = self.name.clone();
+        if let Some(found) = named.case {
+            return Err(BodyError::BadBody(BadBody::Case { found, name }));
+        }
+        if named.odd {
+            return Err(BodyError::BadBody(BadBody::Kind {
+                name,
+                expected: "a device or a list of devices",
+            }));
+        }
+        if named.devices.is_empty() || named.devices.iter().any(|device| device.trim().is_empty()) {
+            return Err(BodyError::MissingParameter { name });
+        }
+        Ok(named.devices.iter().map(|device| DeviceRef::parse(device)).collect())
+    }
+}
+
+impl FromStr for DevicesMember {
+    type Err = InvalidMember;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMember> {
+        let plain = |name: &str| {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-@".contains(&byte))
+        };
+        if !text.split('.').all(plain) {
+            return Err(InvalidMember { text: text.into() });
+        }
+        Ok(Self { name: text.into(), way: text.split('.').map(Into::into).collect() })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::policy::document::Word;
 use crate::source::{Problems, SourceFile};
@@ -14,10 +15,10 @@ pub(crate) struct Reading<'a> {
     problems: &'a mut Problems,
 }
 
-/// The keys of one kind that a file has given so far, each with its line.
+/// The keys of one kind that have been given so far, each with its file and line.
 pub(crate) struct Taken<K> {
     what: &'static str,
-    lines: HashMap<K, usize>,
+    places: HashMap<K, (Arc<str>, usize)>,
 }
 
 /// The longest name: it stands in metrics, audit lines and headers.
@@ -38,6 +39,11 @@ impl<'a> Reading<'a> {
     /// Notes a mistake at a place of the file.
     pub(crate) fn at(&mut self, span: Range<usize>, message: impl fmt::Display) {
         self.problems.at(self.source, span, message);
+    }
+
+    /// Notes something legal but odd at a place of the file.
+    pub(crate) fn warn(&mut self, span: Range<usize>, message: impl fmt::Display) {
+        self.problems.warn_at(self.source, span, message);
     }
 
     /// The value that a word stands for; a word that stands for none is a problem.
@@ -70,7 +76,7 @@ impl<'a> Reading<'a> {
         Some(T::from(text))
     }
 
-    /// Notes a key; one that the file gave before is a problem.
+    /// Notes a key; one that was given before is a problem.
     pub(crate) fn take<K: Eq + std::hash::Hash + fmt::Display>(
         &mut self,
         taken: &mut Taken<K>,
@@ -78,14 +84,18 @@ impl<'a> Reading<'a> {
         span: Range<usize>,
     ) {
         let (line, _) = self.source.place(span.start);
-        match taken.lines.get(&key) {
-            Some(first) => {
-                let message =
-                    format!("the {} `{key}` is given twice, in line {first} for the first time", taken.what);
+        let file = self.source.name();
+        match taken.places.get(&key) {
+            Some((first_file, first)) => {
+                let of = if first_file == file { String::new() } else { format!(" of `{first_file}`") };
+                let message = format!(
+                    "the {} `{key}` is given twice, in line {first}{of} for the first time",
+                    taken.what
+                );
                 self.at(span, message);
             }
             None => {
-                taken.lines.insert(key, line);
+                taken.places.insert(key, (file.clone(), line));
             }
         }
     }
@@ -96,7 +106,7 @@ impl<'a> Reading<'a> {
 impl<K> Taken<K> {
     /// No key yet; `what` names their kind in messages.
     pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, lines: HashMap::new() }
+        Self { what, places: HashMap::new() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who may do what to which device: deny by default, each row of the two tables a sentence.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::id::{
@@ -9,10 +11,11 @@ use crate::outcome::ReasonCode;
 use crate::policy::PolicySet;
 use crate::policy::application::{Application, GroupAnswer, OperationAnswer, UnscopedAnswer};
 use crate::policy::device_group::{GroupAccess, GroupIndex};
-use crate::policy::document::{UnknownAction, UnknownDevice, Unlisted};
+use crate::policy::document::{StaleInventory, UnknownAction, UnknownDevice, Unlisted};
 use crate::policy::operation::{DeviceScope, Operation};
 use crate::policy::role::{RoleAnswer, RolePermission};
 use crate::principal::{Groups, Principal, PrincipalKind, Scope, ScopedDevice, Target};
+use crate::time::Clock;
 
 /// Leave to call an operation, on whatever devices [`reach`](Self::reach) lets it.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +77,8 @@ pub enum PermitError {
     /// No role of the user holds the role permission.
     #[error("{}", missing_role(needed))]
     MissingRole {
-        /// The role permission; none where any role would do.
-        needed: Option<RolePermission>,
+        /// Any one of these role permissions would do; empty where any role would.
+        needed: Vec<RolePermission>,
     },
     /// Whether a role does, depends on groups that the token could not carry.
     #[error("{OVERAGE}")]
@@ -90,6 +93,14 @@ pub enum ReachError {
     UnknownDevice {
         /// As the call names it.
         named: DeviceRef,
+    },
+    /// The inventory is too old to be believed.
+    #[error(
+        "The device inventory is older than {max_age}, so this gateway cannot tell which group the device is in"
+    )]
+    StaleInventory {
+        /// How old it may be, such as `36h`.
+        max_age: Arc<str>,
     },
     /// The device is in a group that is not the caller's.
     #[error("The device `{named}` is in the device group `{group}`, which is not open to this caller")]
@@ -130,11 +141,12 @@ fn listed(permissions: &[Permission], nothing: &'static str) -> String {
     words.join(",")
 }
 
-fn missing_role(needed: &Option<RolePermission>) -> String {
-    match needed {
-        Some(permission) => format!("Missing role permission. API required role permission: {permission}."),
-        None => "Missing role. The user holds no role of this gateway's policy.".to_owned(),
+fn missing_role(needed: &[RolePermission]) -> String {
+    if needed.is_empty() {
+        return "Missing role. The user holds no role of this gateway's policy.".to_owned();
     }
+    let words: Vec<&str> = needed.iter().map(|permission| permission.as_str()).collect();
+    format!("Missing role permission. API required role permission: {}.", words.join(" or "))
 }
 
 /// Whether the caller may call the operation: the permission first, then the application's entry, then the role.
@@ -181,9 +193,11 @@ pub(crate) fn permit<'a>(
         (PrincipalKind::Application { .. }, Some(_), _) => None,
         // A user needs a role, whatever the application.
         (PrincipalKind::User { groups, .. }, _, _) => {
-            match policies.roles.answer(operation.role(), subject.user.as_ref(), groups) {
+            match policies.roles.answer(operation.roles(), subject.user.as_ref(), groups) {
                 RoleAnswer::Held => Some(groups),
-                RoleAnswer::Missing => return Err(PermitError::MissingRole { needed: operation.role() }),
+                RoleAnswer::Missing => {
+                    return Err(PermitError::MissingRole { needed: operation.roles().to_vec() });
+                }
                 RoleAnswer::Unknown => return Err(PermitError::GroupOverage),
             }
         }
@@ -205,6 +219,7 @@ impl Grant<'_> {
     /// | names no device, though its operation does | bound by a device group | `unscoped_operation` |
     /// | names devices | bound by no device group | may; nothing is looked up |
     /// | an action of unknown device | bound | `unknown_action`, or passes if the policy says `forward` |
+    /// | a device, the inventory being older than `max_age` | bound | `stale_inventory`, or as below if the policy says `use` |
     /// | a device that the inventory lacks | bound | `unknown_device`, or counts as ungrouped if the policy says so |
     /// | a device of a group outside the application's entry | confined by it | `device_group` |
     /// | a device of a group that opens to other users only | a user | `device_group` |
@@ -212,7 +227,7 @@ impl Grant<'_> {
     /// | a device of any other group | bound | may |
     ///
     /// A name that fits several devices counts as all of them.
-    pub fn reach(&self, targets: &[Target]) -> Result<Scope, ReachError> {
+    pub fn reach(&self, targets: &[Target], clock: &Clock) -> Result<Scope, ReachError> {
         if targets.is_empty() {
             return self.reach_nothing();
         }
@@ -220,7 +235,10 @@ impl Grant<'_> {
         for target in targets {
             match target {
                 Target::Device(named) if self.bounds.open() => devices.push(unbound(named)),
-                Target::Device(named) => self.reach_device(named, &mut devices)?,
+                Target::Device(named) => {
+                    self.believe_inventory(clock)?;
+                    self.reach_device(named, &mut devices)?;
+                }
                 Target::UnknownAction(_) if self.bounds.open() => {}
                 Target::UnknownAction(action) => match self.policies.groups.unknown_action() {
                     UnknownAction::Forward => {}
@@ -245,6 +263,17 @@ impl Grant<'_> {
         match answer {
             UnscopedAnswer::Allowed => Ok(Scope::default()),
             UnscopedAnswer::Refused => Err(ReachError::Unscoped { operation: id.clone() }),
+        }
+    }
+
+    fn believe_inventory(&self, clock: &Clock) -> Result<(), ReachError> {
+        let PolicySet { groups, inventory, .. } = self.policies;
+        let (Some(max_age), Some(written)) = (groups.max_age(), inventory.written()) else { return Ok(()) };
+        match groups.stale_inventory() {
+            StaleInventory::Refuse if clock.wall().since(written) > max_age.duration() => {
+                Err(ReachError::StaleInventory { max_age: max_age.to_string().into() })
+            }
+            StaleInventory::Refuse | StaleInventory::Use => Ok(()),
         }
     }
 
@@ -350,6 +379,7 @@ impl ReachError {
     pub fn reason(&self) -> ReasonCode {
         match self {
             Self::UnknownDevice { .. } => ReasonCode::UnknownDevice,
+            Self::StaleInventory { .. } => ReasonCode::StaleInventory,
             Self::DeviceGroup { .. } => ReasonCode::DeviceGroup,
             Self::Unscoped { .. } => ReasonCode::UnscopedOperation,
             Self::UnknownAction { .. } => ReasonCode::UnknownAction,

@@ -11,13 +11,22 @@ use toml::Spanned;
 use crate::id::{DeviceGroupId, EntraGroupId};
 use crate::policy::compile::{Reading, Taken, quoted};
 use crate::policy::document::{
-    DeviceGroupDocument, MatchDocument, UngroupedDocument, UnknownAction, UnknownDevice, Word,
+    DeviceGroupDocument, GroupSource, MatchDocument, StaleInventory, UngroupedDocument, UnknownAction,
+    UnknownDevice, Word,
 };
+use crate::policy::inventory::MaxAge;
 use crate::principal::Groups;
 use crate::source::{PolicyFiles, Problems};
 
 /// The group of a device that no rule matches, by the name that the portal gives it.
 pub(crate) const UNGROUPED: &str = "Ungrouped devices (default)";
+
+/// The group of a device that the inventory puts into one that `device-groups.toml` lacks: open to nobody.
+const UNDECLARED: &str = "Undeclared device group";
+
+/// What the API reports as the group of a device that is in none (`get-remediation-one-activity.md`,
+/// `export-firmware-hardware-assessment.md`).
+const NO_GROUP: &[&str] = &[UNGROUPED, "UnassignedGroup", "Unassigned", "None"];
 
 /// A group by its place among the set's groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,8 +38,12 @@ pub(crate) struct DeviceGroups {
     /// By rank, the highest first.
     ranked: Vec<DeviceGroup>,
     ungrouped: DeviceGroup,
+    undeclared: DeviceGroup,
+    source: GroupSource,
     unknown_device: UnknownDevice,
     unknown_action: UnknownAction,
+    max_age: Option<MaxAge>,
+    stale_inventory: StaleInventory,
 }
 
 /// One group.
@@ -38,8 +51,18 @@ pub(crate) struct DeviceGroups {
 pub(crate) struct DeviceGroup {
     id: DeviceGroupId,
     rule: MatchingRule,
-    /// The Entra groups whose members may act on it; if none, every user with a role may.
-    entra_groups: Vec<EntraGroupId>,
+    opens_to: OpensTo,
+}
+
+/// Which users may act on a group's devices, if they have a role.
+#[derive(Debug)]
+enum OpensTo {
+    /// All of them: the file names no Entra group.
+    Everybody,
+    /// The members of these Entra groups.
+    Members(Vec<EntraGroupId>),
+    /// None.
+    Nobody,
 }
 
 /// What a device must look like to be in a group: for each list that is not empty, one of it must match.
@@ -98,17 +121,29 @@ impl DeviceGroups {
         let mut groups = Self::default();
         let Some(source) = files.require(Self::FILE, problems) else { return groups };
         let Some(mut file) = source.toml(problems) else { return groups };
+        if let Some(word) = file.value("source", problems) {
+            groups.source = word.into_inner();
+        }
         if let Some(word) = file.value("unknown_device", problems) {
             groups.unknown_device = word.into_inner();
         }
         if let Some(word) = file.value("unknown_action", problems) {
             groups.unknown_action = word.into_inner();
         }
+        let max_age = file.value::<String>("max_age", problems);
+        let stale_inventory = file.value("stale_inventory", problems);
         let ungrouped = file.value::<UngroupedDocument>("ungrouped", problems);
         let documents = file.entries::<DeviceGroupDocument>("device_group", problems);
         file.finish(problems);
 
         let mut reading = Reading::new(source, problems);
+        groups.max_age = max_age.as_ref().and_then(|word| reading.parse(word));
+        if let Some(mode) = stale_inventory {
+            if max_age.is_none() {
+                reading.at(mode.span(), "`stale_inventory` without `max_age`: no inventory is ever too old");
+            }
+            groups.stale_inventory = mode.into_inner();
+        }
         let (mut names, mut ranks) = (Taken::new("device group"), Taken::new("rank"));
         let mut ranked = Vec::new();
         for document in documents {
@@ -116,14 +151,14 @@ impl DeviceGroups {
             let rank = *document.rank.get_ref();
             reading.take(&mut names, document.name.get_ref().clone(), document.name.span());
             reading.take(&mut ranks, rank, document.rank.span());
-            if let Some(group) = DeviceGroup::read(&document, &mut reading) {
+            if let Some(group) = DeviceGroup::read(&document, groups.source, &mut reading) {
                 ranked.push((rank, group));
             }
         }
         ranked.sort_by_key(|(rank, _)| *rank);
         groups.ranked = ranked.into_iter().map(|(_, group)| group).collect();
         if let Some(document) = ungrouped {
-            groups.ungrouped.entra_groups = reading.parse_all(&document.into_inner().entra_groups);
+            groups.ungrouped.opens_to = OpensTo::read(&document.into_inner().entra_groups, &mut reading);
         }
         groups
     }
@@ -141,14 +176,43 @@ impl DeviceGroups {
         self.unknown_action
     }
 
-    /// The group of an index; what is no ranked group is the one of ungrouped devices.
+    /// Who says which group a device is in.
+    pub(crate) fn source(&self) -> GroupSource {
+        self.source
+    }
+
+    /// How old an inventory may be; none if it never is too old.
+    pub(crate) fn max_age(&self) -> Option<MaxAge> {
+        self.max_age
+    }
+
+    pub(crate) fn stale_inventory(&self) -> StaleInventory {
+        self.stale_inventory
+    }
+
+    /// The group of an index: behind the ranked ones come that of ungrouped devices and the undeclared.
     pub(crate) fn get(&self, index: GroupIndex) -> &DeviceGroup {
-        self.ranked.get(index.0 as usize).unwrap_or(&self.ungrouped)
+        match self.ranked.get(index.0 as usize) {
+            Some(group) => group,
+            None if index == self.ungrouped() => &self.ungrouped,
+            None => &self.undeclared,
+        }
     }
 
     /// The group of devices that no rule matches.
     pub(crate) fn ungrouped(&self) -> GroupIndex {
         GroupIndex(self.ranked.len() as u32)
+    }
+
+    /// The group that the inventory reports of a device; an error if `device-groups.toml` has none of this name: the
+    /// index is then that of the group that is open to nobody.
+    pub(crate) fn reported(&self, name: Option<&str>) -> Result<GroupIndex, GroupIndex> {
+        let Some(name) = name else { return Ok(self.ungrouped()) };
+        match self.ranked.iter().position(|group| group.id.as_str() == name) {
+            Some(place) => Ok(GroupIndex(place as u32)),
+            None if NO_GROUP.contains(&name) => Ok(self.ungrouped()),
+            None => Err(GroupIndex(self.ranked.len() as u32 + 1)),
+        }
     }
 
     /// The group that a file names; a name that there is not is a problem.
@@ -168,22 +232,34 @@ impl DeviceGroups {
         place.map_or(self.ungrouped(), |place| GroupIndex(place as u32))
     }
 
+    /// Whether a device's group depends on its tags.
+    ///
+    /// Groups that the inventory reports may, whatever the portal's rules are.
+    pub(crate) fn match_by_tag(&self) -> bool {
+        self.source == GroupSource::Inventory || self.ranked.iter().any(|group| !group.rule.tag.is_empty())
+    }
+
     /// Whether there is a group, that of ungrouped devices included, that is not open to a user of these groups.
     pub(crate) fn bind(&self, user: &Groups) -> bool {
         let mut all = self.ranked.iter().chain([&self.ungrouped]);
-        all.any(|group| group.access(user) != GroupAccess::Open)
+        // The inventory may report groups that are open to nobody.
+        self.source == GroupSource::Inventory || all.any(|group| group.access(user) != GroupAccess::Open)
     }
 }
 
 impl Default for DeviceGroups {
     fn default() -> Self {
-        let ungrouped =
-            DeviceGroup { id: UNGROUPED.into(), rule: MatchingRule::default(), entra_groups: Vec::new() };
+        let group =
+            |id: &str, opens_to| DeviceGroup { id: id.into(), rule: MatchingRule::default(), opens_to };
         Self {
             ranked: Vec::new(),
-            ungrouped,
+            ungrouped: group(UNGROUPED, OpensTo::Everybody),
+            undeclared: group(UNDECLARED, OpensTo::Nobody),
+            source: GroupSource::default(),
             unknown_device: UnknownDevice::default(),
             unknown_action: UnknownAction::default(),
+            max_age: None,
+            stale_inventory: StaleInventory::default(),
         }
     }
 }
@@ -191,14 +267,26 @@ impl Default for DeviceGroups {
 // === impl DeviceGroup ===
 
 impl DeviceGroup {
-    fn read(document: &DeviceGroupDocument, reading: &mut Reading<'_>) -> Option<Self> {
+    fn read(document: &DeviceGroupDocument, source: GroupSource, reading: &mut Reading<'_>) -> Option<Self> {
         let id = reading.name::<DeviceGroupId>(&document.name);
         if document.name.get_ref() == UNGROUPED {
             reading.at(document.name.span(), format_args!("`{UNGROUPED}` is what `[ungrouped]` describes"));
         }
-        let entra_groups = reading.parse_all(&document.entra_groups);
-        let rule = MatchingRule::read(&document.rule, reading);
-        Some(Self { id: id?, rule, entra_groups })
+        let opens_to = OpensTo::read(&document.entra_groups, reading);
+        let rule = match (source, &document.rule) {
+            (GroupSource::Rules, Some(rule)) => MatchingRule::read(rule, reading),
+            (GroupSource::Rules, None) => {
+                reading
+                    .at(document.name.span(), "no `match`, and `source` does not leave it to the inventory");
+                return None;
+            }
+            (GroupSource::Inventory, Some(rule)) => {
+                reading.at(rule.span(), "`match` has no say where `source` leaves it to the inventory");
+                return None;
+            }
+            (GroupSource::Inventory, None) => MatchingRule::default(),
+        };
+        Some(Self { id: id?, rule, opens_to })
     }
 
     pub(crate) fn id(&self) -> &DeviceGroupId {
@@ -207,14 +295,26 @@ impl DeviceGroup {
 
     /// Whether a user of these groups may act on the devices of this one.
     pub(crate) fn access(&self, user: &Groups) -> GroupAccess {
-        match user {
-            _ if self.entra_groups.is_empty() => GroupAccess::Open,
-            Groups::Listed(listed) if listed.iter().any(|group| self.entra_groups.contains(group)) => {
-                GroupAccess::Open
+        match (&self.opens_to, user) {
+            (OpensTo::Everybody, _) => GroupAccess::Open,
+            (OpensTo::Nobody, _) => GroupAccess::Closed,
+            (OpensTo::Members(theirs), Groups::Listed(listed)) => {
+                let member = listed.iter().any(|group| theirs.contains(group));
+                if member { GroupAccess::Open } else { GroupAccess::Closed }
             }
-            Groups::Listed(_) => GroupAccess::Closed,
-            Groups::Overage => GroupAccess::Unknown,
+            (OpensTo::Members(_), Groups::Overage) => GroupAccess::Unknown,
         }
+    }
+}
+
+// === impl OpensTo ===
+
+impl OpensTo {
+    fn read(entra_groups: &[Word], reading: &mut Reading<'_>) -> Self {
+        if entra_groups.is_empty() {
+            return Self::Everybody;
+        }
+        Self::Members(reading.parse_all(entra_groups))
     }
 }
 

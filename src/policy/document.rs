@@ -20,12 +20,14 @@ pub(crate) struct OperationDocument {
     pub(crate) path: Word,
     pub(crate) application: Vec<Word>,
     pub(crate) delegated: Vec<Word>,
-    pub(crate) role: Option<Word>,
+    pub(crate) role: Option<Spanned<OneOrMany>>,
     pub(crate) body: Option<BodyDocument>,
     pub(crate) max_body: Option<Word>,
     #[serde(default)]
     pub(crate) limits: Vec<Word>,
     pub(crate) action: Option<Spanned<ActionWord>>,
+    #[serde(default)]
+    pub(crate) changes_tags: bool,
 }
 
 /// The methods that the API uses.
@@ -54,6 +56,7 @@ pub(crate) struct BodyDocument {
     pub(crate) media_type: MediaTypeWord,
     #[serde(default)]
     pub(crate) required: BTreeMap<String, MemberWord>,
+    pub(crate) devices: Option<Word>,
 }
 
 /// The body types that can be read.
@@ -68,6 +71,10 @@ pub(crate) enum MediaTypeWord {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum MemberWord {
     String,
+    Number,
+    Boolean,
+    List,
+    Object,
 }
 
 /// `[[role]]` of `roles.toml`.
@@ -89,7 +96,7 @@ pub(crate) struct DeviceGroupDocument {
     pub(crate) name: Word,
     pub(crate) rank: Spanned<NonZeroU32>,
     #[serde(rename = "match")]
-    pub(crate) rule: Spanned<MatchDocument>,
+    pub(crate) rule: Option<Spanned<MatchDocument>>,
     #[serde(default)]
     pub(crate) entra_groups: Vec<Word>,
 }
@@ -112,6 +119,17 @@ pub(crate) struct UngroupedDocument {
     pub(crate) entra_groups: Vec<Word>,
 }
 
+/// `source` of `device-groups.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GroupSource {
+    /// The groups' rules say which devices are in them.
+    #[default]
+    Rules,
+    /// The inventory says which group each device is in, as the API reports it.
+    Inventory,
+}
+
 /// `unknown_device` of `device-groups.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -121,6 +139,17 @@ pub(crate) enum UnknownDevice {
     Refuse,
     /// It counts as one of "Ungrouped devices (default)".
     Ungrouped,
+}
+
+/// `stale_inventory` of `device-groups.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StaleInventory {
+    /// Whoever a device group binds is refused.
+    #[default]
+    Refuse,
+    /// It is asked as if it were new.
+    Use,
 }
 
 /// `unknown_action` of `device-groups.toml`.
@@ -157,6 +186,10 @@ pub(crate) enum Unlisted {
     Permission,
 }
 
+/// One name, or a list of them.
+#[derive(Debug)]
+pub(crate) struct OneOrMany(pub(crate) Vec<String>);
+
 /// A list of names, or the word `"all"`.
 #[derive(Debug)]
 pub(crate) enum ListOrAll {
@@ -190,6 +223,36 @@ impl<'de> Deserialize<'de> for ListOrAll {
                     list.push(item);
                 }
                 Ok(ListOrAll::List(list))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+// === impl OneOrMany ===
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneOrMany;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name or a list of names")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![word.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMany, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(OneOrMany(list))
             }
         }
 

@@ -1,22 +1,29 @@
 //! The inventory: which devices there are, by which names, and in which group each is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use smallvec::SmallVec;
 
 use crate::id::{DeviceId, DeviceRef, EntraDeviceId};
 use crate::policy::device_group::{DeviceGroups, GroupIndex, Traits};
+use crate::policy::document::GroupSource;
 use crate::source::{PolicyFiles, Problems, SourceFile};
+use crate::time::Wall;
 
+mod age;
 mod csv;
 mod json;
 
-/// The devices of `devices.csv` and `devices.json`.
+pub(crate) use age::MaxAge;
+
+/// The devices of `devices.csv`, `devices.json` and the files in `devices/`.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     devices: Vec<Device>,
     /// Every way to name a device; two devices may share a name or an Entra id.
     by_ref: HashMap<DeviceRef, SmallVec<[u32; 2]>, foldhash::fast::RandomState>,
+    /// When its oldest file was written; none for files that lie on no disk.
+    written: Option<Wall>,
 }
 
 /// One device, as far as decisions need it.
@@ -36,12 +43,26 @@ struct Listed {
     domain: Option<String>,
     os_platform: Option<String>,
     tags: Vec<String>,
+    group: Reported,
+}
+
+/// What an export says of a device's group.
+#[derive(Debug, PartialEq, Eq)]
+enum Reported {
+    /// Nothing: it has no such member or column.
+    Unsaid,
+    /// That it is in none.
+    None,
+    /// Its name.
+    Group(String),
 }
 
 /// An inventory that is being read.
 struct Reader<'a> {
     groups: &'a DeviceGroups,
     inventory: Inventory,
+    /// The groups that exports name and the set lacks, each once.
+    undeclared: HashSet<String>,
     /// Mistakes of this file so far.
     mistakes: usize,
     problems: &'a mut Problems,
@@ -66,23 +87,32 @@ enum Next {
 // === impl Inventory ===
 
 impl Inventory {
-    const CSV: &str = "devices.csv";
-    const JSON: &str = "devices.json";
+    /// The files that say it, without their ending, and the folder whose files say it together.
+    const FILES: &str = "devices";
 
     pub(crate) fn compile(files: &PolicyFiles, groups: &DeviceGroups, problems: &mut Problems) -> Self {
-        let (table, pages) = (files.get(Self::CSV), files.get(Self::JSON));
-        if table.is_none() && pages.is_none() {
-            problems.file(Self::CSV, "the policy set has neither this file nor `devices.json`: one with a header alone lists no device");
+        let (inventory, undeclared) = (Self::default(), HashSet::new());
+        let mut reader = Reader { groups, inventory, undeclared, mistakes: 0, problems };
+        let mut read = 0;
+        for source in files.under(Self::FILES) {
+            reader.mistakes = 0;
+            match source.ending() {
+                "csv" => csv::read(source, &mut reader),
+                "json" => json::read(source, &mut reader),
+                _other => continue,
+            }
+            read += 1;
         }
-        let mut reader = Reader { groups, inventory: Self::default(), mistakes: 0, problems };
-        if let Some(source) = table {
-            csv::read(source, &mut reader);
+        if read == 0 {
+            reader.problems.file("devices.csv", "the policy set has neither this file nor `devices.json` nor any in `devices/`: one with a header alone lists no device");
         }
-        reader.mistakes = 0;
-        if let Some(source) = pages {
-            json::read(source, &mut reader);
-        }
-        reader.inventory
+        let written = files.under(Self::FILES).filter_map(SourceFile::modified).min();
+        Self { written, ..reader.inventory }
+    }
+
+    /// When its oldest file was written.
+    pub(crate) fn written(&self) -> Option<Wall> {
+        self.written
     }
 
     /// How many devices there are.
@@ -128,7 +158,30 @@ impl Reader<'_> {
         if self.inventory.find(&DeviceRef::Id(listed.id)).any(|device| device.id == listed.id) {
             return self.mistake(source, line, format_args!("the device `{}` is listed twice", listed.id));
         }
-        let group = self.groups.of(&listed.traits());
+        let group = match (self.groups.source(), &listed.group) {
+            (GroupSource::Rules, _) => Ok(self.groups.of(&listed.traits())),
+            (GroupSource::Inventory, Reported::None) => self.groups.reported(None),
+            (GroupSource::Inventory, Reported::Group(name)) => self.groups.reported(Some(name)),
+            (GroupSource::Inventory, Reported::Unsaid) => {
+                let message = format_args!(
+                    "no device group of `{}`, and `source` leaves it to the inventory",
+                    listed.id
+                );
+                return self.mistake(source, line, message);
+            }
+        };
+        let group = group.unwrap_or_else(|closed| {
+            if let Reported::Group(name) = &listed.group
+                && self.undeclared.insert(name.clone())
+            {
+                let message = format_args!(
+                    "the device group `{name}` is not in {}, so its devices are open to nobody whom groups confine",
+                    DeviceGroups::FILE
+                );
+                self.problems.warn_line(source, line, message);
+            }
+            closed
+        });
         self.inventory.add(listed, group);
         Next::Read
     }

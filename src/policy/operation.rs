@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use http::Method;
+use toml::Spanned;
 
 use crate::id::{ActionId, DeviceRef, OperationId, Permission};
 use crate::outcome::Rate;
 use crate::policy::body::{BodyContract, MaxBody};
 use crate::policy::compile::{Reading, Taken};
-use crate::policy::document::{ActionWord, MethodWord, OperationDocument, Word};
+use crate::policy::document::{ActionWord, MethodWord, OneOrMany, OperationDocument, Word};
 use crate::policy::role::RolePermission;
 use crate::policy::route::{Captures, Parameter, PathTemplate, RouteTable};
 use crate::source::{PolicyFiles, Problems};
@@ -22,23 +23,33 @@ pub struct Operation {
     template: PathTemplate,
     application: Vec<Permission>,
     delegated: Vec<Permission>,
-    role: Option<RolePermission>,
+    roles: Vec<RolePermission>,
     body: Option<BodyContract>,
     limits: Vec<Rate>,
     limits_place: Option<(usize, usize)>,
     action: Option<ActionWord>,
+    tags: TagEffect,
+}
+
+/// What a call does to the tags of devices, by which device groups may match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TagEffect {
+    /// It may set or remove them.
+    Changes,
+    /// It leaves them as they are.
+    Leaves,
 }
 
 /// Whether it is known, before a call is forwarded, which devices it acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceScope {
-    /// The path names a device, or an action behind which there is one.
+    /// The path names a device, or an action behind which there is one, or the body names devices.
     Named,
     /// Nothing in the call says it: lists, hunting, exports.
     Unscoped,
 }
 
-/// The operations of `operations.toml`.
+/// The operations of `operations.toml` and of the files in `operations/`.
 #[derive(Debug)]
 pub(crate) struct Operations {
     list: Vec<Operation>,
@@ -82,9 +93,9 @@ impl Operation {
         &self.delegated
     }
 
-    /// The role permission that a user needs; if none, any role will do.
-    pub fn role(&self) -> Option<RolePermission> {
-        self.role
+    /// The role permissions of which a user needs one; if none is listed, any role will do.
+    pub fn roles(&self) -> &[RolePermission] {
+        &self.roles
     }
 
     /// The limits that the API's documents state, counted per tenant, application and operation.
@@ -105,7 +116,12 @@ impl Operation {
     /// Whether the devices that it acts on are known beforehand.
     pub fn device_scope(&self) -> DeviceScope {
         let names = |parameter| matches!(parameter, Parameter::Device | Parameter::Action);
-        if self.template.parameters().any(names) { DeviceScope::Named } else { DeviceScope::Unscoped }
+        let in_body = self.body.as_ref().is_some_and(BodyContract::names_devices);
+        if in_body || self.template.parameters().any(names) {
+            DeviceScope::Named
+        } else {
+            DeviceScope::Unscoped
+        }
     }
 
     /// Whether a 201 answer is a machine action whose `id` belongs to the device of the call.
@@ -113,12 +129,17 @@ impl Operation {
         matches!(self.action, Some(ActionWord::Started))
     }
 
+    /// Whether the call may change the tags of devices, and so the device group that they are in.
+    pub(crate) fn changes_tags(&self) -> bool {
+        self.tags == TagEffect::Changes
+    }
+
     fn read(document: OperationDocument, reading: &mut Reading<'_>) -> Option<Self> {
         let id = reading.name::<OperationId>(&document.name);
         let template: Option<PathTemplate> = reading.parse(&document.path);
-        let role = match &document.role {
-            Some(word) => Some(reading.parse(word)?),
-            None => None,
+        let roles = match &document.role {
+            Some(words) => role_permissions(words, reading)?,
+            None => Vec::new(),
         };
         let max: Option<MaxBody> = document.max_body.as_ref().and_then(|word| reading.parse(word));
         if let (Some(word), None) = (&document.max_body, &document.body) {
@@ -132,6 +153,10 @@ impl Operation {
         let delegated = permissions(&document.delegated, reading);
         let limits = rates(&document.limits, reading);
         let limits_place = document.limits.first().map(|word| reading.place(word.span().start));
+        let body = document.body.map(|body| {
+            let devices = body.devices.as_ref().and_then(|word| reading.parse(word));
+            BodyContract::new(body.media_type, body.required, devices, max)
+        });
         Some(Self {
             id: id?,
             method: document.method.into_inner().into(),
@@ -139,11 +164,12 @@ impl Operation {
             template: template?,
             application,
             delegated,
-            role,
-            body: document.body.map(|body| BodyContract::new(body, max)),
+            roles,
+            body,
             limits,
             limits_place,
             action: document.action.map(|word| word.into_inner()),
+            tags: if document.changes_tags { TagEffect::Changes } else { TagEffect::Leaves },
         })
     }
 
@@ -151,8 +177,8 @@ impl Operation {
     pub(crate) fn named(&self, captures: &Captures<'_>) -> Option<(Option<DeviceRef>, Option<ActionId>)> {
         let (mut device, mut action) = (None, None);
         for (parameter, value) in self.template.parameters().zip(captures) {
-            // `find(key='…')`, `$count`: to the API these are functions, and no device is called so.
-            let function = value.starts_with('$') || value.contains(['(', ')', '\'']);
+            // `find(key='…')`, `$count`, `@alias`: to the API these are no names, and no device is called so.
+            let function = value.starts_with(['$', '@']) || value.contains(['(', ')', '\'']);
             match parameter {
                 Parameter::Device | Parameter::Action if function => return None,
                 Parameter::Device => device = Some(DeviceRef::parse(value)),
@@ -178,6 +204,23 @@ fn permissions(words: &[Word], reading: &mut Reading<'_>) -> Vec<Permission> {
     list
 }
 
+/// The role permissions of `role`; none if one is unknown, or the list is empty: that would be any role by accident.
+fn role_permissions(words: &Spanned<OneOrMany>, reading: &mut Reading<'_>) -> Option<Vec<RolePermission>> {
+    let OneOrMany(list) = words.get_ref();
+    if list.is_empty() {
+        reading.at(words.span(), "an empty list of role permissions: leave `role` out if any role will do");
+        return None;
+    }
+    let mut permissions = Vec::new();
+    for word in list {
+        match word.parse() {
+            Ok(permission) => permissions.push(permission),
+            Err(error) => reading.at(words.span(), error),
+        }
+    }
+    (permissions.len() == list.len()).then_some(permissions)
+}
+
 fn rates(words: &[Word], reading: &mut Reading<'_>) -> Vec<Rate> {
     let mut windows = HashSet::new();
     let mut list: Vec<Rate> = Vec::new();
@@ -195,27 +238,35 @@ fn rates(words: &[Word], reading: &mut Reading<'_>) -> Vec<Rate> {
 // === impl Operations ===
 
 impl Operations {
-    /// The file that says it.
-    pub(crate) const FILE: &str = "operations.toml";
+    /// The file that says it, without its ending, and the folder whose files say it together.
+    const FILES: &str = "operations";
 
     pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
         let mut operations = Self { list: Vec::new(), routes: RouteTable::new() };
-        let Some(source) = files.require(Self::FILE, problems) else { return operations };
-        let Some(mut file) = source.toml(problems) else { return operations };
-        let documents = file.entries::<OperationDocument>("operation", problems);
-        file.finish(problems);
-
-        let mut reading = Reading::new(source, problems);
         let mut names = Taken::new("operation");
-        for document in documents {
-            let document = document.into_inner();
-            reading.take(&mut names, document.name.get_ref().clone(), document.name.span());
-            let path = document.path.span();
-            if let Some(operation) = Operation::read(document, &mut reading) {
-                operations.add(operation, path, &mut reading);
-            }
+        for source in files.gather(Self::FILES, problems) {
+            let Some(mut file) = source.toml(problems) else { continue };
+            let documents = file.entries::<OperationDocument>("operation", problems);
+            file.finish(problems);
+            operations.read(documents, &mut names, &mut Reading::new(source, problems));
         }
         operations
+    }
+
+    fn read(
+        &mut self,
+        documents: Vec<Spanned<OperationDocument>>,
+        names: &mut Taken<String>,
+        reading: &mut Reading<'_>,
+    ) {
+        for document in documents {
+            let document = document.into_inner();
+            reading.take(names, document.name.get_ref().clone(), document.name.span());
+            let path = document.path.span();
+            if let Some(operation) = Operation::read(document, reading) {
+                self.add(operation, path, reading);
+            }
+        }
     }
 
     fn add(&mut self, operation: Operation, path: std::ops::Range<usize>, reading: &mut Reading<'_>) {

@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::id::{EntraGroupId, UserId};
+use crate::id::{EntraGroupId, OperationId, UserId};
 use crate::policy::compile::{Reading, Taken, quoted};
-use crate::policy::document::RoleDocument;
+use crate::policy::device_group::DeviceGroups;
+use crate::policy::document::{RoleDocument, Word};
+use crate::policy::operation::{Operation, Operations};
 use crate::principal::Groups;
 use crate::source::{PolicyFiles, Problems};
 
-/// Declares [`RolePermission`] with the word of each, so that the list is written once.
+/// Declares [`RolePermission`] with the word of each and its names in Unified RBAC, so that the list is written once.
 macro_rules! role_permissions {
-    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal, $unified:expr;)*) => {
         /// What a role of Defender allows, in the portal's words
         /// (*Create and manage roles for role-based access control*, `user-roles.md`).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,40 +32,51 @@ macro_rules! role_permissions {
                     $(Self::$variant => $word,)*
                 }
             }
+
+            /// The permissions of Unified RBAC that together stand for it (*Map Microsoft Defender XDR Unified
+            /// role-based access control permissions*, `compare-rbac-roles.md`).
+            pub const fn unified(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$variant => &$unified,)*
+                }
+            }
         }
     };
 }
 
 role_permissions! {
     /// Read what security operations see: alerts, devices, actions.
-    ViewData = "View data",
+    ViewData = "View data", ["Security data basics (read)"];
     /// Read what vulnerability management sees.
-    ViewVulnerabilities = "View data: Defender Vulnerability Management",
+    ViewVulnerabilities = "View data: Defender Vulnerability Management", ["Vulnerability management (read)"];
     /// Take response actions and approve pending ones.
-    ActiveRemediation = "Active remediation actions",
+    ActiveRemediation = "Active remediation actions", ["Response (manage)"];
     /// Vulnerability management: create exceptions.
-    ExceptionHandling = "Active remediation actions: Exception handling",
+    ExceptionHandling = "Active remediation actions: Exception handling", ["Exception handling (manage)"];
     /// Vulnerability management: submit remediation requests.
-    RemediationHandling = "Active remediation actions: Remediation handling",
+    RemediationHandling = "Active remediation actions: Remediation handling", ["Remediation handling (manage)"];
     /// Vulnerability management: block applications.
-    ApplicationHandling = "Active remediation actions: Application handling",
+    ApplicationHandling = "Active remediation actions: Application handling", ["Application handling (manage)"];
     /// Vulnerability management: profiles of security baselines.
-    SecurityBaselines = "Security baselines: manage profiles",
+    SecurityBaselines = "Security baselines: manage profiles", ["Security baselines assessment (manage)"];
     /// Manage alerts, start investigations, collect packages, tag devices.
-    AlertsInvestigation = "Alerts investigation",
+    AlertsInvestigation = "Alerts investigation", ["Alerts (manage)"];
     /// Roles, device groups, storage.
-    ManagePortal = "Manage portal system settings",
+    ManagePortal = "Manage portal system settings", ["System setting (Read and manage)"];
     /// Suppressions, exclusions, indicators, onboarding.
-    ManageSecurity = "Manage security settings",
+    ManageSecurity = "Manage security settings", ["Core security settings (manage)", "Detection tuning (manage)"];
     /// Live response: read and download.
-    LiveResponseBasic = "Live response basic",
+    LiveResponseBasic = "Live response basic", ["Basic live response (manage)"];
     /// Live response: upload and run.
-    LiveResponseAdvanced = "Live response advanced",
+    LiveResponseAdvanced = "Live response advanced", ["Advanced live response (manage)", "File collection (manage)"];
 }
 
 /// A word that is no role permission.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown role permission `{word}`, known are {}", quoted(RolePermission::ALL))]
+#[error(
+    "unknown role permission `{word}`, known are {}, and in roles their names in Unified RBAC",
+    quoted(RolePermission::ALL)
+)]
 pub struct InvalidRolePermission {
     word: String,
 }
@@ -117,7 +130,12 @@ impl Roles {
     /// The file that says it.
     pub(crate) const FILE: &str = "roles.toml";
 
-    pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
+    pub(crate) fn compile(
+        files: &PolicyFiles,
+        operations: &Operations,
+        device_groups: &DeviceGroups,
+        problems: &mut Problems,
+    ) -> Self {
         let mut roles = Self::default();
         let Some(source) = files.require(Self::FILE, problems) else { return roles };
         let Some(mut file) = source.toml(problems) else { return roles };
@@ -133,7 +151,20 @@ impl Roles {
             }
             let users: Vec<UserId> = reading.parse_all(&document.users);
             let groups: Vec<EntraGroupId> = reading.parse_all(&document.entra_groups);
-            for permission in reading.parse_all(&document.permissions) {
+            let permissions = held(&document.permissions, &mut reading);
+            let mut holders = groups.iter().map(|group| Groups::Listed(vec![*group]));
+            // Of a user who is named, nobody knows the groups.
+            let named = !users.is_empty() && device_groups.bind(&Groups::Listed(Vec::new()));
+            let confined = named || holders.any(|holder| device_groups.bind(&holder));
+            let tagging = quoted(tagging(operations, &permissions));
+            if confined && device_groups.match_by_tag() && !tagging.is_empty() {
+                let message = format!(
+                    "holders of `{}` are confined by device groups, some groups match by tag, and they may change tags by {tagging}: they could move a device into another group",
+                    document.name.get_ref()
+                );
+                reading.warn(document.name.span(), message);
+            }
+            for permission in permissions {
                 roles.by_permission.entry(permission).or_default().add(&users, &groups);
             }
             roles.any.add(&users, &groups);
@@ -147,31 +178,67 @@ impl Roles {
         self.count
     }
 
-    /// Whether the user holds the role permission, or any role at all where an operation asks for none.
+    /// Whether the user holds one of the role permissions, or any role at all where an operation asks for none.
     pub(crate) fn answer(
         &self,
-        needed: Option<RolePermission>,
+        needed: &[RolePermission],
         user: Option<&UserId>,
         groups: &Groups,
     ) -> RoleAnswer {
-        let holders = match needed {
-            Some(permission) => self.by_permission.get(&permission),
-            None => Some(&self.any),
-        };
-        let Some(holders) = holders else { return RoleAnswer::Missing };
-        if user.is_some_and(|user| holders.users.contains(user)) {
-            return RoleAnswer::Held;
+        if needed.is_empty() {
+            return self.any.answer(user, groups);
         }
-        match groups {
-            Groups::Listed(listed) if listed.iter().any(|group| holders.groups.contains(group)) => {
-                RoleAnswer::Held
+        let mut best = RoleAnswer::Missing;
+        for permission in needed {
+            let holders = self.by_permission.get(permission);
+            match holders.map_or(RoleAnswer::Missing, |holders| holders.answer(user, groups)) {
+                RoleAnswer::Held => return RoleAnswer::Held,
+                RoleAnswer::Unknown => best = RoleAnswer::Unknown,
+                RoleAnswer::Missing => {}
             }
-            Groups::Listed(_) => RoleAnswer::Missing,
-            // No group could help: then it does not matter which ones the token left out.
-            Groups::Overage if holders.groups.is_empty() => RoleAnswer::Missing,
-            Groups::Overage => RoleAnswer::Unknown,
+        }
+        best
+    }
+}
+
+/// The role permissions that a role's words stand for, by their own names or by all of their names in Unified RBAC.
+fn held(words: &[Word], reading: &mut Reading<'_>) -> Vec<RolePermission> {
+    let given = |name: &str| words.iter().any(|word| word.get_ref() == name);
+    let held = RolePermission::ALL.iter().copied().filter(|permission| {
+        given(permission.as_str()) || permission.unified().iter().all(|name| given(name))
+    });
+    let held: Vec<_> = held.collect();
+    for word in words {
+        let unified = RolePermission::ALL.iter().find(|all| all.unified().contains(&word.get_ref().as_str()));
+        match unified {
+            Some(permission) if held.contains(permission) => {}
+            Some(permission) => {
+                let message = format!(
+                    "`{}` grants nothing by itself: {} together are `{permission}`",
+                    word.get_ref(),
+                    quoted(permission.unified())
+                );
+                reading.warn(word.span(), message);
+            }
+            None => {
+                let _: Option<RolePermission> = reading.parse(word);
+            }
         }
     }
+    held
+}
+
+/// The operations that change tags and that users with these role permissions may call.
+fn tagging<'o>(
+    operations: &'o Operations,
+    permissions: &[RolePermission],
+) -> impl Iterator<Item = &'o OperationId> {
+    let granted = |operation: &&Operation| {
+        let role = operation.roles().is_empty()
+            || operation.roles().iter().any(|needed| permissions.contains(needed));
+        operation.changes_tags() && !operation.delegated().is_empty() && role
+    };
+    operations.iter().filter(granted).map(Operation::id)
 }
 
 // === impl Holders ===
@@ -180,5 +247,20 @@ impl Holders {
     fn add(&mut self, users: &[UserId], groups: &[EntraGroupId]) {
         self.users.extend(users);
         self.groups.extend(groups);
+    }
+
+    fn answer(&self, user: Option<&UserId>, groups: &Groups) -> RoleAnswer {
+        if user.is_some_and(|user| self.users.contains(user)) {
+            return RoleAnswer::Held;
+        }
+        match groups {
+            Groups::Listed(listed) if listed.iter().any(|group| self.groups.contains(group)) => {
+                RoleAnswer::Held
+            }
+            Groups::Listed(_) => RoleAnswer::Missing,
+            // No group could help: then it does not matter which ones the token left out.
+            Groups::Overage if self.groups.is_empty() => RoleAnswer::Missing,
+            Groups::Overage => RoleAnswer::Unknown,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Which operation a request line asks for.
 //!
-//! The table is a tree of path segments. A literal segment is taken before a parameter, and taking it is final: a
-//! request that fails further down has no operation, since the API would read it the same way.
+//! The table is a tree of path segments. A literal segment is taken before a function, such as `find(key={key})`, and
+//! that before a parameter, and taking one is final: a request that fails further down has no operation, since the API
+//! would read it the same way.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -10,7 +11,11 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
 
-/// A path of `operations.toml`: literal segments in lower case, and parameters.
+mod function;
+
+use function::Function;
+
+/// A path of `operations.toml`: literal segments in lower case, functions, and parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PathTemplate {
     segments: Vec<Segment>,
@@ -19,6 +24,7 @@ pub(crate) struct PathTemplate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Segment {
     Literal(Box<str>),
+    Function(Function),
     Parameter(Parameter),
 }
 
@@ -41,7 +47,7 @@ pub(crate) enum InvalidPath {
     #[error("`{0}` has an empty segment, or a `/` at its end")]
     EmptySegment(String),
     #[error(
-        "the segment `{0}` is neither a parameter such as `{{device}}` nor made of letters, digits and `-._~!$&'()*+,=:@`"
+        "the segment `{0}` is neither a parameter such as `{{device}}`, nor a function such as `find(key={{key}})`, nor made of letters, digits and `-._~!$&'()*+,=:@`"
     )]
     Segment(String),
     #[error(
@@ -62,6 +68,8 @@ pub(crate) struct RouteTable<T> {
 struct Node<T> {
     /// Lower case. Few enough (about 30 under `/api/machines`) that comparing lengths beats hashing.
     literals: Vec<(Box<str>, Node<T>)>,
+    /// INVARIANT: no two have the same name.
+    functions: Vec<(Function, Node<T>)>,
     parameter: Option<Box<Node<T>>>,
     ends: Vec<(Method, T)>,
 }
@@ -74,10 +82,14 @@ pub(crate) type Captures<'r> = SmallVec<[Cow<'r, str>; 2]>;
 impl PathTemplate {
     /// What each parameter names, from left to right.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = Parameter> {
-        self.segments.iter().filter_map(|segment| match segment {
-            Segment::Literal(_) => None,
-            Segment::Parameter(parameter) => Some(*parameter),
-        })
+        self.segments
+            .iter()
+            .flat_map(|segment| match segment {
+                Segment::Literal(_) => &[],
+                Segment::Function(function) => function.parameters(),
+                Segment::Parameter(parameter) => std::slice::from_ref(parameter),
+            })
+            .copied()
     }
 
     fn count(&self, wanted: Parameter) -> usize {
@@ -110,8 +122,9 @@ impl FromStr for Segment {
         if let Some(name) = text.strip_prefix('{') {
             return name.strip_suffix('}').ok_or_else(invalid)?.parse().map(Self::Parameter);
         }
-        // RFC 3986, `pchar`, without `%` and `;`: what no server decodes or cuts off.
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte);
+        if text.contains('{') {
+            return Function::parse(text).map(Self::Function);
+        }
         if !text.bytes().all(plain) || text == "." || text == ".." {
             return Err(invalid());
         }
@@ -142,6 +155,11 @@ impl FromStr for Parameter {
     }
 }
 
+/// RFC 3986, `pchar`, without `%` and `;`: what no server decodes or cuts off.
+fn plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte)
+}
+
 /// The segments of a path without its first `/`; `/api/v1.0/…` is the same as `/api/…`.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = path.split('/');
@@ -170,6 +188,7 @@ impl<T: Copy> RouteTable<T> {
         for segment in &path.segments {
             node = match segment {
                 Segment::Literal(text) => node.literal_mut(text),
+                Segment::Function(function) => node.function_mut(function)?,
                 Segment::Parameter(_) => node.parameter.get_or_insert_with(|| Box::new(Node::new())),
             };
         }
@@ -188,16 +207,22 @@ impl<T: Copy> RouteTable<T> {
         for segment in segments(path) {
             node = match node.literal(segment) {
                 Some(child) => child,
-                None => {
-                    let child = node.parameter.as_deref()?;
-                    let value = decode(segment)?;
-                    // An encoded literal: the API would decode it and take the literal's way.
-                    if node.literal(&value).is_some() {
-                        return None;
+                None => match node.function(segment) {
+                    Some((function, child)) => {
+                        function.capture(segment, &mut captures)?;
+                        child
                     }
-                    captures.push(value);
-                    child
-                }
+                    None => {
+                        let child = node.parameter.as_deref()?;
+                        let value = decode(segment)?;
+                        // An encoded literal or function: the API would decode it and take that one's way.
+                        if node.literal(&value).is_some() || node.function(&value).is_some() {
+                            return None;
+                        }
+                        captures.push(value);
+                        child
+                    }
+                },
             };
         }
         let (_, end) = node.ends.iter().find(|(taken, _)| taken == method)?;
@@ -207,9 +232,9 @@ impl<T: Copy> RouteTable<T> {
 
 // === impl Node ===
 
-impl<T> Node<T> {
+impl<T: Copy> Node<T> {
     fn new() -> Self {
-        Self { literals: Vec::new(), parameter: None, ends: Vec::new() }
+        Self { literals: Vec::new(), functions: Vec::new(), parameter: None, ends: Vec::new() }
     }
 
     fn literal(&self, segment: &str) -> Option<&Self> {
@@ -225,6 +250,41 @@ impl<T> Node<T> {
         }
         #[expect(clippy::indexing_slicing, reason = "`at` was found in the list, or is the one just pushed")]
         &mut self.literals[at].1
+    }
+
+    /// The function that a raw segment calls, whatever its arguments.
+    fn function(&self, segment: &str) -> Option<(&Function, &Self)> {
+        let (function, child) = self.functions.iter().find(|(function, _)| function.is_called_by(segment))?;
+        Some((function, child))
+    }
+
+    /// The child of a function. One of the same name with other arguments can't stand beside it: then an end of that
+    /// one is the error.
+    fn function_mut(&mut self, function: &Function) -> Result<&mut Self, T> {
+        let mut at = self.functions.iter().position(|(taken, _)| taken.name() == function.name());
+        if let Some(place) = at
+            && let Some((_, child)) = self.functions.get(place).filter(|(taken, _)| !taken.is_same(function))
+        {
+            if let Some(end) = child.any_end() {
+                return Err(end);
+            }
+            // Nothing leads on from it: its own path was refused further on.
+            self.functions.remove(place);
+            at = None;
+        }
+        let at = at.unwrap_or(self.functions.len());
+        if at == self.functions.len() {
+            self.functions.push((function.clone(), Self::new()));
+        }
+        #[expect(clippy::indexing_slicing, reason = "`at` was found in the list, or is the one just pushed")]
+        Ok(&mut self.functions[at].1)
+    }
+
+    fn any_end(&self) -> Option<T> {
+        let literals = self.literals.iter().map(|(_, child)| child);
+        let children = literals.chain(self.functions.iter().map(|(_, child)| child));
+        let here = self.ends.first().map(|(_, end)| *end);
+        here.or_else(|| children.chain(self.parameter.as_deref()).find_map(Self::any_end))
     }
 }
 

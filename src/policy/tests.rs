@@ -6,6 +6,7 @@ use super::*;
 use crate::source::{Problem, SourceFile};
 
 mod mistakes;
+mod warnings;
 
 /// A small set that uses every kind of entry.
 pub(super) const OPERATIONS: &str = r#"
@@ -129,10 +130,14 @@ pub(super) fn files() -> PolicyFiles {
 fn shipped() -> PolicyFiles {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     let mut files = PolicyFiles::default();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        files.insert(SourceFile::new(name, std::fs::read_to_string(&path).unwrap()));
+    for within in ["", "operations/"] {
+        for entry in std::fs::read_dir(folder.join(within)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let name = format!("{within}{}", path.file_name().unwrap().to_str().unwrap());
+                files.insert(SourceFile::new(&name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
     }
     files
 }
@@ -161,12 +166,23 @@ pub(super) fn set_with(name: &str, text: impl Into<String>) -> PolicySet {
 fn the_shipped_set_compiles() {
     let (set, problems) = compile(&shipped());
     assert_eq!(problems, [""; 0]);
-    let expected = Counts { operations: 25, roles: 2, device_groups: 3, applications: 0, devices: 0 };
+    let expected = Counts { operations: 113, roles: 2, device_groups: 3, applications: 0, devices: 0 };
     assert_eq!(set.counts(), expected);
     let collect =
         set.route(&Method::POST, "/api/machines/pc-1/collectInvestigationPackage").unwrap().operation;
     assert_eq!(collect.id().as_str(), "collect_investigation_package");
     assert!(collect.starts_action() && collect.body().is_some());
+}
+
+#[test]
+fn the_shipped_roles_file_tells_every_role_permission_and_its_names_in_unified_rbac() {
+    let files = shipped();
+    let text = files.get("roles.toml").unwrap().text();
+    for permission in RolePermission::ALL {
+        for word in permission.unified().iter().copied().chain([permission.as_str()]) {
+            assert!(text.contains(&format!("\"{word}\"")), "{word}");
+        }
+    }
 }
 
 #[test]
@@ -202,7 +218,7 @@ fn what_stands_beside_a_devices_id_in_the_api_is_not_a_device() {
         let routed = set.route(&Method::GET, &format!("/api/machines/{name}")).unwrap();
         assert_eq!((routed.device, routed.operation.device_scope()), (None, DeviceScope::Unscoped), "{name}");
     }
-    for name in ["find(timestamp=x,key=y)", "findbyip(ip='1.2.3.4')", "$count", "%24count", "find%28%29"] {
+    for name in ["find(key=y,timestamp=x)", "findbyip(ip='1.2.3.4')", "find()", "$count", "%24count", "@x"] {
         assert_eq!(
             set.route(&Method::GET, &format!("/api/machines/{name}")).unwrap_err(),
             NoOperation,

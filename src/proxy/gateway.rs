@@ -12,6 +12,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
+use super::client::{self, TrustedHops};
 use super::exchange::Exchange;
 use super::incoming::{Incoming, unread};
 use super::reply::{self, Connection, Reply};
@@ -48,6 +49,8 @@ pub struct Gateway {
     pub line: Arc<Line>,
     /// The policy in force.
     pub policies: Arc<PolicyStore>,
+    /// How many proxies between the callers and us say where a call comes from.
+    pub trusted_hops: TrustedHops,
     /// The API.
     pub upstream: Arc<Upstream>,
     /// What Prometheus sees.
@@ -68,8 +71,8 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
-        exchange.outcome.address =
-            session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        exchange.outcome.address = client::address(&session.req_header().headers, peer, self.trusted_hops);
         let downstream = session.as_downstream_mut();
         downstream.set_total_drain_timeout(Some(DRAIN_TIME));
         // Pingora keeps HTTP/1.1 connections for ever unless told; where it decided to close, that stands.
@@ -237,7 +240,7 @@ impl Gateway {
             }
         })?;
         let world = exchange.snapshot.clone();
-        let mut request = Incoming::new(session, &self.line.clock);
+        let mut request = Incoming::new(session, exchange.outcome.address, &self.line.clock);
         let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
         match (&exchange.outcome.findings.principal, &decision) {
             (Some(_), _) => self.metrics.token(Ok(())),

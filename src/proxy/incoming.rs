@@ -1,5 +1,6 @@
 //! A Pingora session as the line sees it: a head, and a body on demand.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -22,13 +23,14 @@ const BODY_DEADLINE: Duration = Duration::from_secs(60);
 /// The request of a session.
 pub(super) struct Incoming<'s> {
     session: &'s mut Session,
+    address: Option<IpAddr>,
     clock: &'s Clock,
 }
 
 impl<'s> Incoming<'s> {
     /// A request whose head [`strict::check`](super::strict::check) has seen.
-    pub(super) fn new(session: &'s mut Session, clock: &'s Clock) -> Self {
-        Self { session, clock }
+    pub(super) fn new(session: &'s mut Session, address: Option<IpAddr>, clock: &'s Clock) -> Self {
+        Self { session, address, clock }
     }
 
     fn declared(&self) -> Option<usize> {
@@ -79,6 +81,7 @@ impl Request for Incoming<'_> {
             // It is text: the strict check came first.
             target: std::str::from_utf8(header.raw_path()).unwrap_or_default(),
             headers: &header.headers,
+            address: self.address,
         }
     }
 

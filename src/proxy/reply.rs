@@ -99,8 +99,8 @@ pub const fn row(reason: ReasonCode) -> Option<Row> {
         R::BadBody => (StatusCode::BAD_REQUEST, "InvalidRequestBody", Silent, Kept),
         R::MissingParameter => (StatusCode::BAD_REQUEST, "MissingRequiredParameter", Silent, Kept),
         R::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", Silent, Kept),
-        R::OverLimit => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", Silent, Kept),
-        R::KeysUnavailable | R::KeysFull | R::AuditUnavailable => {
+        R::OverLimit | R::FailedLogins => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", Silent, Kept),
+        R::StaleInventory | R::KeysUnavailable | R::KeysFull | R::AuditUnavailable => {
             (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept)
         }
         R::UpstreamUnavailable => (StatusCode::BAD_GATEWAY, "BadGateway", Silent, Closed),

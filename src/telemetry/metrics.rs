@@ -20,40 +20,13 @@ use prometheus::{
 use crate::outcome::{Decision, Outcome, ReasonCode};
 use crate::time::Wall;
 
+mod facts;
 mod family;
+mod issuers;
 
+pub use facts::{AuditResult, LoadedPolicy, ReloadResult, TokenCachePart};
 pub use family::{MetricInfo, MetricKind};
-
-/// What came of a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReloadResult {
-    /// The new set is in force.
-    Loaded,
-    /// The new set was wrong; the last good one stays in force.
-    Failed,
-}
-
-/// What became of an audit line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuditResult {
-    /// It is in the file.
-    Written,
-    /// Its queue was full, or the process ended before the file could be written.
-    Dropped,
-}
-
-/// The facts about the policy in force that the metrics show.
-#[derive(Debug, Clone, Copy)]
-pub struct LoadedPolicy<'a> {
-    /// Its version.
-    pub version: &'a str,
-    /// When it came into force.
-    pub at: Wall,
-    /// When its device inventory was made; none if it has no inventory.
-    pub inventory_at: Option<Wall>,
-    /// How many devices the inventory holds.
-    pub devices: usize,
-}
+pub use issuers::IssuerNumbers;
 
 /// All metrics of a process. Cheap to clone; every clone counts into the same numbers.
 #[derive(Clone)]
@@ -130,8 +103,20 @@ metrics! {
         "From forwarding a request to the header of the API's answer.";
     tokens: IntCounterVec = "tollgate_tokens_verified_total" ["result"],
         "Tokens verified: `ok`, or the reason why not.";
+    cache_lookups: IntCounterVec = "tollgate_token_cache_lookups_total" ["part", "result"],
+        "Tokens looked for among those that were judged before, in the part of the `good` or of the `refused`: `hit` or `miss`.";
+    cache_entries: IntGaugeVec = "tollgate_token_cache_entries" ["part"],
+        "Tokens that are remembered.";
+    cache_bytes: IntGaugeVec = "tollgate_token_cache_bytes" ["part"],
+        "What they count for in memory.";
+    failed_logins: IntGauge = "tollgate_failed_login_addresses" [],
+        "Addresses whose failed logins are counted each by itself.";
     issuer_keys: IntGaugeVec = "tollgate_issuer_keys" ["issuer"],
-        "Signing keys held for an issuer; without one, its tokens are answered with 503.";
+        "Signing keys held for an issuer (for the document with the fewest, if it has several); without one, tokens are answered with 503.";
+    issuer_age: GaugeVec = "tollgate_issuer_keys_age_seconds" ["issuer"],
+        "Since the keys of an issuer were fetched (the oldest, if it has several documents); past `keep_keys` they are not used.";
+    issuer_fetches: IntCounterVec = "tollgate_issuer_fetches_total" ["issuer", "result"],
+        "Fetches of an issuer's keys: `ok`, or `failed` with the last good keys kept.";
     policy_info: IntGaugeVec = "tollgate_policy_info" ["version"],
         "Always 1; the label is the version of the policy in force.";
     policy_age: GaugeVec = "tollgate_policy_age_seconds" [],
@@ -162,28 +147,6 @@ const PROCESS: &[(&str, MetricKind)] = &[
     ("process_start_time_seconds", MetricKind::Gauge),
     ("process_threads", MetricKind::Gauge),
 ];
-
-// === impl ReloadResult ===
-
-impl ReloadResult {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Loaded => "ok",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-// === impl AuditResult ===
-
-impl AuditResult {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Written => "written",
-            Self::Dropped => "dropped",
-        }
-    }
-}
 
 // === impl Metrics ===
 
@@ -286,14 +249,22 @@ impl Metrics {
         self.0.families.tokens.with_label_values(&[word]).inc();
     }
 
-    /// Shows how many keys each issuer has; an issuer that is not listed here is shown no more.
-    pub fn issuer_keys<'a>(&self, issuers: impl IntoIterator<Item = (&'a str, usize)>) {
+    /// Shows how a part of the tokens that were judged before stands.
+    pub fn token_cache(&self, part: &TokenCachePart) {
         let _scrape = self.0.loaded.lock();
-        let gauge = &self.0.families.issuer_keys;
-        gauge.reset();
-        for (issuer, keys) in issuers {
-            gauge.with_label_values(&[issuer]).set(as_gauge(keys));
+        let Families { cache_lookups, cache_entries, cache_bytes, .. } = &self.0.families;
+        for (result, total) in [("hit", part.hits), ("miss", part.misses)] {
+            // The total is counted elsewhere; what is new since the last scrape is added here.
+            let counter = cache_lookups.with_label_values(&[part.name, result]);
+            counter.inc_by(total.saturating_sub(counter.get()));
         }
+        cache_entries.with_label_values(&[part.name]).set(as_gauge(part.entries));
+        cache_bytes.with_label_values(&[part.name]).set(i64::try_from(part.bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Shows how many addresses have failed logins.
+    pub fn failed_login_addresses(&self, addresses: usize) {
+        self.0.families.failed_logins.set(as_gauge(addresses));
     }
 
     /// Shows how many keys the limiter holds.

@@ -1,14 +1,18 @@
 //! Where an issuer publishes its keys, found from its discovery document
 //! (*OpenID Connect Discovery 1.0*, section 4; Entra, *OpenID Connect on the Microsoft identity platform*).
 
+mod freshness;
+
 use std::error::Error;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use reqwest::{Certificate, Client, Url, redirect};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 
+use super::cloud::{ImplausibleIssuer, LoginHost};
 use super::keys::{InvalidKeys, KeySet};
 use super::template::Template;
 use crate::id::TenantId;
@@ -17,11 +21,28 @@ use crate::id::TenantId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Discovery {
     pub(super) url: Url,
-    /// `issuer` in the document, once it is filled in, for each of the tenants.
-    pub(super) issuer: Template,
-    pub(super) tenants: Vec<TenantId>,
+    pub(super) issuer: ExpectedIssuer,
     /// Certificates in PEM that are trusted beside the system's.
     pub(super) ca: Option<String>,
+}
+
+/// What `issuer` in a discovery document must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ExpectedIssuer {
+    /// What the policy says, once both are filled in, for each of the tenants.
+    Written { template: Template, tenants: Vec<TenantId> },
+    /// What Entra says at this login host for the tenant.
+    OfCloud { login: LoginHost, tenant: TenantId },
+}
+
+/// What an issuer published.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) keys: KeySet,
+    /// The issuer's name, where only its own document tells it.
+    pub(super) issuer: Option<Box<str>>,
+    /// For how long the issuer says that the keys may be kept; none if it does not say.
+    pub(super) max_age: Option<Duration>,
 }
 
 /// An address that we don't fetch from.
@@ -59,6 +80,8 @@ pub(super) enum FetchError {
     NotDiscovery(Url, serde_json::Error),
     #[error("the discovery document is of issuer `{0}`, not of `{1}`")]
     OtherIssuer(String, String),
+    #[error("the discovery document's issuer `{0}` is refused: {1}")]
+    Implausible(String, ImplausibleIssuer),
     #[error("the discovery document's `jwks_uri` is refused: {0}")]
     KeysUrl(InvalidUrl),
     #[error("the answer of `{0}` is refused: {1}")]
@@ -81,22 +104,25 @@ const MAX_BODY_BYTES: usize = 1_024 * 1_024;
 
 impl Discovery {
     /// Fetches the document and then the keys that it points to. Takes as long as the other side likes.
-    pub(super) async fn fetch(&self) -> Result<KeySet, FetchError> {
-        let body = self.get(&self.url).await?;
+    pub(super) async fn fetch(&self) -> Result<Publication, FetchError> {
+        let (body, _) = self.get(&self.url).await?;
         let document: DiscoveryDocument = serde_json::from_slice(&body)
             .map_err(|error| FetchError::NotDiscovery(self.url.clone(), error))?;
-        self.check(&document)?;
+        let issuer = self.issuer.check(&document.issuer)?;
         let url = parse_url(&document.jwks_uri).map_err(FetchError::KeysUrl)?;
-        let body = self.get(&url).await?;
-        KeySet::parse(&body).map_err(|error| FetchError::Keys(url, error))
+        let (body, max_age) = self.get(&url).await?;
+        let keys = KeySet::parse(&body).map_err(|error| FetchError::Keys(url, error))?;
+        Ok(Publication { keys, issuer, max_age })
     }
 
-    async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
+    /// The body of the answer, and for how long it may be kept.
+    async fn get(&self, url: &Url) -> Result<(Vec<u8>, Option<Duration>), FetchError> {
         let client = client(url, self.ca.as_deref()).map_err(FetchError::Client)?;
         let mut response = client.get(url.clone()).send().await.map_err(FetchError::Request)?;
         if response.status() != http::StatusCode::OK {
             return Err(FetchError::Status(url.clone(), response.status()));
         }
+        let max_age = freshness::max_age(response.headers());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(FetchError::Request)? {
             if body.len() + chunk.len() > MAX_BODY_BYTES {
@@ -104,16 +130,29 @@ impl Discovery {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        Ok((body, max_age))
     }
+}
 
-    /// The document must be the issuer's own, for every tenant that its keys will speak for.
-    fn check(&self, document: &DiscoveryDocument) -> Result<(), FetchError> {
-        let theirs = Template::new(&document.issuer);
-        if self.tenants.iter().all(|tenant| theirs.of(*tenant) == self.issuer.of(*tenant)) {
-            Ok(())
-        } else {
-            Err(FetchError::OtherIssuer(excerpt(&document.issuer), self.issuer.as_str().to_owned()))
+// === impl ExpectedIssuer ===
+
+impl ExpectedIssuer {
+    /// The document must be the issuer's own, for every tenant that its keys will speak for. Returns the issuer's name
+    /// where only the document tells it.
+    fn check(&self, found: &str) -> Result<Option<Box<str>>, FetchError> {
+        match self {
+            Self::Written { template, tenants } => {
+                let theirs = Template::new(found);
+                if tenants.iter().all(|tenant| theirs.of(*tenant) == template.of(*tenant)) {
+                    Ok(None)
+                } else {
+                    Err(FetchError::OtherIssuer(excerpt(found), template.as_str().to_owned()))
+                }
+            }
+            Self::OfCloud { login, tenant } => login
+                .check_issuer(found, *tenant)
+                .map(|()| Some(found.into()))
+                .map_err(|error| FetchError::Implausible(excerpt(found), error)),
         }
     }
 }
@@ -172,5 +211,5 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// At most the first 200 characters of what an issuer wrote.
 fn excerpt(text: &str) -> String {
-    text.chars().take(200).collect()
+    text.chars().take(200).flat_map(char::escape_debug).collect()
 }

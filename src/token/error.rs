@@ -45,15 +45,21 @@ pub enum Flaw {
     /// Not a JSON object, not UTF-8, or a member given twice at any depth.
     #[error("its {0} is not a JSON object with each member once")]
     Json(&'static str),
-    /// `alg` is not `RS256`, to the letter.
-    #[error("its header parameter `alg` is not `RS256`")]
+    /// `alg` is none of the algorithms that are accepted, to the letter, or none of those of its issuer's entry.
+    #[error("its header parameter `alg` is no signature algorithm that is accepted")]
     Algorithm,
+    /// `alg` is not the algorithm that the key is for.
+    #[error("its header parameter `alg` is not the algorithm of its key")]
+    AlgorithmOfAnotherKey,
     /// `kid` is missing, empty or no string.
     #[error("its header parameter `kid` is not a string")]
     KeyId,
     /// `typ` is there and neither `JWT` nor `at+jwt`.
     #[error("its header parameter `typ` is neither `JWT` nor `at+jwt`")]
     Type,
+    /// `typ` is not the one that its issuer's entry asks for.
+    #[error("its header parameter `typ` is not `{0}`")]
+    OtherType(&'static str),
     /// A header parameter that changes what the token means.
     #[error("its header parameter `{0}` is not accepted")]
     Parameter(&'static str),
@@ -69,7 +75,7 @@ pub enum Flaw {
     /// A claim is missing or not of its type.
     #[error("its claim `{claim}` {problem}")]
     Claim {
-        /// The claim's name.
+        /// The claim's name in Entra's tokens, also where the issuer calls it otherwise.
         claim: &'static str,
         /// The rest of the sentence.
         problem: &'static str,
@@ -97,6 +103,44 @@ impl TokenError {
             Self::WrongAudience => ReasonCode::WrongAudience,
             Self::WrongIssuer => ReasonCode::WrongIssuer,
             Self::KeysUnavailable { .. } => ReasonCode::KeysUnavailable,
+        }
+    }
+
+    /// Whether the caller failed to prove who it is: every answer 401, but not that we lack the keys to tell.
+    pub fn is_failed_login(self) -> bool {
+        match self {
+            Self::Bad(_) | Self::Expired | Self::NotYetValid | Self::WrongAudience | Self::WrongIssuer => {
+                true
+            }
+            Self::KeysUnavailable { .. } => false,
+        }
+    }
+
+    /// Whether the same token will be refused in the same words, as long as its issuer's keys and rules stay: what
+    /// may be kept. A key that nobody knows yet may be published, and a day that has not come will come.
+    pub(super) fn is_lasting(self) -> bool {
+        match self {
+            Self::Bad(flaw) => match flaw {
+                // Told by its length alone, and longer than anything that is kept.
+                Flaw::TooLong => false,
+                Flaw::UnknownKey | Flaw::KeyOfAnother => false,
+                Flaw::NotThreeParts
+                | Flaw::Encoding(_)
+                | Flaw::Json(_)
+                | Flaw::Algorithm
+                | Flaw::AlgorithmOfAnotherKey
+                | Flaw::KeyId
+                | Flaw::Type
+                | Flaw::OtherType(_)
+                | Flaw::Parameter(_)
+                | Flaw::Signature
+                | Flaw::Claim { .. }
+                | Flaw::TwoApplications
+                | Flaw::MixedKinds
+                | Flaw::NoKind => true,
+            },
+            Self::Expired | Self::WrongAudience | Self::WrongIssuer => true,
+            Self::NotYetValid | Self::KeysUnavailable { .. } => false,
         }
     }
 }

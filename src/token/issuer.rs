@@ -1,161 +1,243 @@
 //! `issuers.toml`: from what is written to what [`Verifier`] knows.
 
-use std::collections::{HashMap, HashSet};
+mod document;
+mod rules;
+
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use tokio::sync::Notify;
 use toml::Spanned;
 
-use super::discovery::{self, Discovery};
+use super::cache::CacheRules;
+use super::cloud::{CLOUDS, Cloud, LoginHost};
+use super::discovery::{self, Discovery, ExpectedIssuer};
 use super::keys::KeySet;
-use super::ring::{KeyRing, KeySource};
+use super::ring::{IssuerKeys, KeyRing, KeySource};
+use super::route::{CloudRoute, IssuerRoute, Routes, Taken};
 use super::template::{PLACEHOLDER, Template};
-use super::verifier::{Route, Verifier};
+use super::verifier::Verifier;
 use crate::id::TenantId;
 use crate::source::{PolicyFiles, Problems, SourceFile};
 
-/// One `[[issuer]]` as written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct IssuerDocument {
-    name: Spanned<String>,
-    issuer: Spanned<String>,
-    tenants: Spanned<Vec<Spanned<String>>>,
-    audiences: Spanned<Vec<Spanned<String>>>,
-    keys: Option<Spanned<String>>,
-    discovery: Option<Spanned<String>>,
-    ca: Option<Spanned<String>>,
-}
-
-/// One `[[issuer]]`, valid, with the keys of each of its tenants.
-struct Issuer {
-    template: Template,
-    audiences: Arc<[Box<str>]>,
-    tenants: Vec<(TenantId, Arc<KeyRing>)>,
-}
+use document::{IssuerDocument, Word};
 
 /// What compiling an entry needs to know, and where its results and mistakes go.
 struct Compiler<'a> {
+    clouds: &'static [Cloud],
     files: &'a PolicyFiles,
     source: &'a SourceFile,
     problems: &'a mut Problems,
-    /// The rings of the load before.
-    previous: &'a [Arc<KeyRing>],
-    rings: Vec<Arc<KeyRing>>,
-    routes: HashMap<Box<str>, Route>,
-    names: HashSet<String>,
+    /// The keys of the load before.
+    previous: &'a [IssuerKeys],
+    bell: Arc<Notify>,
+    /// `keep_keys` at the head of the file.
+    keep: Duration,
+    keys: Vec<IssuerKeys>,
+    routes: Routes,
+    names: HashSet<Arc<str>>,
+    /// Which tenants belong to which login host, and where that is written.
+    presets: Vec<(LoginHost, TenantId, Range<usize>)>,
 }
 
 const FILE: &str = "issuers.toml";
 
-/// Entra and this machine keep their clocks within seconds of each other; Envoy's default is the same.
-const DEFAULT_SKEW: Duration = Duration::from_secs(60);
-
-/// The most that `clock_skew` may be, in seconds: a token must not outlive its hour by much.
-const MAX_SKEW_SECONDS: u64 = 300;
-
 /// Compiles the file. See [`Verifier::compile`].
 pub(super) fn compile(files: &PolicyFiles, previous: Option<&Verifier>, problems: &mut Problems) -> Verifier {
+    compile_in(&CLOUDS, files, previous, problems)
+}
+
+/// Compiles the file in a world of these clouds.
+pub(super) fn compile_in(
+    clouds: &'static [Cloud],
+    files: &PolicyFiles,
+    previous: Option<&Verifier>,
+    problems: &mut Problems,
+) -> Verifier {
     let Some(source) = files.require(FILE, problems) else { return Verifier::default() };
     let Some(mut file) = source.toml(problems) else { return Verifier::default() };
     let skew = file.value::<String>("clock_skew", problems);
+    let keep = file.value::<String>("keep_keys", problems);
+    let cache = CacheRules::read(&mut file, problems);
     let documents = file.entries::<IssuerDocument>("issuer", problems);
     file.finish(problems);
 
     let mut compiler = Compiler {
+        clouds,
         files,
         source,
         problems,
-        previous: previous.map_or(&[], Verifier::rings),
-        rings: Vec::new(),
-        routes: HashMap::new(),
+        previous: previous.map_or(&[], Verifier::keys),
+        bell: previous.map(|previous| previous.bell().clone()).unwrap_or_default(),
+        keep: rules::DEFAULT_KEEP,
+        keys: Vec::new(),
+        routes: Routes::default(),
         names: HashSet::new(),
+        presets: Vec::new(),
     };
     let skew = compiler.skew(skew);
+    compiler.keep = compiler.keep(keep);
     for document in documents {
         compiler.entry(document);
     }
-    Verifier::new(skew, compiler.routes, compiler.rings).inheriting(previous)
+    compiler.no_second_judge();
+    let Compiler { routes, keys, bell, .. } = compiler;
+    Verifier::new(skew, routes, keys, bell, cache, previous)
 }
 
 // === impl Compiler ===
 
 impl<'a> Compiler<'a> {
-    fn skew(&mut self, written: Option<Spanned<String>>) -> Duration {
-        let Some(written) = written else { return DEFAULT_SKEW };
-        let digits = written.get_ref().strip_suffix('s');
-        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-        let seconds = digits.and_then(|digits| digits.parse().ok());
-        match seconds {
-            Some(seconds) if seconds <= MAX_SKEW_SECONDS => Duration::from_secs(seconds),
-            Some(_) | None => {
-                self.at(&written, format_args!("`{}` is not a time from `0s` to `300s`", written.get_ref()));
-                DEFAULT_SKEW
-            }
-        }
-    }
-
     fn entry(&mut self, document: Spanned<IssuerDocument>) {
         let span = document.span();
         let document = document.into_inner();
-        self.name(&document.name);
-        let place = document.issuer.span();
-        let Some(issuer) = self.issuer(document, span) else { return };
-        for (tenant, ring) in issuer.tenants {
-            let iss = issuer.template.of(tenant);
-            let route = Route { audiences: issuer.audiences.clone(), tenants: Vec::new() };
-            let route = self.routes.entry(iss.as_str().into()).or_insert(route);
-            // One list of audiences, one entry: no token may have two entries to be judged by.
-            if Arc::ptr_eq(&route.audiences, &issuer.audiences) {
-                route.tenants.push((tenant, ring));
-            } else {
-                let message = format_args!("the tokens of issuer `{iss}` belong to an entry above");
-                self.problems.at(self.source, place.clone(), message);
+        // Whatever is wrong has been noted when it returns, and then no result is used.
+        let _: Option<()> = match &document.cloud {
+            None => self.written(document, span),
+            Some(word) => {
+                let cloud = self.clouds.iter().find(|cloud| cloud.name == word.get_ref());
+                if cloud.is_none() {
+                    let names: Vec<_> = self.clouds.iter().map(|cloud| format!("`{}`", cloud.name)).collect();
+                    self.at(word, format_args!("`{}` is none of {}", word.get_ref(), names.join(", ")));
+                }
+                self.preset(cloud, document, span)
             }
-        }
+        };
     }
 
-    fn name(&mut self, name: &Spanned<String>) {
-        if name.get_ref().is_empty() {
-            self.at(name, "an issuer must have a name");
-        } else if !self.names.insert(name.get_ref().clone()) {
-            self.at(name, format_args!("issuer `{}` has an entry already", name.get_ref()));
+    /// An entry that names a cloud; none if something in it is wrong.
+    fn preset(
+        &mut self,
+        cloud: Option<&'static Cloud>,
+        mut document: IssuerDocument,
+        span: Range<usize>,
+    ) -> Option<()> {
+        let claims = document.claims.as_ref().map(|claims| ("claims", claims.span()));
+        let place = |word: &Option<Word>| word.as_ref().map(Spanned::span);
+        let unwanted = [
+            place(&document.issuer).map(|span| ("issuer", span)),
+            place(&document.discovery).map(|span| ("discovery", span)),
+            place(&document.keys).map(|span| ("keys", span)),
+            claims,
+        ];
+        let alone = unwanted.iter().all(Option::is_none);
+        for (member, span) in unwanted.into_iter().flatten() {
+            let message = format_args!("`{member}` is not for an issuer with `cloud`, which says it");
+            self.problems.at(self.source, span, message);
         }
-    }
-
-    /// One entry; none if something in it is wrong.
-    fn issuer(&mut self, document: IssuerDocument, span: Range<usize>) -> Option<Issuer> {
-        let template = self.template(&document.issuer);
+        let name = document.name.as_ref().or(document.cloud.as_ref());
+        let name = name.and_then(|name| self.name(name));
         let tenants = self.tenants(&document.tenants);
-        let audiences = self.audiences(&document.audiences);
-        let name: Arc<str> = document.name.get_ref().as_str().into();
-        let tenants = match (document.keys, document.discovery) {
+        let ca = self.optional_ca(document.ca.as_ref());
+        let keep = self.keep_of(document.keep_keys.take());
+        let audiences = match &document.audiences {
+            Some(written) => self.audiences(written),
+            None => cloud.map(|cloud| cloud.audiences.iter().map(|audience| (*audience).into()).collect()),
+        };
+        let rules = self.rules(document, audiences, tenants.as_deref())?;
+        let (cloud, name, ca) = (cloud.filter(|_| alone)?, name?, ca?);
+        for tenant in tenants? {
+            let documents = [cloud.login.v1_document(tenant), cloud.login.v2_document(tenant)];
+            let [v1, v2] = documents.map(|url| {
+                let url = discovery::parse_url(&url).ok()?;
+                let issuer = ExpectedIssuer::OfCloud { login: cloud.login, tenant };
+                let source = KeySource::Discovery(Discovery { url, issuer, ca: ca.clone() });
+                Some(self.ring(name.clone(), source, KeySet::default(), keep))
+            });
+            let route = CloudRoute { tenant, rules: rules.clone(), v1: v1?, v2: v2? };
+            if self.routes.add_cloud(route) == Err(Taken) {
+                let message = format_args!("the tokens of tenant `{tenant}` belong to an entry above");
+                self.problems.at(self.source, span.clone(), message);
+            }
+            self.presets.push((cloud.login, tenant, span.clone()));
+        }
+        Some(())
+    }
+
+    /// An entry that says itself what its issuer is; none if something in it is wrong.
+    fn written(&mut self, mut document: IssuerDocument, span: Range<usize>) -> Option<()> {
+        let name = self.required(document.name.take(), "name", &span);
+        let name = name.and_then(|name| self.name(&name));
+        let issuer = self.required(document.issuer.take(), "issuer", &span);
+        let template = issuer.as_ref().and_then(|issuer| self.template(issuer));
+        let tenants = self.tenants(&document.tenants);
+        let audiences = self.required(document.audiences.take(), "audiences", &span);
+        let audiences = audiences.and_then(|written| self.audiences(&written));
+        let keep = self.keep_of(document.keep_keys.take());
+        let (keys, discovery, ca) = (document.keys.take(), document.discovery.take(), document.ca.take());
+        let rules = self.rules(document, audiences, tenants.as_deref());
+        let keys: Vec<_> = match (keys, discovery) {
             (Some(keys), None) => {
-                if let Some(ca) = document.ca {
+                if let Some(ca) = ca {
                     self.at(&ca, "`ca` is for `discovery`: keys in a file are not fetched");
                 }
-                let ring = self.key_file(name, &keys)?;
+                let ring = self.key_file(name?, &keys, keep)?;
                 tenants?.into_iter().map(|tenant| (tenant, ring.clone())).collect()
             }
             (None, Some(discovery)) => {
-                let ca = document.ca.map(|ca| self.ca(&ca).ok_or(())).transpose();
+                let ca = self.optional_ca(ca.as_ref());
                 let url = self.discovery(&discovery);
-                let (issuer, ca) = (template.clone()?, ca.ok()?);
-                self.discovered(&name, &url?, &issuer, tenants?, ca.as_deref())?
+                self.discovered(&name?, &url?, &template.clone()?, tenants?, ca?.as_deref(), keep)?
             }
             (Some(_), Some(_)) | (None, None) => {
                 self.problems.at(self.source, span, "an issuer has either `keys` or `discovery`");
                 return None;
             }
         };
-        Some(Issuer { template: template?, audiences: audiences?, tenants })
+        let (template, rules, place) = (template?, rules?, issuer?.span());
+        for tenants in keys.chunk_by(|a, b| template.of(a.0) == template.of(b.0)) {
+            let Some((tenant, _)) = tenants.first() else { continue };
+            let iss = template.of(*tenant);
+            let (issuer, tenants) = (iss.as_str().into(), tenants.to_vec());
+            if self.routes.add_issuer(IssuerRoute { issuer, rules: rules.clone(), tenants }) == Err(Taken) {
+                let message = format_args!("the tokens of issuer `{iss}` belong to an entry above");
+                self.problems.at(self.source, place.clone(), message);
+            }
+        }
+        Some(())
+    }
+
+    /// A tenant of a cloud may not have an entry of its own for what may be the same issuer.
+    fn no_second_judge(&mut self) {
+        for (login, tenant, span) in std::mem::take(&mut self.presets) {
+            let twice = self
+                .routes
+                .written()
+                .find(|(iss, of)| *of == tenant && login.check_issuer(iss, tenant).is_ok());
+            if let Some((iss, _)) = twice {
+                let message = format!(
+                    "the tokens of tenant `{tenant}` may be those of issuer `{iss}`, which has an entry"
+                );
+                self.problems.at(self.source, span, message);
+            }
+        }
+    }
+
+    fn name(&mut self, written: &Word) -> Option<Arc<str>> {
+        let name: Arc<str> = written.get_ref().as_str().into();
+        if name.is_empty() {
+            self.at(written, "an issuer must have a name");
+            return None;
+        }
+        if !self.names.insert(name.clone()) {
+            self.at(written, format_args!("issuer `{name}` has an entry already"));
+        }
+        Some(name)
+    }
+
+    fn required<T>(&mut self, written: Option<T>, member: &str, entry: &Range<usize>) -> Option<T> {
+        if written.is_none() {
+            let message = format_args!("an issuer without a `cloud` needs `{member}`");
+            self.problems.at(self.source, entry.clone(), message);
+        }
+        written
     }
 
     /// Text with the one placeholder or none.
-    fn template(&mut self, written: &Spanned<String>) -> Option<Template> {
+    fn template(&mut self, written: &Word) -> Option<Template> {
         let text = written.get_ref();
         let plain = text.replace(PLACEHOLDER, "");
         let printable = plain.bytes().all(|byte| byte.is_ascii_graphic());
@@ -169,7 +251,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// Text that makes an address to fetch from, whatever the tenant.
-    fn discovery(&mut self, written: &Spanned<String>) -> Option<Template> {
+    fn discovery(&mut self, written: &Word) -> Option<Template> {
         let template = self.template(written)?;
         if let Err(error) = discovery::parse_url(&template.of(TenantId::from_u128(0))) {
             self.at(written, format_args!("`{}` can't be fetched: {error}", written.get_ref()));
@@ -178,52 +260,12 @@ impl<'a> Compiler<'a> {
         Some(template)
     }
 
-    fn tenants(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Option<Vec<TenantId>> {
-        let mut tenants = Vec::new();
-        for word in written.get_ref() {
-            match word.get_ref().parse() {
-                Ok(tenant) if tenants.contains(&tenant) => {
-                    self.at(word, format_args!("tenant `{tenant}` is named twice"));
-                }
-                Ok(tenant) => tenants.push(tenant),
-                Err(error) => self.at(word, error),
-            }
-        }
-        self.all_of(written, tenants, "an issuer names at least one tenant: nobody speaks for all of them")
-    }
-
-    fn audiences(&mut self, written: &Spanned<Vec<Spanned<String>>>) -> Option<Arc<[Box<str>]>> {
-        let mut audiences = Vec::new();
-        for word in written.get_ref() {
-            if word.get_ref().is_empty() {
-                self.at(word, "an audience is not empty");
-            } else {
-                audiences.push(word.get_ref().as_str().into());
-            }
-        }
-        self.all_of(written, audiences, "an issuer names at least one audience").map(Into::into)
-    }
-
-    /// The list, if every word of it was right and there is one.
-    fn all_of<T>(
-        &mut self,
-        written: &Spanned<Vec<Spanned<String>>>,
-        read: Vec<T>,
-        message: &str,
-    ) -> Option<Vec<T>> {
-        if written.get_ref().is_empty() {
-            self.at(written, message);
-            return None;
-        }
-        (read.len() == written.get_ref().len()).then_some(read)
-    }
-
-    fn key_file(&mut self, issuer: Arc<str>, name: &Spanned<String>) -> Option<Arc<KeyRing>> {
+    fn key_file(&mut self, issuer: Arc<str>, name: &Word, keep: Duration) -> Option<IssuerKeys> {
         let file = self.file(name)?;
         match KeySet::parse(file.text().as_bytes()) {
             Ok(keys) => {
                 let source = KeySource::File { name: file.name().clone(), text: file.text().to_owned() };
-                Some(self.ring(issuer, source, keys))
+                Some(self.ring(issuer, source, keys, keep))
             }
             Err(error) => {
                 match error.line() {
@@ -235,10 +277,12 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn ca(&mut self, name: &Spanned<String>) -> Option<String> {
+    /// The certificates, or that there are none to trust; none if what is written is wrong.
+    fn optional_ca(&mut self, name: Option<&Word>) -> Option<Option<String>> {
+        let Some(name) = name else { return Some(None) };
         let file = self.file(name)?;
         match discovery::check_ca(file.text()) {
-            Ok(()) => Some(file.text().to_owned()),
+            Ok(()) => Some(Some(file.text().to_owned())),
             Err(error) => {
                 self.problems.file(file.name(), error);
                 None
@@ -254,28 +298,32 @@ impl<'a> Compiler<'a> {
         issuer: &Template,
         tenants: Vec<TenantId>,
         ca: Option<&str>,
-    ) -> Option<Vec<(TenantId, Arc<KeyRing>)>> {
-        let mut rings = Vec::new();
+        keep: Duration,
+    ) -> Option<Vec<(TenantId, IssuerKeys)>> {
+        let mut found = Vec::new();
         for tenants in tenants.chunk_by(|a, b| url.of(*a) == url.of(*b)) {
             let (tenants, ca) = (tenants.to_vec(), ca.map(str::to_owned));
             let url = discovery::parse_url(&url.of(*tenants.first()?)).ok()?;
-            let source =
-                KeySource::Discovery(Discovery { url, issuer: issuer.clone(), tenants: tenants.clone(), ca });
-            let ring = self.ring(name.clone(), source, KeySet::default());
-            rings.extend(tenants.into_iter().map(|tenant| (tenant, ring.clone())));
+            let issuer = ExpectedIssuer::Written { template: issuer.clone(), tenants: tenants.clone() };
+            let source = KeySource::Discovery(Discovery { url, issuer, ca });
+            let keys = self.ring(name.clone(), source, KeySet::default(), keep);
+            found.extend(tenants.into_iter().map(|tenant| (tenant, keys.clone())));
         }
-        Some(rings)
+        Some(found)
     }
 
     /// The ring that held the same issuer's keys from the same source before, or a new one with `keys`.
-    fn ring(&mut self, name: Arc<str>, source: KeySource, keys: KeySet) -> Arc<KeyRing> {
-        let kept = self.previous.iter().find(|ring| *ring.name() == name && *ring.source() == source);
-        let ring = kept.cloned().unwrap_or_else(|| Arc::new(KeyRing::new(name, source, keys)));
-        self.rings.push(ring.clone());
-        ring
+    fn ring(&mut self, name: Arc<str>, source: KeySource, keys: KeySet, keep: Duration) -> IssuerKeys {
+        let before = self.previous.iter().map(|keys| &keys.ring);
+        let kept = before.clone().find(|ring| *ring.name() == name && *ring.source() == source);
+        let ring = kept.cloned();
+        let ring = ring.unwrap_or_else(|| Arc::new(KeyRing::new(name, source, keys, self.bell.clone())));
+        let keys = IssuerKeys { ring, keep };
+        self.keys.push(keys.clone());
+        keys
     }
 
-    fn file(&mut self, name: &Spanned<String>) -> Option<&'a SourceFile> {
+    fn file(&mut self, name: &Word) -> Option<&'a SourceFile> {
         let file = self.files.get(name.get_ref());
         if file.is_none() {
             self.at(name, format_args!("the policy set has no file `{}`", name.get_ref()));

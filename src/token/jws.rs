@@ -6,6 +6,7 @@ use base64::Engine;
 // Its decoder refuses padding and unused bits that are set: each part has one spelling.
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::algorithm::Algorithm;
 use super::error::Flaw;
 use super::json::{Json, Object};
 
@@ -25,8 +26,22 @@ pub(super) struct Jws<'a> {
 
 /// What we need of a header; the rest of it was refused or does not matter.
 pub(super) struct Header<'a> {
+    /// How the token says that it is signed. The key has the last word.
+    pub(super) algorithm: Algorithm,
+    /// What the token says that it is; none if it does not say.
+    pub(super) typ: Option<TokenType>,
     /// The key's name among the issuer's keys.
     pub(super) kid: Cow<'a, str>,
+}
+
+/// The types of token that are accepted (`typ`, without regard to case, with `application/` or without: RFC 7515,
+/// section 4.1.9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenType {
+    /// `JWT`, which says nothing of its purpose (RFC 7519, section 5.1).
+    Jwt,
+    /// `at+jwt`: an access token, and no ID token or logout token (RFC 9068, section 2.1).
+    AccessToken,
 }
 
 /// Parameters that would change what a token is: extensions that must be understood (RFC 7515, 4.1.11; RFC 7797),
@@ -58,21 +73,35 @@ impl<'a> Header<'a> {
     /// Reads the header. Keys that it carries or points to (`jwk`, `jku`, `x5c`, `x5u`) are never looked at.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Flaw> {
         let object = Object::parse(bytes).ok_or(Flaw::Json("header"))?;
-        if object.get("alg") != Some(&Json::Text("RS256".into())) {
-            return Err(Flaw::Algorithm);
-        }
+        let algorithm = object.get("alg").and_then(Json::text).and_then(Algorithm::named);
+        let algorithm = algorithm.ok_or(Flaw::Algorithm)?;
         if let Some(name) = REFUSED_PARAMETERS.into_iter().find(|name| object.get(name).is_some()) {
             return Err(Flaw::Parameter(name));
         }
-        match object.get("typ") {
-            None => {}
-            Some(Json::Text(typ))
-                if typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt") => {}
-            Some(_) => return Err(Flaw::Type),
-        }
+        let typ = match object.get("typ") {
+            None => None,
+            Some(typ) => Some(typ.text().and_then(TokenType::named).ok_or(Flaw::Type)?),
+        };
         match object.get("kid") {
-            Some(Json::Text(kid)) if !kid.is_empty() => Ok(Self { kid: kid.clone() }),
+            Some(Json::Text(kid)) if !kid.is_empty() => Ok(Self { algorithm, typ, kid: kid.clone() }),
             _ => Err(Flaw::KeyId),
+        }
+    }
+}
+
+// === impl TokenType ===
+
+impl TokenType {
+    pub(super) fn named(typ: &str) -> Option<Self> {
+        let prefix = typ.get(..12).filter(|prefix| prefix.eq_ignore_ascii_case("application/"));
+        let subtype = prefix.and_then(|prefix| typ.strip_prefix(prefix)).unwrap_or(typ);
+        [Self::Jwt, Self::AccessToken].into_iter().find(|typ| subtype.eq_ignore_ascii_case(typ.as_str()))
+    }
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Jwt => "JWT",
+            Self::AccessToken => "at+jwt",
         }
     }
 }

@@ -1,20 +1,29 @@
 //! The keys that an issuer published (RFC 7517), those of them that can verify a token's signature.
 
+mod jwk;
+
 use std::collections::HashMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use jsonwebtoken::{DecodingKey, crypto};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use super::algorithm::Algorithm;
 use super::error::Flaw;
 use super::template::Template;
 use crate::id::TenantId;
 
+use jwk::KeyDocument;
+pub(super) use jwk::UnusableKey;
+
 /// Keys by their `kid`. Entra publishes one `kid` for several issuers, so a name may have several keys.
 #[derive(Debug, Default)]
-pub(super) struct KeySet(HashMap<Box<str>, SmallVec<[VerifyingKey; 1]>>);
+pub(super) struct KeySet {
+    by_name: HashMap<Box<str>, SmallVec<[VerifyingKey; 1]>>,
+    /// The keys as they were published, of no use ones too, in an order that does not depend on the issuer's.
+    published: Vec<Box<str>>,
+}
 
 /// One key with the algorithm that it is for.
 #[derive(Debug)]
@@ -30,50 +39,28 @@ pub(super) struct VerifyingKey {
 pub(super) enum InvalidKeys {
     #[error("not a JSON web key set: {0}")]
     NotJson(#[from] serde_json::Error),
+    #[error("it holds {0} keys, where {MAX_KEYS} are taken")]
+    TooMany(usize),
     /// With each key that is there, and why it is of no use.
-    #[error("no key that verifies RS256{}", list(.0))]
+    #[error("no key that verifies signatures{}", list(.0))]
     NoUsableKey(Vec<(Option<String>, UnusableKey)>),
 }
 
-/// Why a key is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnusableKey {
-    #[error("it is not a key of JSON web key's form")]
-    Malformed,
-    #[error("its `kty` is not RSA")]
-    NotRsa,
-    #[error("it has no `kid`")]
-    NoKeyId,
-    #[error("its `use` is not `sig`")]
-    NotForSignatures,
-    #[error("its `key_ops` lack `verify`")]
-    NotForVerification,
-    #[error("its `alg` is not RS256")]
-    OtherAlgorithm,
-    #[error("its modulus has {0} bits, where 2048 to 8192 are taken")]
-    Size(usize),
-    #[error("its exponent is not an odd number from 3 to 4294967295")]
-    Exponent,
-}
-
 #[derive(Deserialize)]
-struct KeySetDocument {
+struct KeySetDocument<'a> {
     /// Each read by itself: a key of a kind that we don't know must not hide the others.
-    keys: Vec<serde_json::Value>,
+    #[serde(borrow)]
+    keys: Vec<&'a RawValue>,
 }
 
+/// The name of a key that is otherwise of no use.
 #[derive(Deserialize)]
-struct KeyDocument {
-    kty: String,
+struct KeyName {
     kid: Option<String>,
-    #[serde(rename = "use")]
-    usage: Option<String>,
-    key_ops: Option<Vec<String>>,
-    alg: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-    issuer: Option<String>,
 }
+
+/// The most keys of a set: Microsoft asks for room for 10 to 1000 (*Signing key rollover*).
+const MAX_KEYS: usize = 1_000;
 
 // === impl InvalidKeys ===
 
@@ -82,7 +69,7 @@ impl InvalidKeys {
     pub(super) fn line(&self) -> Option<usize> {
         match self {
             Self::NotJson(error) => Some(error.line().max(1)),
-            Self::NoUsableKey(_) => None,
+            Self::TooMany(_) | Self::NoUsableKey(_) => None,
         }
     }
 }
@@ -92,34 +79,55 @@ impl InvalidKeys {
 impl KeySet {
     /// Reads a key set and leaves out the keys that are not for us.
     pub(super) fn parse(text: &[u8]) -> Result<Self, InvalidKeys> {
-        let document: KeySetDocument = serde_json::from_slice(text)?;
-        let mut keys = Self::default();
+        let document: KeySetDocument<'_> = serde_json::from_slice(text)?;
+        if document.keys.len() > MAX_KEYS {
+            return Err(InvalidKeys::TooMany(document.keys.len()));
+        }
+        let mut published: Vec<Box<str>> = document.keys.iter().map(|key| key.get().into()).collect();
+        published.sort_unstable();
+        let mut keys = Self { published, ..Self::default() };
         let mut unusable = Vec::new();
-        for value in document.keys {
-            let kid = value.get("kid").and_then(|kid| kid.as_str()).map(str::to_owned);
-            let read = KeyDocument::deserialize(value).map_err(|_| UnusableKey::Malformed);
+        for key in document.keys {
+            let kid = serde_json::from_str(key.get()).ok().and_then(|KeyName { kid }| kid);
+            let read = serde_json::from_str::<KeyDocument>(key.get()).map_err(|_| UnusableKey::Malformed);
             match read.and_then(VerifyingKey::try_from) {
-                Ok(key) => keys.0.entry(kid.unwrap_or_default().into()).or_default().push(key),
+                Ok(key) => keys.by_name.entry(kid.unwrap_or_default().into()).or_default().push(key),
                 Err(error) => unusable.push((kid, error)),
             }
         }
-        if keys.0.is_empty() { Err(InvalidKeys::NoUsableKey(unusable)) } else { Ok(keys) }
+        if keys.by_name.is_empty() { Err(InvalidKeys::NoUsableKey(unusable)) } else { Ok(keys) }
     }
 
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
-        self.0.values().map(SmallVec::len).sum()
+        self.by_name.values().map(SmallVec::len).sum()
     }
 
     /// Whether there is none, as before the first fetch.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_name.is_empty()
     }
 
-    /// The key of this name that is `issuer`'s.
-    pub(super) fn find(&self, kid: &str, issuer: &str, tenant: TenantId) -> Result<&VerifyingKey, Flaw> {
-        let keys = self.0.get(kid).ok_or(Flaw::UnknownKey)?;
-        keys.iter().find(|key| key.belongs_to(issuer, tenant)).ok_or(Flaw::KeyOfAnother)
+    /// The key of this name that is `issuer`'s and signs by this algorithm. The algorithm of the token chooses between
+    /// two keys at most; it never says how one is used.
+    pub(super) fn find(
+        &self,
+        kid: &str,
+        algorithm: Algorithm,
+        issuer: &str,
+        tenant: TenantId,
+    ) -> Result<&VerifyingKey, Flaw> {
+        let named = self.by_name.get(kid).ok_or(Flaw::UnknownKey)?;
+        let mut ours = named.iter().filter(|key| key.belongs_to(issuer, tenant)).peekable();
+        ours.peek().ok_or(Flaw::KeyOfAnother)?;
+        ours.find(|key| key.algorithm == algorithm).ok_or(Flaw::AlgorithmOfAnotherKey)
+    }
+}
+
+impl PartialEq for KeySet {
+    /// The same keys were published, to the letter.
+    fn eq(&self, other: &Self) -> bool {
+        self.published == other.published
     }
 }
 
@@ -127,7 +135,9 @@ impl KeySet {
 const LISTED_KEYS: usize = 5;
 
 fn list(unusable: &[(Option<String>, UnusableKey)]) -> String {
-    let name = |kid: &Option<String>| kid.as_deref().unwrap_or("?").chars().take(40).collect::<String>();
+    let name = |kid: &Option<String>| {
+        kid.as_deref().unwrap_or("?").chars().take(40).flat_map(char::escape_debug).collect::<String>()
+    };
     unusable.iter().take(LISTED_KEYS).map(|(kid, error)| format!(", key `{}`: {error}", name(kid))).collect()
 }
 
@@ -136,7 +146,7 @@ fn list(unusable: &[(Option<String>, UnusableKey)]) -> String {
 impl VerifyingKey {
     /// Checks that `signature` is this key's over `signed`.
     pub(super) fn verify(&self, signed: &str, signature: &str) -> Result<(), Flaw> {
-        match crypto::verify(signature, signed.as_bytes(), &self.key, self.algorithm) {
+        match crypto::verify(signature, signed.as_bytes(), &self.key, self.algorithm.library()) {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(Flaw::Signature),
         }
@@ -145,46 +155,6 @@ impl VerifyingKey {
     fn belongs_to(&self, issuer: &str, tenant: TenantId) -> bool {
         self.issuer.as_ref().is_none_or(|template| template.of(tenant) == issuer)
     }
-}
-
-impl TryFrom<KeyDocument> for VerifyingKey {
-    type Error = UnusableKey;
-
-    fn try_from(document: KeyDocument) -> Result<Self, UnusableKey> {
-        if document.kty != "RSA" {
-            return Err(UnusableKey::NotRsa);
-        }
-        if document.kid.is_none_or(|kid| kid.is_empty()) {
-            return Err(UnusableKey::NoKeyId);
-        }
-        if document.usage.is_some_and(|usage| usage != "sig") {
-            return Err(UnusableKey::NotForSignatures);
-        }
-        if document.key_ops.is_some_and(|operations| !operations.iter().any(|word| word == "verify")) {
-            return Err(UnusableKey::NotForVerification);
-        }
-        if document.alg.is_some_and(|alg| alg != "RS256") {
-            return Err(UnusableKey::OtherAlgorithm);
-        }
-        let n = number(document.n)?;
-        let e = number(document.e)?;
-        let bits = n.len() * 8 - n.first().map_or(0, |byte| byte.leading_zeros() as usize);
-        if !(2_048..=8_192).contains(&bits) {
-            return Err(UnusableKey::Size(bits));
-        }
-        // With an exponent of 1 every message is its own signature; aws-lc takes no more than 33 bits.
-        if e.len() > 4 || e == [1] || e.last().is_none_or(|byte| byte % 2 == 0) {
-            return Err(UnusableKey::Exponent);
-        }
-        let key = DecodingKey::from_rsa_raw_components(&n, &e);
-        Ok(Self { key, algorithm: Algorithm::RS256, issuer: document.issuer.as_deref().map(Template::new) })
-    }
-}
-
-/// A positive number in `Base64urlUInt` (RFC 7518, section 2): big-endian, without leading zeros.
-fn number(text: Option<String>) -> Result<Vec<u8>, UnusableKey> {
-    let bytes = text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).ok_or(UnusableKey::Malformed)?;
-    if bytes.first().is_none_or(|byte| *byte == 0) { Err(UnusableKey::Malformed) } else { Ok(bytes) }
 }
 
 #[cfg(test)]

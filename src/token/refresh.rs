@@ -8,8 +8,11 @@ use tokio::task::JoinSet;
 use super::verifier::Verifier;
 use crate::time::Clock;
 
-/// Fetches the keys of discovered issuers: at once those of an issuer that is new, every hour (give or take a
-/// tenth) those that it has, and after a failure in 30 s, doubled to 5 min.
+/// Fetches the keys of discovered issuers: at once those of an issuer that is new, or that a request needs and lacks
+/// (at most every 30 s for an issuer); every hour (give or take a tenth, or as long as the issuer's `Cache-Control`
+/// says, from 5 min to 24 h) those that it has; and after a failure in 30 s, doubled to 5 min.
+///
+/// It runs beside the requests: they wait for it, if they must, but never do its work.
 #[derive(Debug)]
 pub struct KeyRefresher<F> {
     current: F,
@@ -19,22 +22,29 @@ pub struct KeyRefresher<F> {
 /// How often the schedule is looked at: the longest that an issuer which a reload added waits for its keys.
 const RECHECK: Duration = Duration::from_secs(2);
 
-/// How many issuers are fetched from at once. With 100 tenants that all let us wait, a round takes 63 s.
+/// How many issuers are fetched from at once in turn. With 100 tenants that all let us wait, a round takes 63 s. Fetches
+/// that requests wait for come on top, one for each issuer.
 const CONCURRENT_FETCHES: usize = 8;
 
 // === impl KeyRefresher ===
 
 impl<F: Fn() -> Arc<Verifier>> KeyRefresher<F> {
-    /// One that asks `current` for the verifier in force before every round.
+    /// One that asks `current` for the verifier in force before every look at the schedule.
     pub fn new(current: F, clock: Clock) -> Self {
         Self { current, clock }
     }
 
     /// Runs until it is dropped.
     pub async fn run(self) {
+        let mut fetches = JoinSet::new();
         loop {
-            refresh_now(&(self.current)(), &self.clock).await;
-            self.clock.sleep(RECHECK).await;
+            let verifier = (self.current)();
+            begin(&verifier, &mut fetches, &self.clock);
+            tokio::select! {
+                () = verifier.demanded() => {}
+                () = self.clock.sleep(RECHECK) => {}
+                Some(_) = fetches.join_next() => {}
+            }
         }
     }
 }
@@ -44,14 +54,31 @@ impl<F: Fn() -> Arc<Verifier>> KeyRefresher<F> {
 /// [`Verifier::issuers`].
 pub async fn refresh_now(verifier: &Verifier, clock: &Clock) {
     let mut fetches = JoinSet::new();
-    for ring in verifier.rings().iter().filter(|ring| ring.due(clock).is_some()) {
-        if fetches.len() >= CONCURRENT_FETCHES {
-            fetches.join_next().await;
+    loop {
+        begin(verifier, &mut fetches, clock);
+        if fetches.join_next().await.is_none() {
+            break;
         }
-        let (ring, clock) = (ring.clone(), clock.clone());
-        fetches.spawn(async move { ring.refresh(&clock).await });
     }
-    while fetches.join_next().await.is_some() {}
+    // Somebody else may have begun some of them.
+    for keys in verifier.keys() {
+        keys.settled(clock).await;
+    }
+}
+
+/// Begins the fetches that are demanded, and those whose time has come as far as there is room.
+fn begin(verifier: &Verifier, fetches: &mut JoinSet<()>, clock: &Clock) {
+    for fetch in verifier.keys().iter().filter_map(|keys| keys.begin_demanded(clock)) {
+        fetches.spawn(fetch.run(clock.clone()));
+    }
+    for keys in verifier.keys() {
+        if fetches.len() >= CONCURRENT_FETCHES {
+            return;
+        }
+        if let Some(fetch) = keys.begin_due(clock) {
+            fetches.spawn(fetch.run(clock.clone()));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,25 +1,46 @@
 //! The keys of one issuer while time passes: swapped whole, and never for worse.
 
+mod schedule;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 
-use super::discovery::{Discovery, FetchError};
+use super::discovery::{Discovery, FetchError, Publication};
 use super::keys::KeySet;
 use crate::time::{Clock, Steady, Wall};
 
+pub(super) use schedule::FETCH_TIMEOUT;
+use schedule::{Answered, Begun, Demand, Schedule};
+#[cfg(test)]
+pub(super) use schedule::{FIRST_RETRY, LAST_RETRY, REFRESH_INTERVAL};
+
 /// The keys of one issuer, or of one of its tenants where each has a discovery document of its own.
 ///
-/// Shared by the snapshots of several loads of a policy. Verifying reads the keys without a lock. Two fetches at
-/// once can only happen while a refresher is replaced, and then the later answer stays.
+/// Shared by the snapshots of several loads of a policy. Verifying reads the keys without a lock; only a request whose
+/// key is not among them waits, for at most [`DEMAND_WAIT`], and the others never for it. One fetch is under way
+/// at a time.
 #[derive(Debug)]
 pub(super) struct KeyRing {
     name: Arc<str>,
     source: KeySource,
-    keys: ArcSwap<KeySet>,
+    held: ArcSwap<Held>,
     health: Mutex<Health>,
+    /// Told of the end of each fetch.
+    ended: watch::Sender<()>,
+    /// Wakes whoever fetches.
+    bell: Arc<Notify>,
+}
+
+/// A ring as one load of a policy uses it: how long it trusts keys is the policy's own, and not the ring's.
+#[derive(Debug, Clone)]
+pub(super) struct IssuerKeys {
+    pub(super) ring: Arc<KeyRing>,
+    /// For how long the last good keys are used while the issuer is away.
+    pub(super) keep: Duration,
 }
 
 /// Where keys come from. Equal sources of two loads of a policy share one [`KeyRing`].
@@ -31,50 +52,74 @@ pub(super) enum KeySource {
     Discovery(Discovery),
 }
 
-/// How the fetches went.
+/// What an issuer publishes.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Published {
+    pub(super) keys: KeySet,
+    /// The issuer's name, where only its own document tells it.
+    pub(super) issuer: Option<Box<str>>,
+}
+
+/// What is known of an issuer at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// INVARIANT: the same one for as long as the issuer publishes the same: what was judged by it is remembered so.
+    pub(super) published: Arc<Published>,
+    /// When it was fetched; none for a file, and before the first fetch.
+    fetched: Option<(Steady, Wall)>,
+}
+
+/// How the fetches go.
 #[derive(Debug, Default)]
 struct Health {
-    fetched: Option<Wall>,
+    schedule: Schedule,
     error: Option<Arc<str>>,
-    /// Failures since the last success.
-    failures: u32,
-    /// When to fetch next: at once, at the beginning.
-    due: Steady,
+    fetches: Fetches,
+}
+
+/// How many fetches have ended since the ring was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fetches {
+    /// With new keys.
+    pub succeeded: u64,
+    /// Without, so that the ones before were kept.
+    pub failed: u64,
 }
 
 /// How the keys of one issuer stand, for whoever looks after the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerState {
-    /// The issuer's name in `issuers.toml`. An issuer with a discovery document for each tenant has a state for each.
+    /// The issuer's name in `issuers.toml`. An issuer with several discovery documents has a state for each.
     pub name: Arc<str>,
     /// The file in the policy folder, or the URL of the discovery document.
     pub source: Arc<str>,
-    /// How many usable keys are held.
+    /// How many keys are held and may be used: none once they are older than `keep_keys`.
     pub keys: usize,
     /// When they were fetched; none for a file, or if no fetch has succeeded.
     pub fetched: Option<Wall>,
+    /// How long ago that was.
+    pub age: Option<Duration>,
     /// Why the last fetch failed; none if it succeeded. The keys of the one before are still held.
     pub error: Option<Arc<str>>,
+    /// What became of the fetches.
+    pub fetches: Fetches,
 }
 
-/// The time between two successful fetches, give or take a tenth: Entra rotates keys without a schedule and asks
-/// for about an hour (*Signing key rollover*).
-pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(3_600);
+/// A fetch under way. Dropped before it is done (its task was aborted), it lets another begin.
+pub(super) struct Fetch(Arc<KeyRing>);
 
-/// The wait after a failure, doubled after each further one.
-pub(super) const FIRST_RETRY: Duration = Duration::from_secs(30);
-
-/// The longest wait after a failure.
-pub(super) const LAST_RETRY: Duration = Duration::from_secs(300);
-
-/// The longest that one fetch may take, both documents together: at start-up the gateway waits for it.
-pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest that a request waits for a fetch that might bring its key: Entra answers within a second, and clients
+/// give a call up after ten or more.
+pub(super) const DEMAND_WAIT: Duration = Duration::from_secs(3);
 
 // === impl KeyRing ===
 
 impl KeyRing {
-    pub(super) fn new(name: Arc<str>, source: KeySource, keys: KeySet) -> Self {
-        Self { name, source, keys: ArcSwap::from_pointee(keys), health: Mutex::default() }
+    /// A ring with the keys of a file, or without any, which `bell` is rung for.
+    pub(super) fn new(name: Arc<str>, source: KeySource, keys: KeySet, bell: Arc<Notify>) -> Self {
+        let published = Arc::new(Published { keys, issuer: None });
+        let held = ArcSwap::from_pointee(Held { published, fetched: None });
+        Self { name, source, held, health: Mutex::default(), ended: watch::Sender::new(()), bell }
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
@@ -85,80 +130,144 @@ impl KeyRing {
         &self.source
     }
 
-    /// The keys as they are now. Not to be held across an await.
-    pub(super) fn keys(&self) -> Guard<Arc<KeySet>> {
-        self.keys.load()
+    /// Puts what the issuer publishes in the place of what it published.
+    fn replace(&self, publication: Published, fetched: Option<(Steady, Wall)>) {
+        let before = self.held.load().published.clone();
+        let published = if *before == publication { before } else { Arc::new(publication) };
+        self.held.store(Arc::new(Held { published, fetched }));
     }
 
-    /// How long until the keys are fetched again, in whole seconds rounded up, at least one.
-    pub(super) fn retry_after(&self, clock: &Clock) -> Duration {
-        let wait = self.health.lock().due.since(clock.steady());
-        Duration::from_secs((wait + Duration::from_nanos(999_999_999)).as_secs().max(1))
+    /// What a fetch does in the end.
+    #[cfg(test)]
+    pub(super) fn replace_keys(&self, keys: KeySet) {
+        self.replace(Published { keys, issuer: None }, None);
     }
 
-    /// The discovery to ask, if it is time.
-    pub(super) fn due(&self, clock: &Clock) -> Option<&Discovery> {
-        match &self.source {
-            KeySource::Discovery(discovery) if self.health.lock().due <= clock.steady() => Some(discovery),
-            KeySource::Discovery(_) | KeySource::File { .. } => None,
-        }
-    }
-
-    /// Fetches the keys, if it is time.
-    pub(super) async fn refresh(&self, clock: &Clock) {
-        let Some(discovery) = self.due(clock) else { return };
+    /// Fetches the keys and keeps what comes of it.
+    async fn fetch(&self, clock: &Clock) {
+        let KeySource::Discovery(discovery) = &self.source else { return };
         let fetched = clock.timeout(FETCH_TIMEOUT, discovery.fetch()).await;
         self.record(fetched.unwrap_or(Err(FetchError::TimedOut)), clock);
     }
 
     /// INVARIANT: a failure leaves the keys as they are.
-    fn record(&self, fetched: Result<KeySet, FetchError>, clock: &Clock) {
+    fn record(&self, fetched: Result<Publication, FetchError>, clock: &Clock) {
         let mut health = self.health.lock();
+        let now = clock.steady();
         match fetched {
-            Ok(keys) => {
+            Ok(Publication { keys, issuer, max_age }) => {
                 tracing::info!(issuer = %self.name, keys = keys.len(), "fetched the issuer's keys");
-                self.keys.store(Arc::new(keys));
-                *health = Health {
-                    fetched: Some(clock.wall()),
-                    due: clock.steady() + jittered(REFRESH_INTERVAL),
-                    ..Health::default()
-                };
+                self.replace(Published { keys, issuer }, Some((now, clock.wall())));
+                health.schedule.ended(Answered::Keys { max_age }, now);
+                health.error = None;
+                health.fetches.succeeded += 1;
             }
             Err(error) => {
                 tracing::warn!(issuer = %self.name, %error, "can't fetch the issuer's keys");
-                let wait = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(health.failures)).min(LAST_RETRY);
-                health.failures = health.failures.saturating_add(1);
+                health.schedule.ended(Answered::Nothing, now);
                 health.error = Some(error.to_string().into());
-                health.due = clock.steady() + wait;
+                health.fetches.failed += 1;
             }
         }
     }
+}
 
-    /// What a fetch does in the end.
-    #[cfg(test)]
-    pub(super) fn replace(&self, keys: KeySet) {
-        self.keys.store(Arc::new(keys));
+// === impl IssuerKeys ===
+
+impl IssuerKeys {
+    /// The keys as they are now; none if there are none, or they are too old to be trusted. Not to be held across an
+    /// await.
+    pub(super) fn usable(&self, clock: &Clock) -> Option<Guard<Arc<Held>>> {
+        let held = self.ring.held.load();
+        let expired = held.fetched.is_some_and(|(at, _)| clock.steady() > at + self.keep);
+        (!held.published.keys.is_empty() && !expired).then_some(held)
     }
 
-    pub(super) fn state(&self) -> IssuerState {
-        let health = self.health.lock();
+    /// How long until the keys are fetched again, in whole seconds rounded up, at least one: at the latest when a request
+    /// without its key may ask for them.
+    pub(super) fn retry_after(&self, clock: &Clock) -> Duration {
+        let wait = self.ring.health.lock().schedule.next().since(clock.steady());
+        Duration::from_secs((wait + Duration::from_nanos(999_999_999)).as_secs().max(1))
+    }
+
+    /// Asks for the keys out of turn, and waits until a fetch has ended, at most [`DEMAND_WAIT`]. Returns at once if
+    /// there is nothing to wait for: keys in a file, or a fetch that ended too recently.
+    pub(super) async fn renew(&self, clock: &Clock) {
+        let KeySource::Discovery(_) = self.ring.source else { return };
+        // Before the schedule is asked, so that no end is missed.
+        let mut ended = self.ring.ended.subscribe();
+        let demand = self.ring.health.lock().schedule.demand(clock.steady());
+        match demand {
+            Demand::TooSoon => return,
+            Demand::UnderWay => {}
+            Demand::Noted => self.ring.bell.notify_one(),
+        }
+        // Whoever waits looks at the keys again, whatever became of the wait.
+        let _ = clock.timeout(DEMAND_WAIT, ended.changed()).await;
+    }
+
+    /// Begins a fetch, if a request has asked for one.
+    pub(super) fn begin_demanded(&self, clock: &Clock) -> Option<Fetch> {
+        let Begun = self.ring.health.lock().schedule.begin_demanded(clock.steady())?;
+        Some(Fetch(self.ring.clone()))
+    }
+
+    /// Begins a fetch, if it is time.
+    pub(super) fn begin_due(&self, clock: &Clock) -> Option<Fetch> {
+        let KeySource::Discovery(_) = self.ring.source else { return None };
+        let Begun = self.ring.health.lock().schedule.begin_due(clock.steady(), self.keep)?;
+        Some(Fetch(self.ring.clone()))
+    }
+
+    /// Waits for the end of the fetch under way, if there is one.
+    pub(super) async fn settled(&self, clock: &Clock) {
+        let mut ended = self.ring.ended.subscribe();
+        if self.ring.health.lock().schedule.under_way() {
+            let _ = clock.timeout(FETCH_TIMEOUT, ended.changed()).await;
+        }
+    }
+
+    pub(super) fn state(&self, clock: &Clock) -> IssuerState {
+        let usable = self.usable(clock).map_or(0, |held| held.published.keys.len());
+        let fetched = self.ring.held.load().fetched;
+        let health = self.ring.health.lock();
         IssuerState {
-            name: self.name.clone(),
-            source: match &self.source {
+            name: self.ring.name.clone(),
+            source: match &self.ring.source {
                 KeySource::File { name, .. } => name.clone(),
                 KeySource::Discovery(discovery) => discovery.url.as_str().into(),
             },
-            keys: self.keys.load().len(),
-            fetched: health.fetched,
+            keys: usable,
+            fetched: fetched.map(|(_, wall)| wall),
+            age: fetched.map(|(at, _)| clock.steady().since(at)),
             error: health.error.clone(),
+            fetches: health.fetches,
         }
     }
 }
 
-/// The interval give or take a tenth, so that many gateways don't ask in the same second.
-fn jittered(interval: Duration) -> Duration {
-    let mut random = [0; 2];
-    // Without random numbers the interval is as good, only shared.
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    interval.mul_f64(0.9 + 0.2 * f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
+impl PartialEq for IssuerKeys {
+    /// The same keys for as long, now and after every fetch.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ring, &other.ring) && self.keep == other.keep
+    }
 }
+
+// === impl Fetch ===
+
+impl Fetch {
+    /// Fetches the keys; whoever waited for them is told.
+    pub(super) async fn run(self, clock: Clock) {
+        self.0.fetch(&clock).await;
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.0.health.lock().schedule.dropped();
+        self.0.ended.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,18 @@
 //! The line from a token to a caller.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::bearer::BearerToken;
-use super::cache::{TokenCache, Verified};
+use super::cache::{CacheRules, CacheState, Entry, Grounds, Rules, TokenCache};
 use super::claims::{Claims, Expected};
-use super::error::TokenError;
+use super::error::{Flaw, TokenError};
 use super::issuer;
 use super::jws::{Header, Jws};
-use super::ring::{IssuerState, KeyRing};
+use super::ring::{IssuerKeys, IssuerState};
+use super::route::{Judge, Routes};
 use crate::id::TenantId;
 use crate::principal::Principal;
 use crate::source::{PolicyFiles, Problems};
@@ -19,90 +21,145 @@ use crate::time::Clock;
 /// `issuers.toml`, compiled: whose tokens are accepted.
 ///
 /// ```toml
-/// clock_skew = "60s"                                    # 0 to 300 seconds; 60 if not given
+/// clock_skew    = "60s"    # 0 to 300 seconds; 60 if not given
+/// keep_keys     = "24h"    # how long the last good keys are used while an issuer is away: 1 to 168 hours; 24 if not given
+/// cache_entries = 131072   # verified tokens that are remembered, at most
+/// cache_size    = "256 MiB"  # what they may take
+/// cache_for     = "10m"    # for how long at most; if not given, while they are valid
 ///
-/// [[issuer]]
-/// name      = "contoso"
-/// issuer    = "https://sts.windows.net/{tid}/"          # `iss`, with the tenant in the place of `{tid}`
-/// tenants   = ["f839b112-d9d7-4d27-9bf6-94542403f21c"]  # `tid` must be one of these
-/// audiences = ["https://api.securitycenter.microsoft.com"]
-/// discovery = "https://login.microsoftonline.com/{tid}/.well-known/openid-configuration"
+/// [[issuer]]           # Entra: its login host, issuers, keys and the API's audiences are known
+/// cloud   = "commercial"                              # or "gcc", "gcc-high", "dod"
+/// tenants = ["f839b112-d9d7-4d27-9bf6-94542403f21c"]  # `tid` must be one of these
+///
+/// [[issuer]]           # any other
+/// name       = "contoso"
+/// issuer     = "https://id.contoso.example/{tid}/"    # `iss`, with the tenant in the place of `{tid}`, if it has one
+/// tenants    = ["f839b112-d9d7-4d27-9bf6-94542403f21c"]
+/// audiences  = ["https://api.securitycenter.microsoft.com"]
+/// discovery  = "https://id.contoso.example/.well-known/openid-configuration"
 /// # or a key set in the policy folder:     keys = "keys.json"
 /// # certificates to trust for `discovery`: ca   = "issuer-ca.pem"
+/// algorithms = ["PS256", "ES256"]                     # of its keys; all that are accepted if not given
+/// typ        = "at+jwt"                               # what the header must say; "JWT" or "at+jwt" or nothing if not given
+/// claims     = { appid = "client_id", oid = "sub", scp = "scope", uti = "jti" }  # Entra's names if not given
 /// ```
 #[derive(Debug, Default)]
 pub struct Verifier {
     skew: Duration,
-    /// By `iss`, to the letter.
-    routes: HashMap<Box<str>, Route>,
-    rings: Vec<Arc<KeyRing>>,
-    /// Shared with the verifier before, if that had the same rules.
+    routes: Arc<Routes>,
+    keys: Vec<IssuerKeys>,
+    /// Rung when a request waits for keys. Handed on from load to load, with the rings that ring it.
+    bell: Arc<Notify>,
+    /// Shared with the verifier before.
     cache: Arc<TokenCache>,
-}
-
-/// What a value of `iss` leads to.
-#[derive(Debug)]
-pub(super) struct Route {
-    pub(super) audiences: Arc<[Box<str>]>,
-    /// The tenants that this issuer may speak for, each with its keys: one, where the issuer's name holds the tenant.
-    pub(super) tenants: Vec<(TenantId, Arc<KeyRing>)>,
 }
 
 // === impl Verifier ===
 
 impl Verifier {
     /// Compiles `issuers.toml` and the key files that it names. An issuer that is as it was in `previous` keeps
-    /// its keys. Every mistake becomes a problem, and then the result must not be used.
+    /// its keys and the tokens that were verified with them. Every mistake becomes a problem, and then the result must
+    /// not be used.
     pub fn compile(files: &PolicyFiles, previous: Option<&Self>, problems: &mut Problems) -> Self {
         issuer::compile(files, previous, problems)
     }
 
-    pub(super) fn new(skew: Duration, routes: HashMap<Box<str>, Route>, rings: Vec<Arc<KeyRing>>) -> Self {
-        Self { skew, routes, rings, cache: Arc::default() }
+    /// A verifier by these rules, after `previous`.
+    pub(super) fn new(
+        skew: Duration,
+        routes: Routes,
+        keys: Vec<IssuerKeys>,
+        bell: Arc<Notify>,
+        cache: CacheRules,
+        previous: Option<&Self>,
+    ) -> Self {
+        let cache = TokenCache::following(cache, previous.map(|previous| &previous.cache));
+        let routes = routes.following(previous.map(|previous| &previous.routes));
+        Self { skew, routes, keys, bell, cache }
     }
 
-    /// This verifier, with the verified tokens of one that judges every token as it does.
-    pub(super) fn inheriting(self, previous: Option<&Self>) -> Self {
-        match previous.filter(|previous| previous.skew == self.skew && previous.routes == self.routes) {
-            Some(previous) => Self { cache: previous.cache.clone(), ..self },
-            None => self,
-        }
+    /// The caller of a token that was verified before, if a verification now would find the same. No cryptography,
+    /// and no allocation.
+    pub fn known(&self, bearer: BearerToken<'_>, clock: &Clock) -> Option<Arc<Principal>> {
+        let entry = self.cache.good.get(bearer.as_str(), |entry| self.holds(entry, clock))?;
+        entry.verdict.as_ref().ok().cloned()
     }
 
-    /// Proves who calls. The order of the checks is in the room's own documentation.
+    /// Proves who calls. The order of the checks is in the room's own documentation. The verdict is remembered, for
+    /// [`known`](Self::known) or, if it is a lasting refusal, for the next time that the token comes.
+    ///
+    /// It waits only for a key that is not held and that a fetch may bring, for at most 3 s.
     pub async fn verify(&self, bearer: BearerToken<'_>, clock: &Clock) -> Result<Arc<Principal>, TokenError> {
-        let (token, now) = (bearer.as_str(), clock.wall());
-        if let Some(principal) = self.cache.get(token, self.skew, now) {
-            return Ok(principal);
+        let token = bearer.as_str();
+        if let Some(entry) = self.cache.refused.get(token, |entry| self.holds(entry, clock)) {
+            return entry.verdict.clone();
         }
+        let rules = Rules::All(self.routes.clone());
+        let mut grounds = Grounds { rules, keys: None, times: None, since: clock.steady() };
+        let verdict = self.judge(token, clock, &mut grounds).await;
+        self.cache.keep(token, Entry { verdict: verdict.clone(), grounds });
+        verdict
+    }
+
+    /// Judges a token, and notes what the verdict rests on before it is used.
+    async fn judge(
+        &self,
+        token: &str,
+        clock: &Clock,
+        grounds: &mut Grounds,
+    ) -> Result<Arc<Principal>, TokenError> {
         let jws = Jws::parse(token)?;
         let header = Header::parse(&jws.header)?;
         let claims = Claims::parse(&jws.claims)?;
 
-        let (issuer, tenant) = (claims.issuer()?, claims.tenant()?);
-        let (route, ring) = self.route(issuer, tenant).ok_or(TokenError::WrongIssuer)?;
-        let keys = ring.keys();
-        if keys.is_empty() {
-            return Err(TokenError::KeysUnavailable { retry_after: ring.retry_after(clock) });
+        let Judge { route, rules, tenant, keys } = self.routes.find(&claims)?;
+        rules.check(&header)?;
+        let signed = Signed { jws: &jws, header: &header, issuer: claims.issuer()?, tenant };
+        let mut verdict = signed.check(keys, clock, grounds);
+        if verdict.is_err_and(TokenError::may_lack_a_key) {
+            keys.renew(clock).await;
+            verdict = signed.check(keys, clock, grounds);
         }
-        keys.find(&header.kid, issuer, tenant)?.verify(jws.signed, jws.signature)?;
+        verdict?;
 
-        claims.check(&Expected { audiences: &route.audiences, skew: self.skew, now })?;
-        let principal = Arc::new(claims.principal()?);
-        let not_before = claims.not_before()?;
-        let verified =
-            Verified { principal: principal.clone(), not_before, ring: ring.clone(), keys: keys.clone() };
-        self.cache.insert(token, verified);
-        Ok(principal)
+        // Read anew: it may have waited.
+        let now = clock.wall();
+        grounds.times = claims.lifetime().ok().map(|lifetime| (lifetime, lifetime.phase(now, self.skew)));
+        claims.check(&Expected { audiences: &rules.audiences, skew: self.skew, now })?;
+        let principal = claims.principal(&rules.claims, tenant)?;
+        grounds.rules = Rules::Of(route);
+        Ok(Arc::new(principal))
+    }
+
+    /// Throws away verdicts that do not hold any more, such as those on tokens that have expired. To be called once
+    /// a minute: 100,000 take some milliseconds.
+    pub fn sweep(&self, clock: &Clock) {
+        self.cache.retain(|entry| self.holds(entry, clock));
     }
 
     /// How the keys of each issuer stand, in the order of the file.
-    pub fn issuers(&self) -> impl Iterator<Item = IssuerState> {
-        self.rings.iter().map(|ring| ring.state())
+    pub fn issuers(&self, clock: &Clock) -> impl Iterator<Item = IssuerState> {
+        self.keys.iter().map(|keys| keys.state(clock))
     }
 
-    pub(super) fn rings(&self) -> &[Arc<KeyRing>] {
-        &self.rings
+    /// How many key files and discovery documents there are.
+    pub fn sources(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// How many tokens are remembered as verified.
+    pub fn remembered(&self) -> CacheState {
+        self.cache.good.state()
+    }
+
+    /// How many are remembered as refused.
+    pub fn remembered_refused(&self) -> CacheState {
+        self.cache.refused.state()
+    }
+
+    #[cfg(test)]
+    pub(super) fn routes(&self) -> &Routes {
+        &self.routes
     }
 
     #[cfg(test)]
@@ -110,22 +167,56 @@ impl Verifier {
         &self.cache
     }
 
-    fn route(&self, issuer: &str, tenant: TenantId) -> Option<(&Route, &Arc<KeyRing>)> {
-        let route = self.routes.get(issuer)?;
-        let (_, ring) = route.tenants.iter().find(|(id, _)| *id == tenant)?;
-        Some((route, ring))
+    /// Waits until a request asks for keys.
+    pub(super) async fn demanded(&self) {
+        self.bell.notified().await;
+    }
+
+    pub(super) fn bell(&self) -> &Arc<Notify> {
+        &self.bell
+    }
+
+    pub(super) fn keys(&self) -> &[IssuerKeys] {
+        &self.keys
+    }
+
+    fn holds(&self, entry: &Entry, clock: &Clock) -> bool {
+        entry.grounds.hold(&self.routes, self.skew, self.cache.keeps_for(), clock)
     }
 }
 
-// === impl Route ===
+/// A token whose signature is in question.
+struct Signed<'a> {
+    jws: &'a Jws<'a>,
+    header: &'a Header<'a>,
+    issuer: &'a str,
+    tenant: TenantId,
+}
 
-impl PartialEq for Route {
-    /// The same verdict on every token: the same audiences, tenants, and rings of keys.
-    fn eq(&self, other: &Self) -> bool {
-        let mut tenants = self.tenants.iter().zip(&other.tenants);
-        self.audiences == other.audiences
-            && self.tenants.len() == other.tenants.len()
-            && tenants.all(|(ours, theirs)| ours.0 == theirs.0 && Arc::ptr_eq(&ours.1, &theirs.1))
+// === impl Signed ===
+
+impl Signed<'_> {
+    /// Checks the signature with the keys as they are now.
+    fn check(&self, keys: &IssuerKeys, clock: &Clock, grounds: &mut Grounds) -> Result<(), TokenError> {
+        let Self { jws, header, issuer, tenant } = *self;
+        let unavailable = || TokenError::KeysUnavailable { retry_after: keys.retry_after(clock) };
+        let published = keys.usable(clock).ok_or_else(unavailable)?.published.clone();
+        grounds.keys = Some((keys.clone(), published.clone()));
+        if published.issuer.as_deref().is_some_and(|name| name != issuer) {
+            return Err(TokenError::WrongIssuer);
+        }
+        let key = published.keys.find(&header.kid, header.algorithm, issuer, tenant)?;
+        key.verify(jws.signed, jws.signature)?;
+        Ok(())
+    }
+}
+
+// === impl TokenError ===
+
+impl TokenError {
+    /// Whether keys that the issuer has published since might make another verdict of it.
+    fn may_lack_a_key(self) -> bool {
+        matches!(self, Self::Bad(Flaw::UnknownKey) | Self::KeysUnavailable { .. })
     }
 }
 

@@ -28,8 +28,8 @@ async fn described(command: &str) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn help_describes_every_flag_and_names_its_variable() {
-    let serve = "--policies --upstream --listen --admin --tls-cert --tls-key --audit --audit-full --threads \
-                 --upstream-timeout --log --insecure-listen --insecure-admin --insecure-upstream";
+    let serve = "--policies --upstream --listen --admin --tls-cert --tls-key --trusted-hops --audit \
+                 --audit-full --threads --upstream-timeout --log --insecure-listen --insecure-admin --insecure-upstream";
     let sandbox = "--listen --admin --running-for --log";
     for (command, flags) in [("serve", serve), ("sandbox", sandbox), ("check", "")] {
         let described = described(command).await;

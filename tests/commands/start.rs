@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use tollgate::proxy::TrustedHops;
 use tollgate::reload::PolicySource;
 use tollgate::server::Server;
 use tollgate::settings::{Settings, UpstreamUrl, one_a_core};
@@ -139,6 +140,7 @@ async fn a_gateway_that_did_not_start_in_a_process_that_goes_on_leaves_nobody_li
         upstream: UpstreamUrl::http(own_address(1)),
         listen,
         admin,
+        trusted_hops: TrustedHops::default(),
         tls: None,
         audit: Some(AuditTarget::File("/no/audit".into())),
         audit_full: AuditFullMode::Refuse,

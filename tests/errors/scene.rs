@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use tollgate::time::Clock;
+use tollgate::time::{Clock, Wall};
 
-use crate::support::gateway::{Setup, TestGateway, policy_with};
+use crate::support::gateway::{COMMENT, Setup, TestGateway, WORKSTATION, policy_with};
 use crate::support::upstream::{Answer, Ending, RecordingUpstream, nobody};
 use crate::support::{until, within_deadline};
 
@@ -16,6 +16,10 @@ pub(super) enum Scene {
     Usual,
     /// One file of the set says something else.
     Policy(&'static str, String),
+    /// The inventory may be an hour old and is from 1970.
+    InventoryStale,
+    /// A token from the same address was refused, and one in a minute is as many as may be.
+    FailedLogin,
     /// The keys come by discovery, from where nobody listens.
     IssuerOutOfReach,
     /// The audit cannot be written, and its queue is full.
@@ -42,6 +46,14 @@ impl Scene {
         let setup = match self {
             Self::Usual | Self::UpstreamHangsUp => setup,
             Self::Policy(file, text) => setup.policy(policy_with(file, text)),
+            Self::InventoryStale => {
+                let groups = include_str!("../support/policy/device-groups.toml");
+                let mut files = policy_with("device-groups.toml", &format!("max_age = \"1h\"\n{groups}"));
+                let devices = files.get("devices.csv").unwrap().clone();
+                files.insert(devices.with_modified(Some(Wall::from_unix_seconds(0))));
+                setup.policy(files)
+            }
+            Self::FailedLogin => setup.policy(policy_with("limits.toml", ONE_FAILED_LOGIN)),
             Self::IssuerOutOfReach => setup.policy(policy_with("issuers.toml", DISCOVERED)),
             Self::AuditFull => setup.audit(Path::new("/dev/full")),
             Self::UpstreamDown => Setup::new(nobody()),
@@ -51,9 +63,18 @@ impl Scene {
         match self {
             Self::IssuerOutOfReach => {
                 until("the fetch of the keys", || {
-                    gateway.server().policies.load().verifier.issuers().all(|issuer| issuer.error.is_some())
+                    gateway
+                        .server()
+                        .policies
+                        .load()
+                        .verifier
+                        .issuers(&gateway.clock)
+                        .all(|issuer| issuer.error.is_some())
                 })
                 .await
+            }
+            Self::FailedLogin => {
+                gateway.connect().await.collect("none", WORKSTATION, COMMENT).await.assert_status(401);
             }
             Self::AuditFull => fill_audit(&gateway).await,
             _ => {}
@@ -82,6 +103,13 @@ async fn fill_audit(gateway: &TestGateway) {
     })
     .await;
 }
+
+const ONE_FAILED_LOGIN: &str = r#"
+    [[limit]]
+    name    = "failed-logins"
+    per     = ["address"]
+    windows = ["1 per minute"]
+"#;
 
 const DISCOVERED: &str = r#"
     [[issuer]]

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tollgate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
+use tollgate::proxy::TrustedHops;
 use tollgate::reload::PolicySource;
 use tollgate::sandbox::issuer::{Caller, Issuer, TokenVersion};
 use tollgate::server::Server;
@@ -38,7 +39,7 @@ pub(crate) const EXECUTIVE: &str = "2222222222222222222222222222222222222222";
 pub(crate) const UNGROUPED: &str = "3333333333333333333333333333333333333333";
 
 /// 2026-11-24T09:46:40Z, when every manual clock begins.
-const BEGINNING: Wall = Wall::from_unix_seconds(1_795_513_600);
+pub(crate) const BEGINNING: Wall = Wall::from_unix_seconds(1_795_513_600);
 
 /// A body that a collection takes.
 pub(crate) const COMMENT: &str = r#"{"Comment":"alert 1234"}"#;
@@ -67,6 +68,7 @@ pub(crate) struct Setup {
     audit_full: AuditFullMode,
     threads: NonZeroUsize,
     upstream_timeout: Duration,
+    trusted_hops: TrustedHops,
 }
 
 enum Source {
@@ -194,6 +196,7 @@ impl Setup {
             audit_full: AuditFullMode::Refuse,
             threads: NonZeroUsize::MIN,
             upstream_timeout: Duration::from_secs(5),
+            trusted_hops: TrustedHops::default(),
         }
     }
 
@@ -227,6 +230,11 @@ impl Setup {
         Self { upstream_timeout, ..self }
     }
 
+    /// As `--trusted-hops` says it.
+    pub(crate) fn trusted_hops(self, hops: &str) -> Self {
+        Self { trusted_hops: hops.parse().unwrap(), ..self }
+    }
+
     /// Starts it on ports of its own, its clock at the beginning of manual time.
     pub(crate) fn start(self) -> TestGateway {
         let (clock, hand) = Clock::manual(BEGINNING);
@@ -235,6 +243,7 @@ impl Setup {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings {
             upstream: UpstreamUrl::http(self.upstream),
+            trusted_hops: self.trusted_hops,
             listen: any,
             admin: any,
             tls: self.tls,

@@ -153,7 +153,7 @@ windows = ["1 per day"]
         "12:14: a limit needs an operation, or `\"all\"` of them".to_owned(),
         "14:11: a limit needs a window such as `100 per minute`".to_owned(),
         "18:14: invalid value: string \"any\", expected a list of operations, or \"all\"".to_owned(),
-        "25:8: unknown variant `device`, expected one of `tenant`, `application`, `user`, `operation`".to_owned(),
+        "25:8: unknown variant `device`, expected one of `tenant`, `application`, `user`, `operation`, `address`".to_owned(),
         "33:13: unknown variant `drop`, expected `reject`".to_owned(),
         "39:11: `10 per 00:01:00` and `20 per 00:01:00` have the same window".to_owned(),
         "39:11: `10 per 00:01:00` can't be reached under `5 per 01:00:00`".to_owned(),
@@ -200,4 +200,53 @@ fn rates_that_another_just_lets_be_reached_do_not_contradict_it() {
     for windows in ["\"2 per minute\", \"120 per hour\"", "\"5 per minute\", \"5 per hour\""] {
         assert_eq!(problems(&limit("edge", "", windows)), [""; 0]);
     }
+}
+
+#[test]
+fn a_limit_per_address_counts_failed_logins_and_nothing_else() {
+    let (set, problems) = compile(
+        "[[limit]]\nname = \"failed\"\nper = [\"address\"]\nwindows = [\"9 per hour\", \"5 per minute\"]\n",
+    );
+    assert_eq!(problems, [""; 0]);
+    let logins = set.logins.as_ref().unwrap();
+    assert_eq!(logins.bounds.each().iter().map(|bound| bound.rate.count.get()).collect::<Vec<_>>(), [5, 9]);
+    assert_eq!((logins.max_addresses.get(), set.len()), (100_000, 2));
+    // No call is charged to it.
+    assert!(charges(&set, &application(1, 2), "read").is_empty());
+
+    let (_, problems) = compile(
+        r#"[[limit]]
+name = "a"
+operations = "all"
+per = ["address", "tenant"]
+windows = ["20000 per day", "3 per day"]
+show = true
+enforce = false
+
+[[limit]]
+name = "b"
+per = ["address"]
+windows = []
+
+[[limit]]
+name = "c"
+per = ["tenant"]
+windows = ["1 per day"]
+"#,
+    );
+    let expected = [
+        "limits.toml:2:8: a limit per `address` counts failed logins, and is enforced or not there: leave `enforce` out",
+        "limits.toml:2:8: a limit per `address` counts failed logins, and nobody is shown how many are left: leave `show` out",
+        "limits.toml:3:14: a limit per `address` counts failed logins, whatever the operation: leave `operations` out",
+        "limits.toml:4:19: a limit per `address` counts failed logins, and a refused token names nobody: nothing else can stand beside it",
+        "limits.toml:5:11: 100000 addresses with 20000 failures each would take 7644 MiB, more than 1024: lower `max_addresses` or the count",
+        "limits.toml:5:11: `20000 per 24:00:00` and `3 per 24:00:00` have the same window",
+        "limits.toml:10:8: there is a limit per `address` above: one limit may have several windows",
+        "limits.toml:12:11: a limit needs a window such as `100 per minute`",
+        "limits.toml:14:1: missing field `operations`",
+    ];
+    for (problem, expected) in problems.iter().zip(expected) {
+        assert_eq!(problem, expected);
+    }
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
 }

@@ -4,7 +4,7 @@ use super::*;
 
 fn contract() -> BodyContract {
     let required = BTreeMap::from([("Comment".to_owned(), MemberWord::String)]);
-    BodyContract::new(BodyDocument { media_type: MediaTypeWord::Json, required }, None)
+    BodyContract::new(MediaTypeWord::Json, required, None, None)
 }
 
 fn headers(lines: &[(HeaderName, &str)]) -> HeaderMap {
@@ -209,4 +209,89 @@ fn a_size_is_whole_kib_or_mib_up_to_one_mib() {
         assert_eq!(text.parse(), Ok(MaxBody(bytes)), "{text}");
     }
     assert!("18446744073709551615 MiB".parse::<MaxBody>().is_err());
+}
+
+/// A contract whose devices stand in this member.
+fn devices_in(member: &str) -> BodyContract {
+    let required = BTreeMap::from([("Value".to_owned(), MemberWord::String)]);
+    BodyContract::new(MediaTypeWord::Json, required, Some(member.parse().unwrap()), None)
+}
+
+fn named(devices: &[&str]) -> Result<Vec<DeviceRef>, BodyError> {
+    Ok(devices.iter().map(|device| DeviceRef::parse(device)).collect())
+}
+
+fn found(contract: &BodyContract, body: &str) -> Result<Vec<DeviceRef>, BodyError> {
+    contract.check(body.as_bytes()).map(|contents| contents.devices)
+}
+
+#[test]
+fn every_device_that_a_body_names_is_found_where_the_contract_says() {
+    let list = devices_in("MachineIds");
+    assert_eq!(found(&list, r#"{"Value":"v","MachineIds":["A","\u0062"]}"#), named(&["a", "b"]));
+    assert_eq!(found(&list, r#"{"MachineIds":"a","Value":"v"}"#), named(&["a"]));
+    let nested = devices_in("scannerAgent.machineId");
+    let body =
+        r#"{"Value":"v","machineId":"x","scannerAgent":{"id":"y","machineId":"a","more":{"machineId":"z"}}}"#;
+    assert_eq!(found(&nested, body), named(&["a"]));
+}
+
+#[test]
+fn a_body_that_names_no_device_where_it_must_is_refused() {
+    for (member, body) in [
+        ("MachineIds", r#"{"Value":"v"}"#),
+        ("MachineIds", r#"{"Value":"v","MachineIds":null}"#),
+        ("MachineIds", r#"{"Value":"v","MachineIds":[]}"#),
+        ("MachineIds", r#"{"Value":"v","MachineIds":["a"," "]}"#),
+        ("a.b", r#"{"Value":"v","a":"b"}"#),
+        ("a.b", r#"{"Value":"v","a":{}}"#),
+        ("a.b", r#"{"Value":"v","b":"x","a":[{"b":"x"}]}"#),
+    ] {
+        let error = found(&devices_in(member), body).unwrap_err();
+        assert_eq!(error, BodyError::MissingParameter { name: member.into() }, "{body}");
+    }
+}
+
+#[test]
+fn devices_that_two_readers_could_find_in_different_places_are_refused() {
+    for (member, body) in [
+        ("MachineIds", r#"{"Value":"v","MachineIds":["a"],"machineIds":["b"]}"#),
+        ("MachineIds", r#"{"Value":"v","MachineIds":["a"],"MachineIds":["b"]}"#),
+        ("MachineIds", r#"{"Value":"v","MachineIds":["a",["b"]]}"#),
+        ("MachineIds", r#"{"Value":"v","MachineIds":["a",{"id":"b"}]}"#),
+        ("MachineIds", r#"{"Value":"v","MachineIds":["a",null]}"#),
+        ("MachineIds", r#"{"Value":"v","MachineIds":["a",7]}"#),
+        ("MachineIds", r#"{"Value":"v","MachineIds":true}"#),
+        ("MachineIds", r#"{"Value":"v","MachineIds":{"0":"a"}}"#),
+        ("a.b", r#"{"Value":"v","a":{"b":"x","B":"y"}}"#),
+        ("a.b", r#"{"Value":"v","a":{"b":"x"},"A":{"b":"y"}}"#),
+    ] {
+        let error = found(&devices_in(member), body).unwrap_err();
+        assert_eq!(error.reason(), ReasonCode::BadBody, "{body}: {error}");
+    }
+}
+
+#[test]
+fn a_required_member_must_be_of_its_kind() {
+    let kinds = [
+        (MemberWord::String, r#""x""#),
+        (MemberWord::Number, "1.5"),
+        (MemberWord::Boolean, "false"),
+        (MemberWord::List, "[]"),
+        (MemberWord::Object, "{}"),
+    ];
+    for (place, (kind, _)) in kinds.into_iter().enumerate() {
+        let required = BTreeMap::from([("x".to_owned(), kind)]);
+        let contract = BodyContract::new(MediaTypeWord::Json, required, None, None);
+        for (other, (_, value)) in kinds.into_iter().enumerate() {
+            let checked = contract.check(format!(r#"{{"x":{value}}}"#).as_bytes());
+            match checked {
+                Ok(_) => assert_eq!(place, other, "{kind:?} {value}"),
+                Err(error) => {
+                    assert_ne!(place, other, "{kind:?} {value}");
+                    assert_eq!(error.reason(), ReasonCode::BadBody, "{error}");
+                }
+            }
+        }
+    }
 }

@@ -1,9 +1,11 @@
-//! Reads the portal's CSV export. Columns are found by their header, in any order; others are not looked at.
+//! Reads the portal's CSV export. Columns are found by their header, in any order; others are not
+//! looked at, which a warning says.
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use crate::id::{DeviceId, EntraDeviceId};
-use crate::policy::inventory::{Lines, Listed, Next, Reader};
+use crate::policy::compile::quoted;
+use crate::policy::inventory::{Lines, Listed, Next, Reader, Reported};
 use crate::source::SourceFile;
 
 /// Where each column is, counted from 0.
@@ -14,10 +16,14 @@ struct Columns {
     domain: Option<usize>,
     os_platform: Option<usize>,
     tags: Option<usize>,
+    group: Option<usize>,
 }
 
 /// The headers of the Entra id: it changed its name twice.
 const ENTRA_ID: &[&str] = &["AAD Device ID", "Azure AD Device ID", "Microsoft Entra Device ID"];
+
+/// The headers of the device group.
+const GROUP: &[&str] = &["Device Group", "Group", "RBAC Group"];
 
 /// Reads every row, up to the reader's limit of mistakes.
 pub(super) fn read(source: &SourceFile, reader: &mut Reader<'_>) {
@@ -71,13 +77,20 @@ impl Columns {
         };
         let (id, name) = (find(&["Device ID"]), find(&["Device Name"]));
         let (entra_id, domain) = (find(ENTRA_ID), find(&["Domain"]));
-        let (os_platform, tags) = (find(&["OS Platform"]), find(&["Tags"]));
+        let (os_platform, tags, group) = (find(&["OS Platform"]), find(&["Tags"]), find(GROUP));
         for (column, place) in [("Device ID", id), ("Device Name", name)] {
             if place.is_none() {
                 reader.mistake(source, 1, format_args!("no column `{column}` in the header"));
             }
         }
-        Some(Self { id: id?, name: name?, entra_id, domain, os_platform, tags })
+        let used = [id, name, entra_id, domain, os_platform, tags, group];
+        let unused = header.iter().enumerate().filter(|(place, _)| !used.contains(&Some(*place)));
+        let unused = quoted(unused.map(|(_, title)| title));
+        if !unused.is_empty() {
+            let message = format_args!("columns that nothing here looks at: {unused}");
+            reader.problems.warn_line(source, 1, message);
+        }
+        Some(Self { id: id?, name: name?, entra_id, domain, os_platform, tags, group })
     }
 
     fn row(&self, record: &StringRecord, width: usize) -> Result<Listed, String> {
@@ -103,6 +116,11 @@ impl Columns {
             domain: cell(self.domain),
             os_platform: cell(self.os_platform),
             tags: tags.map(str::to_owned).collect(),
+            group: match (self.group, cell(self.group)) {
+                (None, _) => Reported::Unsaid,
+                (Some(_), None) => Reported::None,
+                (Some(_), Some(name)) => Reported::Group(name),
+            },
         })
     }
 }

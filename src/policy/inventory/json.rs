@@ -1,10 +1,10 @@
 //! Reads saved answers of `GET /api/machines`: a page, a list of pages, or several of either one after another.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::id::{DeviceId, EntraDeviceId, InvalidId};
-use crate::policy::inventory::{Lines, Listed, Next, Reader};
+use crate::policy::inventory::{Lines, Listed, Next, Reader, Reported};
 use crate::source::SourceFile;
 
 /// One answer; its other members say nothing of devices.
@@ -23,6 +23,14 @@ struct MachineDocument {
     aad_device_id: Option<String>,
     os_platform: Option<String>,
     machine_tags: Option<Vec<String>>,
+    /// Pages that were asked for with `$select` may lack it, which is not the same as null.
+    #[serde(default, deserialize_with = "present")]
+    rbac_group_name: Option<Option<String>>,
+}
+
+/// A member that is there, if only as null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// One file on its way, and how far its lines are counted.
@@ -126,6 +134,10 @@ impl TryFrom<MachineDocument> for Listed {
             name,
             os_platform: given(document.os_platform),
             tags: document.machine_tags.unwrap_or_default(),
+            group: match document.rbac_group_name {
+                None => Reported::Unsaid,
+                Some(name) => given(name).map_or(Reported::None, Reported::Group),
+            },
         })
     }
 }

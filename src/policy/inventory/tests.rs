@@ -2,6 +2,8 @@ use super::*;
 use crate::policy::device_group::UNGROUPED;
 use crate::source::Problem;
 
+mod reported;
+
 const GROUPS: &str = r#"
 [[device_group]]
 name  = "By tag"
@@ -271,6 +273,9 @@ fn both_files_together_are_one_inventory_in_which_no_device_is_twice() {
     let pages = |digit: char| format!("{{\"value\":[\n{}]}}", machine(digit, ""));
     let (inventory, problems) = read(&[("devices.csv", &table), ("devices.json", &pages('2'))]);
     assert_eq!((inventory.len(), problems), (2, Vec::new()));
+    let (inventory, problems) =
+        read(&[("devices/b.json", &pages('2')), ("devices/a.csv", &table), ("devices/c.json", &pages('3'))]);
+    assert_eq!((inventory.len(), problems), (3, Vec::new()));
     let (_, problems) = read(&[("devices.csv", &table), ("devices.json", &pages('1'))]);
     assert!(problems[0].starts_with("devices.json:2:1: the device `1111"), "{problems:?}");
 }

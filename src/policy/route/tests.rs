@@ -17,6 +17,8 @@ const PATHS: &[&str] = &[
     "/api/machines/findbytag",
     "/api/machines/{device}/software/{name}",
     "/api/alerts/{alert}",
+    "/api/machines/findbyip(ip='{ip}',timestamp={time})",
+    "/api/machineactions/{action}/Link(index={index})",
 ];
 
 #[track_caller]
@@ -207,4 +209,61 @@ proptest! {
     fn no_target_whatever_makes_routing_panic(target in "(/|[a-z%{}.;\\\\]|\\PC){0,40}") {
         let _ = table(PATHS).find(&Method::GET, &target);
     }
+}
+
+const BY_IP: &str = "/api/machines/findbyip(ip='{ip}',timestamp={time})";
+
+#[test]
+fn a_function_is_found_by_its_name_and_arguments_and_its_values_lose_their_quotes() {
+    for target in [
+        "/api/machines/findbyip(ip='10.0.0.1',timestamp=2026-01-01T00:00:00Z)",
+        "/api/v1.0/Machines/FindByIp(IP='10.0.0.1',Timestamp=2026-01-01T00:00:00Z)?x=y",
+        "/api/machines/findbyip(ip='10%2e0.0.1',timestamp='2026-01-01T00%3A00:00Z')",
+    ] {
+        leads(target, Some((BY_IP, &["10.0.0.1", "2026-01-01T00:00:00Z"])));
+    }
+    let link = "/api/machineactions/{action}/Link(index={index})";
+    leads("/api/machineactions/a/link(index=0)", Some((link, &["a", "0"])));
+    leads("/api/machineactions/a/link(index='0')", Some((link, &["a", "0"])));
+}
+
+#[test]
+fn a_function_with_other_arguments_than_its_own_is_neither_it_nor_a_parameter() {
+    for arguments in [
+        "",
+        "ip='10.0.0.1'",
+        "timestamp=x,ip='10.0.0.1'",
+        "ip='10.0.0.1',timestamp=x,key=y",
+        "ip='10.0.0.1',timestamp=x,",
+        "ip=10.0.0.1,timestamp=x",
+        "ip='10.0.0.1,timestamp=x",
+        "ip='',timestamp=x",
+        "ip='a'b',timestamp=x",
+        "ip='a%27b',timestamp=x",
+        "ip='a%2Cb',timestamp=x",
+        "ip='a',timestamp=x%29",
+        "ip='a',timestamp=@t",
+        "ip='a%2Fb',timestamp=x",
+        "ip='a', timestamp=x",
+        "ip%3D'a',timestamp=x",
+    ] {
+        leads(&format!("/api/machines/findbyip({arguments})"), None);
+    }
+    leads("/api/machines/findbyip%28ip='a',timestamp=x)", None);
+    leads("/api/machines/findbyip(ip='a',timestamp=x%29", None);
+    leads("/api/machines/findbyip(ip='a',timestamp=x)/alerts", None);
+}
+
+#[test]
+fn two_functions_of_one_name_cannot_stand_side_by_side() {
+    let mut table = table(&[BY_IP]);
+    for other in
+        ["/api/machines/FindByIp(ip={ip},timestamp={time})", "/api/machines/findbyip(ip='{ip}')/alerts"]
+    {
+        assert_eq!(table.insert(&Method::GET, &other.parse().unwrap(), "other"), Err(BY_IP), "{other}");
+    }
+    let below = "/api/machines/FINDBYIP(IP='{address}',timestamp={t})/alerts";
+    assert_eq!(table.insert(&Method::GET, &below.parse().unwrap(), "below"), Ok(()));
+    let other = "/api/machines/find(timestamp={time},key={ip})";
+    assert_eq!(table.insert(&Method::GET, &other.parse().unwrap(), "other"), Ok(()));
 }

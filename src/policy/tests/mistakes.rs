@@ -23,6 +23,28 @@ fn a_missing_file_is_a_problem_of_its_own() {
 }
 
 #[test]
+fn operations_may_be_split_over_the_files_of_a_folder() {
+    let (first, second) =
+        OPERATIONS.split_at(OPERATIONS.find("[[operation]]\nname        = \"machine\"").unwrap());
+    let mut split = files();
+    split.remove("operations.toml");
+    split.insert(SourceFile::new("operations/actions.toml", first));
+    split.insert(SourceFile::new("operations/machines.toml", second));
+    let (set, problems) = compile(&split);
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(set.counts().operations, 5);
+
+    split.insert(SourceFile::new("operations.toml", first));
+    let (_, problems) = compile(&split);
+    assert_eq!(
+        problems[0],
+        "operations/actions.toml:3:15: the operation `collect` is given twice, in line 3 of `operations.toml` for the first time"
+    );
+    assert!(problems[1].starts_with("operations/actions.toml:5:15: a request could ask for"), "{problems:?}");
+    assert_eq!(problems.len(), 4, "{problems:#?}");
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_refused_at_its_place() {
     for name in ["operations.toml", "roles.toml", "device-groups.toml"] {
         let (_, problems) = compile_with(name, "unlisted = \n");
@@ -78,6 +100,11 @@ fn every_mistake_of_an_operation_has_its_place() {
         (&[("path", "\"/api/x{device}\"")], "103:8: the segment `x{device}` is neither"),
         (&[("path", "\"/api/{device\"")], "103:8: the segment `{device` is neither"),
         (&[("path", "\"/api/{}\"")], "103:8: the segment `{}` is neither"),
+        (&[("path", "\"/api/f(a={id})\"")], "103:8: the parameter `{id}` could be a device"),
+        (&[("path", "\"/api/f(a={x}\"")], "103:8: the segment `f(a={x}` is neither"),
+        (&[("path", "\"/api/f({x})\"")], "103:8: the segment `f({x})` is neither"),
+        (&[("path", "\"/api/f(a='{x})\"")], "103:8: the segment `f(a='{x})` is neither"),
+        (&[("path", "\"/api/(a={x})\"")], "103:8: the segment `(a={x})` is neither"),
         (&[("path", "\"/api/{Device}\"")], "103:8: the segment `{Device}` is neither"),
         (&[("path", "\"/api/{id}\"")], "103:8: the parameter `{id}` could be a device or an action"),
         (&[("path", "\"/api/{device_id}\"")], "103:8: the parameter `{device_id}` could be"),
@@ -92,6 +119,8 @@ fn every_mistake_of_an_operation_has_its_place() {
         (&[("application", "[\"A B\"]")], "104:16: `A B` is not a permission"),
         (&[("delegated", "[\"A\", \"\"]")], "105:19: `` is not a permission"),
         (&[("application", "\"A\"")], "104:15: invalid type: string \"A\", expected a sequence"),
+        (&[("role", "[]")], "106:8: an empty list of role permissions: leave `role` out"),
+        (&[("role", "[\"View data\", \"View\"]")], "106:8: unknown role permission `View`"),
         (
             &[("role", "\"Alert investigation\"")],
             "106:8: unknown role permission `Alert investigation`, known are `View data`,",
@@ -103,6 +132,10 @@ fn every_mistake_of_an_operation_has_its_place() {
             "106:54: unknown variant `int`",
         ),
         (&[("body", "{ type = \"application/json\", optional = [] }")], "106:37: unknown field `optional`"),
+        (
+            &[("body", "{ type = \"application/json\", devices = \"a..b\" }")],
+            "106:47: `a..b` is not a member such as `machineId`",
+        ),
         (&[("max_body", "\"64 KiB\"")], "106:12: `max_body` without `body`"),
         (
             &[("limits", "[\"100 per minute\", \"9 per fortnight\"]")],
@@ -173,7 +206,7 @@ fn every_mistake_of_a_device_group_has_its_place() {
             "[[device_group]]\nname = \"a\"\nrank = 0\nmatch = { tag = [\"equals x\"] }".into(),
             "32:8: invalid value",
         ),
-        ("[[device_group]]\nname = \"a\"\nrank = 9".into(), "30:1: missing field `match`"),
+        ("[[device_group]]\nname = \"a\"\nrank = 9".into(), "31:8: no `match`, and `source` does not"),
         (
             "[[device_group]]\nname = \"a\"\nrank = 9\nmatch = {}".into(),
             "33:9: `match` must name at least one",
@@ -206,9 +239,24 @@ fn every_mistake_of_a_device_group_has_its_place() {
     }
     for (head, expected) in [
         ("unknown_device = \"allow\"", "1:18: unknown variant `allow`, expected `refuse` or `ungrouped`"),
+        ("max_age = \"0s\"", "1:11: `0s` is not an age such as `36h`"),
+        ("max_age = \"9000h\"", "1:11: `9000h` is not an age such as `36h`, at most `8784h`"),
+        ("max_age = 36", "1:11: invalid type: integer `36`"),
+        ("stale_inventory = \"use\"", "1:19: `stale_inventory` without `max_age`"),
+        ("source = \"portal\"", "1:10: unknown variant `portal`, expected `rules` or `inventory`"),
         ("unknown_action = \"allow\"", "1:18: unknown variant `allow`, expected `refuse` or `forward`"),
     ] {
         refused("device-groups.toml", format!("{head}\n{GROUPS}"), &[expected]);
+    }
+    let (_, problems) = compile_with("device-groups.toml", format!("source = \"inventory\"\n{GROUPS}"));
+    let rules = "`match` has no say where `source` leaves it to the inventory";
+    for line in [6, 12] {
+        assert!(
+            problems
+                .iter()
+                .any(|p| p.starts_with(&format!("device-groups.toml:{line}:")) && p.ends_with(rules)),
+            "{problems:#?}"
+        );
     }
     let text = GROUPS.replace("00000000-0000-0000-0000-0000000000d0", "d0");
     refused("device-groups.toml", text, &["14:17: `d0` is not a GUID"]);

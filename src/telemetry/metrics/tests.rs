@@ -109,13 +109,31 @@ fn only_the_policy_in_force_is_shown_and_its_age_is_that_of_the_scrape() {
     assert!(!text.contains("tollgate_inventory_age_seconds"), "{text}");
 }
 
+fn keys(issuer: &str, keys: usize) -> IssuerNumbers<'_> {
+    IssuerNumbers { issuer, keys, age: Some(Duration::from_secs(60)), succeeded: 1, failed: 0 }
+}
+
 #[test]
 fn an_issuer_that_left_the_policy_is_shown_no_more() {
     let metrics = Metrics::new();
-    metrics.issuer_keys([("https://a/", 2), ("https://b/", 0)]);
-    metrics.issuer_keys([("https://b/", 3)]);
-    assert_eq!(value(&metrics, r#"tollgate_issuer_keys{issuer="https://a/"}"#), None);
-    assert_eq!(value(&metrics, r#"tollgate_issuer_keys{issuer="https://b/"}"#), Some(3.0));
+    metrics.issuers([keys("a", 2), keys("b", 0)]);
+    metrics.issuers([keys("b", 3)]);
+    assert_eq!(value(&metrics, r#"tollgate_issuer_keys{issuer="a"}"#), None);
+    assert_eq!(value(&metrics, r#"tollgate_issuer_fetches_total{issuer="a",result="ok"}"#), None);
+    assert_eq!(value(&metrics, r#"tollgate_issuer_keys{issuer="b"}"#), Some(3.0));
+    assert_eq!(value(&metrics, r#"tollgate_issuer_fetches_total{issuer="b",result="ok"}"#), Some(1.0));
+}
+
+#[test]
+fn an_issuer_of_several_documents_is_shown_by_its_worst() {
+    let metrics = Metrics::new();
+    let away = IssuerNumbers { age: Some(Duration::from_secs(90)), failed: 2, ..keys("a", 0) };
+    let never = IssuerNumbers { age: None, succeeded: 0, failed: 3, ..keys("a", 0) };
+    metrics.issuers([keys("a", 2), away, never, keys("a", 4)]);
+    assert_eq!(value(&metrics, r#"tollgate_issuer_keys{issuer="a"}"#), Some(0.0));
+    assert_eq!(value(&metrics, r#"tollgate_issuer_keys_age_seconds{issuer="a"}"#), Some(90.0));
+    assert_eq!(value(&metrics, r#"tollgate_issuer_fetches_total{issuer="a",result="ok"}"#), Some(3.0));
+    assert_eq!(value(&metrics, r#"tollgate_issuer_fetches_total{issuer="a",result="failed"}"#), Some(5.0));
 }
 
 #[test]
@@ -126,6 +144,11 @@ fn every_event_has_a_counter_of_its_own() {
     metrics.reload(ReloadResult::Failed);
     metrics.malformed("dot_segment");
     metrics.limiter_keys(12);
+    metrics.failed_login_addresses(3);
+    for hits in [5, 9, 9] {
+        // Totals, of which a scrape adds what is new.
+        metrics.token_cache(&TokenCachePart { name: "refused", entries: 2, bytes: 700, hits, misses: 1 });
+    }
     for (series, expected) in [
         (r#"tollgate_tokens_verified_total{result="ok"}"#, 1.0),
         (r#"tollgate_tokens_verified_total{result="expired"}"#, 1.0),
@@ -133,6 +156,11 @@ fn every_event_has_a_counter_of_its_own() {
         (r#"tollgate_policy_reloads_total{result="failed"}"#, 1.0),
         (r#"tollgate_malformed_requests_total{kind="dot_segment"}"#, 1.0),
         ("tollgate_limiter_keys", 12.0),
+        ("tollgate_failed_login_addresses", 3.0),
+        (r#"tollgate_token_cache_lookups_total{part="refused",result="hit"}"#, 9.0),
+        (r#"tollgate_token_cache_lookups_total{part="refused",result="miss"}"#, 1.0),
+        (r#"tollgate_token_cache_entries{part="refused"}"#, 2.0),
+        (r#"tollgate_token_cache_bytes{part="refused"}"#, 700.0),
         (r#"tollgate_audit_lines_total{result="dropped"}"#, 0.0),
     ] {
         assert_eq!(value(&metrics, series), Some(expected), "{series}");
@@ -148,7 +176,8 @@ fn what_a_scrape_shows_is_what_the_table_lists() {
     });
     metrics.token(Ok(()));
     metrics.malformed("dot_segment");
-    metrics.issuer_keys([("https://a/", 1)]);
+    metrics.issuers([keys("a", 1)]);
+    metrics.token_cache(&TokenCachePart { name: "good", entries: 1, bytes: 2_048, hits: 3, misses: 4 });
     metrics.policy_loaded(&LoadedPolicy { version: "v1", at: NOON, inventory_at: Some(NOON), devices: 0 });
 
     let text = metrics.render(NOON);

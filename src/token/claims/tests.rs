@@ -170,3 +170,117 @@ fn a_claim_of_the_wrong_type_is_refused() {
     let text = application().to_string().replace("\"uti\":\"abc\"", "\"uti\":null");
     assert!(wrong("uti")(verify(&ours(), &SIGNER.sign_text(&header().to_string(), &text)).unwrap_err()));
 }
+
+/// A verifier of one issuer, `https://id.example/`, that calls the claims so.
+fn mapped(claims: &str) -> std::sync::Arc<crate::token::Verifier> {
+    let toml = format!(
+        "[[issuer]]\nname = \"x\"\nissuer = \"https://id.example/\"\ntenants = [\"{TENANT}\"]\n\
+         audiences = [\"{AUDIENCE}\"]\nkeys = \"keys.json\"\nclaims = {{ {claims} }}\n"
+    );
+    verifier(&files(&toml, &[SIGNER.jwk("one")]), None)
+}
+
+/// The claims of an access token of RFC 9068.
+fn rfc_9068() -> Value {
+    json!({
+        "iss": "https://id.example/", "aud": AUDIENCE, "exp": NOW + 300, "iat": NOW, "client_id": APPLICATION,
+        "sub": USER, "jti": "j", "scope": "Machine.Read  Machine.Isolate", "groups": [GROUP],
+    })
+}
+
+const BOTH: &str = "appid = \"client_id\", oid = \"sub\", scp = \"scope\", roles = \"roles\", groups = \"groups\", uti = \"jti\"";
+
+#[test]
+fn an_issuer_may_call_the_claims_otherwise() {
+    let principal = verify(&mapped(BOTH), &SIGNER.sign(&rfc_9068())).unwrap();
+    assert_eq!(
+        principal.subject,
+        Subject {
+            tenant: TENANT.parse().unwrap(),
+            application: APPLICATION.parse().unwrap(),
+            user: Some(USER.parse().unwrap())
+        }
+    );
+    let permissions = vec!["Machine.Read".into(), "Machine.Isolate".into()];
+    let groups = Groups::Listed(vec![GROUP.parse().unwrap()]);
+    assert_eq!(principal.kind, PrincipalKind::User { permissions, groups });
+    assert_eq!(principal.token_id.as_deref(), Some("j"));
+
+    let application = with(with(rfc_9068(), "scope", Value::Null), "roles", json!(["A", "B"]));
+    let principal = verify(&mapped(BOTH), &SIGNER.sign(&application)).unwrap();
+    let permissions = vec!["A".into(), "B".into()];
+    assert_eq!(
+        (principal.subject.user, &principal.kind),
+        (None, &PrincipalKind::Application { permissions })
+    );
+}
+
+#[test]
+fn permissions_of_another_issuer_may_be_words_or_a_list() {
+    for roles in [json!("A B"), json!(["A", "B"])] {
+        let claims = with(with(rfc_9068(), "scope", Value::Null), "roles", roles.clone());
+        let principal = verify(&mapped(BOTH), &SIGNER.sign(&claims)).unwrap();
+        assert_eq!(principal.permissions(), ["A".into(), "B".into()], "{roles}");
+    }
+    for scope in [json!(["A"]), json!("A")] {
+        let principal = verify(&mapped(BOTH), &SIGNER.sign(&with(rfc_9068(), "scope", scope))).unwrap();
+        assert_eq!(principal.permissions(), ["A".into()]);
+    }
+    for scope in [json!(5), json!([5]), json!({}), json!([]), json!("")] {
+        let error =
+            verify(&mapped(BOTH), &SIGNER.sign(&with(rfc_9068(), "scope", scope.clone()))).unwrap_err();
+        assert!(wrong("scp")(error), "{scope}: {error}");
+    }
+}
+
+#[test]
+fn a_claim_that_the_policy_does_not_name_is_not_read() {
+    // `scp` is Entra's word, and not this issuer's: it neither grants anything nor makes a user of an application.
+    let applications = mapped("appid = \"client_id\", roles = \"scope\"");
+    let claims = with(with(rfc_9068(), "scp", json!("Machine.CollectForensics")), "tid", json!("contoso"));
+    let principal = verify(&applications, &SIGNER.sign(&claims)).unwrap();
+    assert_eq!(principal.subject.tenant, TENANT.parse().unwrap());
+    let permissions = vec!["Machine.Read".into(), "Machine.Isolate".into()];
+    assert_eq!(principal.kind, PrincipalKind::Application { permissions });
+    let without_groups = mapped("appid = \"client_id\", oid = \"sub\", scp = \"scope\"");
+    let principal = verify(&without_groups, &SIGNER.sign(&rfc_9068())).unwrap();
+    assert!(
+        matches!(&principal.kind, PrincipalKind::User { groups: Groups::Listed(list), .. } if list.is_empty())
+    );
+}
+
+#[test]
+fn where_both_kinds_share_a_claim_idtyp_must_tell_them_apart() {
+    let verifier =
+        mapped("appid = \"client_id\", oid = \"sub\", roles = \"scope\", scp = \"scope\", idtyp = \"kind\"");
+    for (kind, user) in [("app", None), ("user", Some(USER.parse().unwrap()))] {
+        let principal = verify(&verifier, &SIGNER.sign(&with(rfc_9068(), "kind", json!(kind)))).unwrap();
+        assert_eq!(principal.subject.user, user, "{kind}");
+    }
+    for kind in [Value::Null, json!("device"), json!(1)] {
+        let error = verify(&verifier, &SIGNER.sign(&with(rfc_9068(), "kind", kind.clone()))).unwrap_err();
+        assert!(wrong("idtyp")(error), "{kind}: {error}");
+    }
+}
+
+#[test]
+fn ids_of_another_issuer_are_guids_too() {
+    for (claim, value, named) in [
+        ("client_id", json!("soar"), "appid"),
+        ("client_id", Value::Null, "appid"),
+        ("sub", json!("auth0|5f7c8ec7c33c6c004bbafe82"), "oid"),
+        ("sub", Value::Null, "oid"),
+        ("groups", json!(["admins"]), "groups"),
+        ("jti", json!(5), "uti"),
+    ] {
+        let error = verify(&mapped(BOTH), &SIGNER.sign(&with(rfc_9068(), claim, value))).unwrap_err();
+        assert!(wrong(named)(error), "{claim}: {error}");
+    }
+}
+
+#[test]
+fn distributed_groups_of_another_issuer_are_overage_too() {
+    let claims = with(with(rfc_9068(), "groups", Value::Null), "_claim_names", json!({"groups": "s"}));
+    let principal = verify(&mapped(BOTH), &SIGNER.sign(&claims)).unwrap();
+    assert!(matches!(principal.kind, PrincipalKind::User { groups: Groups::Overage, .. }));
+}

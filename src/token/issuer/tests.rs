@@ -58,6 +58,33 @@ fn every_mistake_is_named_at_its_place() {
             "issuers.toml:7:6: the policy set has no file `ca.pem`",
         ),
         (KEYS, "discovery = \"https://x/\"\nca = \"keys.json\"", "keys.json: it holds no certificate in PEM"),
+        ("name = \"v1\"\n", "", "issuers.toml:1:1: an issuer without a `cloud` needs `name`"),
+        (
+            "issuer = \"https://sts.windows.net/{tid}/\"\n",
+            "",
+            "issuers.toml:1:1: an issuer without a `cloud` needs `issuer`",
+        ),
+        (&format!("{audiences}\n"), "", "issuers.toml:1:1: an issuer without a `cloud` needs `audiences`"),
+        (
+            KEYS,
+            "keys = \"keys.json\"\ntyp = \"jwt\"",
+            "issuers.toml:7:7: `jwt` is neither `JWT` nor `at+jwt`",
+        ),
+        (
+            KEYS,
+            "keys = \"keys.json\"\nalgorithms = []",
+            "issuers.toml:7:14: an issuer signs by at least one algorithm",
+        ),
+        (
+            KEYS,
+            "keys = \"keys.json\"\nalgorithms = [\"HS256\"]",
+            "issuers.toml:7:15: `HS256` is none of `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `EdDSA`",
+        ),
+        (
+            KEYS,
+            "keys = \"keys.json\"\nkeep_keys = \"1d\"",
+            "issuers.toml:7:13: `1d` is not a time from `1h` to `168h`",
+        ),
     ];
     for (from, to, expected) in cases {
         let problem = only_problem(from, to);
@@ -136,9 +163,65 @@ fn clock_skew_is_at_most_five_minutes() {
 }
 
 #[test]
+fn keys_are_kept_for_an_hour_to_a_week() {
+    for (keep, accepted) in [
+        ("1h", true),
+        ("24h", true),
+        ("168h", true),
+        ("0h", false),
+        ("169h", false),
+        ("60s", false),
+        ("24", false),
+    ] {
+        let toml = format!("keep_keys = \"{keep}\"\n{}", issuers());
+        assert_eq!(problems(&files(&toml, &[SIGNER.jwk("one")])).is_empty(), accepted, "{keep}");
+    }
+}
+
+/// The problems of these `claims` of an issuer of so many tenants.
+fn problems_of_claims(claims: &str, tenants: &[&str]) -> Vec<String> {
+    let toml = issuers().replacen(KEYS, &format!("{KEYS}\nclaims = {{ {claims} }}"), 1);
+    let toml = toml.replacen(&format!("[\"{TENANT}\"]"), &format!("{tenants:?}"), 1);
+    problems(&files(&toml, &[SIGNER.jwk("one")]))
+}
+
+#[test]
+fn claims_that_could_not_tell_who_calls_are_refused_at_load() {
+    for (claims, expected) in [
+        ("roles = \"scope\"", "7:10: missing field `appid`"),
+        ("appid = \"client_id\"", "7:10: `claims` names neither `roles` nor `scp`"),
+        (
+            "appid = \"client_id\", scp = \"scope\"",
+            "7:10: a token with `scp` is a user's: `claims` must name its `oid`",
+        ),
+        (
+            "appid = \"client_id\", oid = \"sub\", roles = \"scope\", scp = \"scope\"",
+            "7:10: `roles` and `scp` are one claim: `claims` must name the `idtyp`",
+        ),
+        ("appid = \"sub\", oid = \"sub\", scp = \"scope\"", "7:33: `sub` is one claim and can't be two"),
+        ("appid = \"client_id\", roles = \"client_id\"", "7:41: `client_id` is one claim and can't be two"),
+        ("appid = \"\", roles = \"x\"", "7:20: a claim has a name"),
+        ("appid = \"aud\", roles = \"x\"", "7:20: `aud` has a meaning of its own in every token"),
+        ("appid = \"x\", permissions = \"y\"", "7:25: unknown field `permissions`"),
+        ("appid = 5, roles = \"y\"", "7:20: invalid type: integer"),
+    ] {
+        let problems = problems_of_claims(claims, &[TENANT]);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with(&format!("issuers.toml:{expected}")), "{problems:?}");
+    }
+    let two = problems_of_claims("appid = \"client_id\", roles = \"scope\"", &[TENANT, OTHER_TENANT]);
+    assert!(two[0].starts_with("issuers.toml:7:10: tokens without a `tid` belong to one tenant"), "{two:?}");
+    let named = "appid = \"client_id\", tid = \"org\", roles = \"scope\"";
+    assert_eq!(problems_of_claims(named, &[TENANT, OTHER_TENANT]), [""; 0]);
+}
+
+#[test]
 fn a_key_file_without_a_usable_key_is_a_problem() {
-    let problem = &problems(&files(&issuers(), &[with(SIGNER.jwk("one"), "kty", json!("EC"))]))[0];
-    assert_eq!(problem, "keys.json: no key that verifies RS256, key `one`: its `kty` is not RSA");
+    let problem = &problems(&files(&issuers(), &[with(SIGNER.jwk("one"), "kty", json!("oct"))]))[0];
+    assert_eq!(
+        problem,
+        "keys.json: no key that verifies signatures, key `one`: its `kty` is none of RSA, EC and OKP"
+    );
     let mut files = files(&issuers(), &[]);
     files.insert(SourceFile::new("keys.json", "{\n\"keys\": [}"));
     assert!(problems(&files)[0].starts_with("keys.json:2:1: not a JSON web key set"));
@@ -150,10 +233,11 @@ fn a_reload_keeps_the_keys_of_an_issuer_that_is_as_it_was() {
     let first = verifier(&files(&toml, &[SIGNER.jwk("one")]), None);
     let kept = |toml: &str| {
         let second = verifier(&files(toml, &[SIGNER.jwk("one")]), Some(&first));
-        let pairs = first.rings().iter().zip(second.rings());
-        pairs.map(|(a, b)| Arc::ptr_eq(a, b)).collect::<Vec<_>>()
+        let pairs = first.keys().iter().zip(second.keys());
+        pairs.map(|(a, b)| Arc::ptr_eq(&a.ring, &b.ring)).collect::<Vec<_>>()
     };
     assert_eq!(kept(&format!("clock_skew = \"1s\"\n{toml}")), [true, true]);
+    assert_eq!(kept(&format!("keep_keys = \"1h\"\n{toml}")), [true, true]);
     assert_eq!(kept(&toml.replace(AUDIENCE, "another")), [true, true]);
     let both = format!("[\"{TENANT}\", \"{OTHER_TENANT}\"]");
     assert!(kept(&toml.replace(&format!("[\"{TENANT}\"]"), &both))[0]);

@@ -9,20 +9,25 @@ fn refusal_of_header(header: &str) -> TokenError {
 }
 
 #[test]
-fn only_rs256_in_this_spelling_is_an_algorithm() {
+fn only_an_asymmetric_algorithm_in_its_own_spelling_is_one() {
     for alg in [
         json!("none"),
         json!("None"),
         json!("NONE"),
         json!("nOnE"),
+        json!("none "),
         json!(""),
         json!("rs256"),
         json!("RS256 "),
-        json!("RS384"),
-        json!("PS256"),
         json!("HS256"),
-        json!("ES256"),
-        json!("EdDSA"),
+        json!("HS384"),
+        json!("HS512"),
+        json!("ES512"),
+        json!("ES256K"),
+        json!("Ed25519"),
+        json!("eddsa"),
+        json!("RSA-OAEP"),
+        json!("dir"),
         json!(256),
         json!(["RS256"]),
         Value::Null,
@@ -30,6 +35,40 @@ fn only_rs256_in_this_spelling_is_an_algorithm() {
         let error = refusal_of_header(&with(header(), "alg", alg.clone()).to_string());
         assert_eq!(error, TokenError::Bad(Flaw::Algorithm), "{alg}");
     }
+}
+
+#[test]
+fn the_algorithm_is_the_keys_own() {
+    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| *algorithm != Algorithm::Rs256) {
+        let error = refusal_of_header(&with(header(), "alg", json!(algorithm.as_str())).to_string());
+        assert_eq!(error, TokenError::Bad(Flaw::AlgorithmOfAnotherKey), "{algorithm}");
+        // Neither does a good signature by the algorithm that the token names help.
+        if algorithm.as_str().starts_with(['R', 'P']) {
+            let token = SIGNER.signing_by(algorithm).sign(&application());
+            assert_eq!(verify(&ours(), &token), Err(TokenError::Bad(Flaw::AlgorithmOfAnotherKey)));
+        }
+    }
+}
+
+#[test]
+fn a_token_is_signed_by_any_algorithm_that_its_key_is_for() {
+    for algorithm in Algorithm::ALL {
+        let (signer, other) = (Signer::of(algorithm), Signer::of(algorithm));
+        let verifier = verifier(&files(&issuers(), &[signer.jwk_with_alg("one")]), None);
+        assert!(verify(&verifier, &signer.sign(&application())).is_ok(), "{algorithm}");
+        let forged = verify(&verifier, &other.sign(&application()));
+        assert_eq!(forged, Err(TokenError::Bad(Flaw::Signature)), "{algorithm}");
+    }
+}
+
+#[test]
+fn two_keys_of_one_name_are_told_apart_by_their_algorithms() {
+    let (rsa, ec) = (SIGNER.jwk("one"), Signer::of(Algorithm::Es256));
+    let verifier = verifier(&files(&issuers(), &[rsa, ec.jwk("one")]), None);
+    assert!(verify(&verifier, &SIGNER.sign(&application())).is_ok());
+    assert!(verify(&verifier, &ec.sign(&application())).is_ok());
+    let strange = SIGNER.signing_by(Algorithm::Ps256).sign(&application());
+    assert_eq!(verify(&verifier, &strange), Err(TokenError::Bad(Flaw::AlgorithmOfAnotherKey)));
 }
 
 #[test]
@@ -62,11 +101,20 @@ fn a_parameter_that_changes_the_tokens_meaning_is_refused() {
 
 #[test]
 fn typ_is_absent_or_a_jwt_in_any_case() {
-    for typ in [Value::Null, json!("jwt"), json!("JWT"), json!("at+jwt"), json!("AT+JWT")] {
+    for typ in [
+        Value::Null,
+        json!("jwt"),
+        json!("JWT"),
+        json!("at+jwt"),
+        json!("AT+JWT"),
+        json!("application/at+jwt"),
+    ] {
         let header = with(header(), "typ", typ.clone()).to_string();
         assert!(verify(&ours(), &SIGNER.sign_text(&header, &application().to_string())).is_ok(), "{typ}");
     }
-    for typ in [json!("dpop+jwt"), json!("JOSE"), json!(""), json!(1)] {
+    for typ in
+        [json!("dpop+jwt"), json!("JOSE"), json!("jwt "), json!("text/jwt"), json!("ä"), json!(""), json!(1)]
+    {
         let error = refusal_of_header(&with(header(), "typ", typ.clone()).to_string());
         assert_eq!(error, TokenError::Bad(Flaw::Type), "{typ}");
     }

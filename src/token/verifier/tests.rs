@@ -142,3 +142,35 @@ fn no_message_repeats_a_part_of_the_token() {
         assert!(!format!("{error} {error:?}").contains(secret), "{error}");
     }
 }
+
+#[test]
+fn an_entry_may_ask_for_a_type_of_token() {
+    for (asked, typ, accepted) in [
+        ("at+jwt", json!("at+jwt"), true),
+        ("at+jwt", json!("application/AT+JWT"), true),
+        ("at+jwt", json!("JWT"), false),
+        ("at+jwt", serde_json::Value::Null, false),
+        ("JWT", json!("jwt"), true),
+        ("JWT", json!("at+jwt"), false),
+        ("JWT", serde_json::Value::Null, false),
+    ] {
+        let toml = issuers().replacen("keys =", &format!("typ = \"{asked}\"\nkeys ="), 1);
+        let verifier = verifier(&files(&toml, &[SIGNER.jwk("one")]), None);
+        let header = with(header(), "typ", typ.clone()).to_string();
+        let verdict = verify(&verifier, &SIGNER.sign_text(&header, &application().to_string()));
+        let expected = if accepted { None } else { Some(TokenError::Bad(Flaw::OtherType(asked))) };
+        assert_eq!(verdict.err(), expected, "{asked} {typ}");
+        // The other entry asks for nothing.
+        assert!(verify(&verifier, &SIGNER.sign(&user())).is_ok());
+    }
+}
+
+#[test]
+fn an_entry_may_confine_its_algorithms() {
+    let toml = issuers().replacen("keys =", "algorithms = [\"PS256\", \"ES256\"]\nkeys =", 1);
+    let pss = SIGNER.signing_by(crate::token::algorithm::Algorithm::Ps256);
+    let verifier = verifier(&files(&toml, &[SIGNER.jwk("one"), pss.jwk_with_alg("one")]), None);
+    assert_eq!(verify(&verifier, &SIGNER.sign(&application())), Err(TokenError::Bad(Flaw::Algorithm)));
+    assert!(verify(&verifier, &pss.sign(&application())).is_ok());
+    assert!(verify(&verifier, &SIGNER.sign(&user())).is_ok());
+}

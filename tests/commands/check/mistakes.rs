@@ -26,7 +26,7 @@ pub(super) const OPERATIONS: Mistakes = (
         ("a permission with a space", "\"Machine.CollectForensics\"", "\"Machine Collect\"", ":5:16: `Machine Collect` is not a permission: visible ASCII"),
         ("an unknown role permission", "Alerts investigation", "Alert investigation", ":7:15: unknown role permission `Alert investigation`, known are"),
         ("an unknown body type", "application/json", "text/xml", ":8:24: unknown variant `text/xml`, expected `application/json`"),
-        ("an unknown kind of member", "Comment = \"string\"", "Comment = \"number\"", ":8:67: unknown variant `number`, expected `string`"),
+        ("an unknown kind of member", "Comment = \"string\"", "Comment = \"text\"", ":8:67: unknown variant `text`, expected one of `string`"),
         ("a size without a unit", "512 KiB", "512", ":46:15: `512` is not a size such as `64 KiB`, from `1 KiB` to"),
         ("a size beyond the bound", "512 KiB", "2 MiB", ":46:15: `2 MiB` is not a size such as `64 KiB`, from `1 KiB` to"),
         ("a size for a body that is not read", "[\"Library.Manage\"]\ndelegated", "[]\nmax_body = \"2 KiB\"\ndelegated", ":54:12: `max_body` without `body`: a body that is not read has"),
@@ -41,7 +41,7 @@ pub(super) const OPERATIONS: Mistakes = (
 pub(super) const ISSUERS: Mistakes = (
     "issuers.toml",
     &[
-        ("an unknown key", "keys  ", "kyes  ", ":7:9: unknown field `kyes`, expected one of `name`, `issuer`,"),
+        ("an unknown key", "keys  ", "kyes  ", ":7:9: unknown field `kyes`, expected one of `name`, `cloud`,"),
         ("a name that is taken", "\"v2\"", "\"v1\"", ":10:21: issuer `v1` has an entry already"),
         ("an empty name", "\"v2\"", "\"\"", ":10:21: an issuer must have a name"),
         ("an issuer that is no URL", "https://issuer.example/{tid}/\"", "{tenant}\"", ":4:21: `{tenant}` is not a URL, in which `{tid}` stands for the"),
@@ -62,7 +62,7 @@ pub(super) const KEYS: Mistakes = (
     "keys-v1.json",
     &[
         ("keys that are no JSON", "{", "{{", ":1:1: not a JSON web key set: key must be a string at line 1"),
-        ("no key that can be used", "\"RSA\"", "\"EC\"", ": no key that verifies RS256, key"),
+        ("no key that can be used", "\"RSA\"", "\"EC\"", ": no key that verifies signatures, key"),
     ],
 );
 

@@ -1,0 +1,161 @@
+use std::path::Path;
+
+use super::*;
+use crate::time::Clock;
+
+/// The shipped set in a folder of its own.
+fn shipped() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), folder.path());
+    folder
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, target).unwrap();
+        }
+    }
+}
+
+/// A store whose clock stands still: nothing is noticed by looking every now and then.
+fn open(folder: &Path) -> PolicyStore {
+    let (clock, _) = Clock::manual(Wall::default());
+    PolicyStore::open(PolicySource::Folder(folder.to_owned()), clock).unwrap()
+}
+
+const EXTRA: &str = r#"
+[[operation]]
+name        = "extra"
+method      = "GET"
+path        = "/api/extra"
+application = []
+delegated   = []
+"#;
+
+#[test]
+fn a_file_in_the_folder_of_operations_belongs_to_the_set() {
+    let folder = shipped();
+    fs::create_dir_all(folder.path().join("operations")).unwrap();
+    let store = open(folder.path());
+    let before = store.load().counts().operations;
+    fs::write(folder.path().join("operations/extra.toml"), EXTRA).unwrap();
+    let Some(Reload::Loaded(snapshot)) = store.reload_if(Due::IfDifferent) else { panic!("not loaded") };
+    assert_eq!(snapshot.counts().operations, before + 1);
+
+    fs::write(folder.path().join("operations/extra.toml"), EXTRA.replace("[]", "[7]")).unwrap();
+    let Some(Reload::Refused(problems)) = store.reload_if(Due::IfDifferent) else { panic!("not refused") };
+    assert!(problems[0].to_string().starts_with("operations/extra.toml:6:"), "{problems:?}");
+}
+
+#[test]
+fn drafts_and_other_folders_do_not_belong_to_the_set() {
+    let folder = shipped();
+    let store = open(folder.path());
+    fs::create_dir_all(folder.path().join("operations")).unwrap();
+    fs::write(folder.path().join("operations/.extra.toml"), EXTRA).unwrap();
+    fs::write(folder.path().join("operations/extra.toml~"), EXTRA).unwrap();
+    fs::create_dir(folder.path().join("drafts")).unwrap();
+    fs::write(folder.path().join("drafts/operations.toml"), EXTRA).unwrap();
+    assert!(store.reload_if(Due::IfDifferent).is_none());
+}
+
+/// Writes an operation into the set, which lies in `folder`, and says whether the store that was opened by the name
+/// `named` noticed it.
+async fn notices_an_operation(folder: &Path, named: &Path) -> bool {
+    let store = Arc::new(open(named));
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let watching = tokio::spawn(store.clone().watch(move |reload| {
+        let _ = tell.send(matches!(reload, Reload::Loaded(_)));
+    }));
+    // The watch is set up in the task's first step.
+    tokio::task::yield_now().await;
+    fs::write(folder.join("operations/extra.toml"), EXTRA).unwrap();
+    let noticed = Clock::System.timeout(Duration::from_secs(10), told.recv()).await;
+    watching.abort();
+    matches!(noticed, Ok(Some(true)))
+}
+
+#[tokio::test]
+async fn a_change_in_the_folder_of_operations_is_noticed() {
+    let folder = shipped();
+    assert!(notices_an_operation(folder.path(), folder.path()).await);
+}
+
+#[tokio::test]
+async fn a_change_in_a_folder_that_is_named_from_where_the_process_is_is_noticed() {
+    let folder = shipped();
+    let here = std::env::current_dir().unwrap();
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let named = up.join(folder.path().strip_prefix("/").unwrap());
+    assert!(named.is_relative() && named.is_dir(), "{named:?}");
+    assert!(notices_an_operation(folder.path(), &named).await);
+}
+
+#[test]
+fn an_inventory_that_was_refused_with_its_set_has_no_date() {
+    let folder = shipped();
+    let store = open(folder.path());
+    let before = store.inventory_date();
+    fs::write(folder.path().join("roles.toml"), "roles").unwrap();
+    let file = fs::File::options().write(true).open(folder.path().join("devices.csv")).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000)).unwrap();
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Refused(_))));
+    assert_eq!(store.inventory_date(), before);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_spoken_of_once_and_again_when_someone_asks() {
+    let folder = shipped();
+    let (policies, elsewhere) = (folder.path().join("set"), folder.path().join("elsewhere"));
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"), &policies);
+    let store = open(&policies);
+    fs::rename(&policies, &elsewhere).unwrap();
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Refused(_))));
+    let first = store.refused().unwrap();
+    assert!(store.reload_if(Due::IfDifferent).is_none());
+    assert_eq!(store.refused().unwrap().at, first.at);
+    assert!(matches!(store.reload_if(Due::Now), Some(Reload::Refused(_))));
+    // Back, file by file as it was: there is nothing wrong any more.
+    fs::rename(&elsewhere, &policies).unwrap();
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Unchanged)));
+    assert!(store.refused().is_none());
+}
+
+#[test]
+fn whoever_looks_at_the_store_does_not_wait_for_a_reload() {
+    let folder = shipped();
+    let store = open(folder.path());
+    let _compiling = store.turn.lock();
+    assert!(store.refused().is_none() && store.inventory_date().is_some());
+    assert!(!store.load().version.is_empty());
+}
+
+#[test]
+fn an_inventory_that_is_fetched_anew_is_new_where_it_can_be_too_old_even_if_it_says_the_same() {
+    let folder = shipped();
+    let fetch = |seconds: u64| {
+        let file = fs::File::options().write(true).open(folder.path().join("devices.csv")).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        Some(Wall::from_unix_seconds(seconds as i64))
+    };
+    let store = open(folder.path());
+    let date = fetch(1_000_000);
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Unchanged)));
+    assert_eq!(store.inventory_date(), date);
+
+    let groups = folder.path().join("device-groups.toml");
+    fs::write(&groups, format!("max_age = \"1h\"\n{}", fs::read_to_string(&groups).unwrap())).unwrap();
+    let Some(Reload::Loaded(before)) = store.reload_if(Due::IfDifferent) else { panic!("not loaded") };
+    assert_eq!(before.policies.inventory_date(), date);
+    let date = fetch(2_000_000);
+    let Some(Reload::Loaded(after)) = store.reload_if(Due::IfDifferent) else { panic!("not loaded") };
+    assert_eq!((&after.version, after.policies.inventory_date()), (&before.version, date));
+    assert!(store.reload_if(Due::IfDifferent).is_none());
+    assert!(matches!(store.reload(), Reload::Unchanged));
+}
