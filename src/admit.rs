@@ -13,7 +13,7 @@ use crate::id::DeviceRef;
 use crate::limit::{Admission, FailedLogins, LimitError, Limiter};
 use crate::outcome::Findings;
 use crate::policy::{Contents, Operation};
-use crate::principal::Principal;
+use crate::principal::{Principal, Scope};
 use crate::snapshot::Snapshot;
 use crate::time::Clock;
 use crate::token::BearerToken;
@@ -89,11 +89,13 @@ pub async fn admit(
     let principal = authenticate(line, world, request.head()).await?; // no token, or not who it says
     found.application = policies.application_name(&principal.subject.application).cloned();
     found.principal = Some(principal.clone());
+    found.scope = Scope::named(&actions.resolve(&routed.device, routed.action.as_ref()));
     let grant = policies.permit(&principal, routed.operation)?; // permission, application, role
     let (body, contents) = read(routed.operation, request).await?; // not what the API takes
     found.comment = contents.comment;
     let devices = routed.device.iter().chain(&contents.devices);
     let targets = actions.resolve(devices, routed.action.as_ref()); // behind an action is a device
+    found.scope = Scope::named(&targets); // who is refused, is refused these
     found.scope = grant.reach(&targets, clock)?; // every device, or refused
     let charges = quotas.charges(&principal.subject, routed.operation.id(), &found.scope);
     let admission = limiter.acquire(&charges, clock).await;

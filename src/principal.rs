@@ -80,7 +80,7 @@ pub enum Target {
     UnknownAction(ActionId),
 }
 
-/// The devices that a call acts on, as far as the checks had to find out.
+/// The devices that a call acts on, or is refused to, as far as the checks had to find out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scope {
     /// Every device that the call names; empty for a call that names none.
@@ -96,4 +96,28 @@ pub struct ScopedDevice {
     pub id: Option<DeviceId>,
     /// Its device group; none if no device group binds the caller, since then nobody looked.
     pub group: Option<DeviceGroupId>,
+}
+
+// === impl Scope ===
+
+impl Scope {
+    /// The devices that a call names, before anybody looked for one.
+    pub fn named(targets: &[Target]) -> Self {
+        let named = |target: &Target| match target {
+            Target::Device(named) => Some(ScopedDevice::named(named)),
+            Target::UnknownAction(_) => None,
+        };
+        Self { devices: targets.iter().filter_map(named).collect() }
+    }
+}
+
+impl ScopedDevice {
+    /// A device that nobody looked for.
+    pub fn named(named: &DeviceRef) -> Self {
+        let id = match named {
+            DeviceRef::Id(id) => Some(*id),
+            DeviceRef::Entra(_) | DeviceRef::Name(_) => None,
+        };
+        Self { named: named.clone(), id, group: None }
+    }
 }

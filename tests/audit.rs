@@ -232,6 +232,7 @@ async fn a_fact_stands_in_a_line_if_it_was_found_out_and_is_absent_if_not() {
         "operation": "collect",
         "tenant": "00000000-0000-0000-0000-00000000007e",
         "application": "00000000-0000-0000-0000-0000000000a9",
+        "devices": [{ "device": WORKSTATION, "id": WORKSTATION }],
     });
     let comment = json!("alert 1234");
     let rows = [
@@ -268,7 +269,11 @@ async fn a_fact_stands_in_a_line_if_it_was_found_out_and_is_absent_if_not() {
             facts: facts_of(
                 PLAYBOOKS,
                 "playbooks",
-                json!({ "reason": "missing_parameter", "operation": "collect" }),
+                json!({
+                    "reason": "missing_parameter",
+                    "operation": "collect",
+                    "devices": [{ "device": WORKSTATION, "id": WORKSTATION }],
+                }),
             ),
         },
         Row {
@@ -277,7 +282,12 @@ async fn a_fact_stands_in_a_line_if_it_was_found_out_and_is_absent_if_not() {
             facts: facts_of(
                 PLAYBOOKS,
                 "playbooks",
-                json!({ "reason": "device_group", "operation": "collect", "comment": comment }),
+                json!({
+                    "reason": "device_group",
+                    "operation": "collect",
+                    "comment": comment,
+                    "devices": [{ "device": EXECUTIVE, "id": EXECUTIVE }],
+                }),
             ),
         },
         Row {

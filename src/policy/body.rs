@@ -14,7 +14,10 @@ use crate::id::DeviceRef;
 use crate::outcome::ReasonCode;
 use crate::policy::document::{MediaTypeWord, MemberWord};
 
+mod devices;
 mod json;
+
+pub(crate) use devices::DevicesMember;
 
 /// What an operation's body must be: one JSON object with certain members.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,22 +26,6 @@ pub struct BodyContract {
     required: Vec<Member>,
     devices: Option<DevicesMember>,
     max: MaxBody,
-}
-
-/// The member that names devices: one, or a list of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DevicesMember {
-    /// As written, `machineId` or `scannerAgent.machineId`.
-    name: Arc<str>,
-    /// Its members, from the outermost.
-    way: Vec<Box<str>>,
-}
-
-/// Text that is not the name of a member.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a member such as `machineId` or `scannerAgent.machineId`")]
-pub(crate) struct InvalidMember {
-    text: String,
 }
 
 /// The type of a body that is read.
@@ -146,6 +133,12 @@ pub enum BadBody {
         /// What it must be, with its article.
         expected: &'static str,
     },
+    /// It names more devices than the API takes in one call.
+    #[error("the member `{name}` names more than {} devices", devices::MAX_DEVICES)]
+    Devices {
+        /// The member.
+        name: Arc<str>,
+    },
 }
 
 // === impl BodyContract ===
@@ -203,7 +196,7 @@ impl BodyContract {
             return Err(BodyError::BadBody(BadBody::ByteOrderMark));
         }
         let text = str::from_utf8(body).map_err(|_| BodyError::BadBody(BadBody::NotUtf8))?;
-        let way = self.devices.as_ref().map_or(&[][..], |devices| &devices.way);
+        let way = self.devices.as_ref().map_or(&[][..], DevicesMember::way);
         let (object, named) =
             json::read(text, way).map_err(|error| BodyError::BadBody(BadBody::Json(error.to_string())))?;
         for member in &self.required {
@@ -266,43 +259,6 @@ impl From<MemberWord> for MemberKind {
             MemberWord::List => Self::List,
             MemberWord::Object => Self::Object,
         }
-    }
-}
-
-// === impl DevicesMember ===
-
-impl DevicesMember {
-    /// The devices that the body names; that it names none is a mistake, since the call would be held to nothing.
-    fn check(&self, named: json::Named<'_>) -> Result<Vec<DeviceRef>, BodyError> {
-        let name = self.name.clone();
-        if let Some(found) = named.case {
-            return Err(BodyError::BadBody(BadBody::Case { found, name }));
-        }
-        if named.odd {
-            return Err(BodyError::BadBody(BadBody::Kind {
-                name,
-                expected: "a device or a list of devices",
-            }));
-        }
-        if named.devices.is_empty() || named.devices.iter().any(|device| device.trim().is_empty()) {
-            return Err(BodyError::MissingParameter { name });
-        }
-        Ok(named.devices.iter().map(|device| DeviceRef::parse(device)).collect())
-    }
-}
-
-impl FromStr for DevicesMember {
-    type Err = InvalidMember;
-
-    fn from_str(text: &str) -> Result<Self, InvalidMember> {
-        let plain = |name: &str| {
-            !name.is_empty()
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-@".contains(&byte))
-        };
-        if !text.split('.').all(plain) {
-            return Err(InvalidMember { text: text.into() });
-        }
-        Ok(Self { name: text.into(), way: text.split('.').map(Into::into).collect() })
     }
 }
 

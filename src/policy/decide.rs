@@ -234,7 +234,7 @@ impl Grant<'_> {
         let mut devices = SmallVec::new();
         for target in targets {
             match target {
-                Target::Device(named) if self.bounds.open() => devices.push(unbound(named)),
+                Target::Device(named) if self.bounds.open() => devices.push(ScopedDevice::named(named)),
                 Target::Device(named) => {
                     self.believe_inventory(clock)?;
                     self.reach_device(named, &mut devices)?;
@@ -294,7 +294,7 @@ impl Grant<'_> {
             UnknownDevice::Refuse => Err(ReachError::UnknownDevice { named: named.clone() }),
             UnknownDevice::Ungrouped => {
                 let group = Some(self.reach_group(named, self.policies.groups.ungrouped())?);
-                devices.push(ScopedDevice { group, ..unbound(named) });
+                devices.push(ScopedDevice { group, ..ScopedDevice::named(named) });
                 Ok(())
             }
         }
@@ -314,15 +314,6 @@ impl Grant<'_> {
             (GroupAnswer::Inside, GroupAccess::Unknown) => Err(ReachError::GroupOverage),
         }
     }
-}
-
-/// A device that nobody looked up.
-fn unbound(named: &DeviceRef) -> ScopedDevice {
-    let id = match named {
-        DeviceRef::Id(id) => Some(*id),
-        DeviceRef::Entra(_) | DeviceRef::Name(_) => None,
-    };
-    ScopedDevice { named: named.clone(), id, group: None }
 }
 
 // === impl Bounds ===

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use aws_lc_rs::signature::{self, RsaParameters};
+
 /// How a key signs. A property of the key, never of a token (RFC 8725, section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Algorithm {
@@ -51,6 +53,19 @@ impl Algorithm {
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
+        }
+    }
+
+    /// How it signs with an RSA key of 2048 to 8192 bits; none if it takes other keys.
+    pub(super) fn rsa(self) -> Option<&'static RsaParameters> {
+        match self {
+            Self::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+            Self::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
+            Self::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
+            Self::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
+            Self::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
+            Self::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
+            Self::Es256 | Self::Es384 | Self::EdDsa => None,
         }
     }
 

@@ -1,15 +1,15 @@
 //! One JSON web key (RFC 7517; RFC 7518, section 6; RFC 8037, section 2), and what makes it one that verifies.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    RsaPublicKeyComponents, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey, RsaPublicKeyComponents,
+    VerificationAlgorithm,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 
-use super::VerifyingKey;
+use super::{PublicKey, VerifyingKey};
 use crate::token::algorithm::Algorithm;
 use crate::token::template::Template;
 
@@ -126,7 +126,7 @@ impl TryFrom<KeyDocument> for VerifyingKey {
                 .ok_or(UnusableKey::OtherAlgorithm)?,
         };
         let key = match kind {
-            Kind::Rsa => rsa(document.n, document.e)?,
+            Kind::Rsa => rsa(document.n, document.e, algorithm)?,
             Kind::P256 => point::<32>(document.x, document.y, &ECDSA_P256_SHA256_FIXED)?,
             Kind::P384 => point::<48>(document.x, document.y, &ECDSA_P384_SHA384_FIXED)?,
             Kind::Ed25519 => edwards(document.x)?,
@@ -173,7 +173,7 @@ impl Kind {
     }
 }
 
-fn rsa(n: Option<String>, e: Option<String>) -> Result<DecodingKey, UnusableKey> {
+fn rsa(n: Option<String>, e: Option<String>, algorithm: Algorithm) -> Result<PublicKey, UnusableKey> {
     let (n, e) = (number(n)?, number(e)?);
     let bits = n.len() * 8 - n.first().map_or(0, |byte| byte.leading_zeros() as usize);
     if !(2_048..=8_192).contains(&bits) {
@@ -183,11 +183,9 @@ fn rsa(n: Option<String>, e: Option<String>) -> Result<DecodingKey, UnusableKey>
     if e.len() > 4 || e == [1] || e.last().is_none_or(|byte| byte % 2 == 0) {
         return Err(UnusableKey::Exponent);
     }
-    // What the library would find wrong with each token is found once.
-    RsaPublicKeyComponents { n: &n, e: &e }
-        .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
-        .map_err(|_| UnusableKey::Malformed)?;
-    Ok(DecodingKey::from_rsa_raw_components(&n, &e))
+    let scheme = algorithm.rsa().ok_or(UnusableKey::OtherAlgorithm)?;
+    let key = RsaPublicKeyComponents { n: &n, e: &e }.to_parsed_public_key(scheme);
+    key.map(PublicKey::Rsa).map_err(|_| UnusableKey::Malformed)
 }
 
 /// A point in its uncompressed form (SEC 1, section 2.3.3), each coordinate of exactly `N` bytes.
@@ -195,13 +193,14 @@ fn point<const N: usize>(
     x: Option<String>,
     y: Option<String>,
     curve: &'static dyn VerificationAlgorithm,
-) -> Result<DecodingKey, UnusableKey> {
+) -> Result<PublicKey, UnusableKey> {
     let point = [&[4], &coordinate::<N>(x)?[..], &coordinate::<N>(y)?[..]].concat();
+    // What the library would find wrong with each token is found once.
     ParsedPublicKey::new(curve, &point).map_err(|_| UnusableKey::Point)?;
-    Ok(DecodingKey::from_ec_der(&point))
+    Ok(PublicKey::Point(DecodingKey::from_ec_der(&point)))
 }
 
-fn edwards(x: Option<String>) -> Result<DecodingKey, UnusableKey> {
+fn edwards(x: Option<String>) -> Result<PublicKey, UnusableKey> {
     let point = coordinate::<32>(x)?;
     let mut y = point;
     // The highest bit is the sign of the other coordinate.
@@ -210,7 +209,7 @@ fn edwards(x: Option<String>) -> Result<DecodingKey, UnusableKey> {
     if SMALL_ORDER.contains(&y) {
         return Err(UnusableKey::Point);
     }
-    Ok(DecodingKey::from_ed_der(&point))
+    Ok(PublicKey::Point(DecodingKey::from_ed_der(&point)))
 }
 
 /// A positive number in `Base64urlUInt` (RFC 7518, section 2): big-endian, without leading zeros.
