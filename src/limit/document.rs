@@ -43,8 +43,9 @@ mod rates;
 use operations::OperationsDocument;
 use rates::contradictions;
 
-/// The keys that a limiter may hold if `max_keys` does not say. A key that was used in the last window takes about
-/// 200 bytes, a full one of 100 per minute and 1500 per hour 6.2 KB: 200 MB for a million callers that come and go.
+/// The keys that a limiter may hold if `max_keys` does not say. A key that was used up to
+/// three times in the last window takes some 125 bytes, a full one of 100 per minute and 1500 per hour 6.2 KB: 125 MB for
+/// a million callers that come and go.
 pub const DEFAULT_MAX_KEYS: NonZeroU32 = match NonZeroU32::new(1_000_000) {
     Some(keys) => keys,
     None => NonZeroU32::MIN,

@@ -2,10 +2,11 @@
 //!
 //! # What can go wrong between threads, and why it does not
 //!
-//! - *Deadlock.* A thread that holds a log's lock waits only for logs of later rules, and never for the map; one that
-//!   holds a shard of the map waits for nothing: a call with a single key tries the log's lock there and then, which
-//!   spares it to count itself among the cell's owners, and goes the long way if it is taken. So no circle of waiting
-//!   threads can close.
+//! - *Deadlock.* A thread that holds a log's lock waits only for logs of later rules, and never for the map. One that
+//!   holds a shard of the map waits at most for one log: a call with a single key is decided there and then, which
+//!   spares it to count itself among the cell's owners. So no circle of waiting threads can close.
+//! - *A shard that is held for long.* As long as one log is: microseconds, since a ring that has to grow, up to 4 MB,
+//!   does so without the shard. Only new keys of the same shard, one of 256, wait for that.
 //! - *Half a charge.* All logs of a call are locked before the first is looked at and until the last is written.
 //! - *A reading too old.* The clock is read when the locks are held, so that no stamp is older than one before it.
 //! - *A charge to a log that nobody finds.* The sweep takes the log out of its cell under the cell's lock, and only

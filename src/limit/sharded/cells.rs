@@ -22,7 +22,8 @@ pub(in crate::limit) struct Cell {
 
 /// A map from keys to their cells that many threads use at once. No method keeps a lock when it returns.
 pub(in crate::limit) trait KeyMap: Default {
-    /// What `look` makes of the cell of `key`. A part of the map is locked meanwhile, so that `look` waits for nothing.
+    /// What `look` makes of the cell of `key`. A part of the map is locked meanwhile, so that `look` waits for nothing
+    /// but the cell's log.
     fn find<T>(&self, key: &LimitKey, look: impl FnOnce(&Arc<Cell>) -> T) -> Option<T>;
 
     /// Puts `cell` in, unless its key has one: then that one is the answer, and `cell` comes to nothing.
@@ -225,9 +226,10 @@ impl<M: KeyMap> Cells<M> {
     }
 }
 
-/// Charges a call to its only key, unless that would mean to wait: then nothing happens, and there is no answer.
+/// Charges a call to its only key, unless that takes long or the key is gone: then nothing happens, and there is no
+/// answer.
 fn at_once<'a>(cell: &Arc<Cell>, quota: &'a Quota, clock: &Clock) -> Option<Result<Granted, Refused<'a>>> {
-    let mut log = cell.log.try_lock()?;
+    let mut log = cell.log.lock();
     let log = log.as_mut()?;
     let now = clock.steady();
     let (cost, mut granted) = (quota.cost, Granted::default());

@@ -9,6 +9,8 @@ use crate::limit::store::Swept;
 use crate::limit::{Charges, QuotaSet};
 use crate::time::Clock;
 
+mod memory;
+
 type Store = ShardedStore;
 
 const THREADS: usize = 8;
