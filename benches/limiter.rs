@@ -15,7 +15,7 @@ use governor::clock::MonotonicClock;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tollgate::id::{ApplicationId, OperationId, TenantId};
-use tollgate::limit::{DocumentedLimit, Limiter, QuotaSet};
+use tollgate::limit::{DocumentedLimit, Limiter, NamedDevices, QuotaSet};
 use tollgate::principal::{Scope, Subject};
 use tollgate::source::{PolicyFiles, Problems, SourceFile};
 use tollgate::time::{Clock, Wall};
@@ -151,7 +151,8 @@ impl World {
         let mut files = PolicyFiles::default();
         files.insert(SourceFile::new("limits.toml", (0..limits).map(limit).collect::<String>()));
         let operation = OperationId::from("call");
-        let documented = [DocumentedLimit { operation: operation.clone(), rates: vec![], place: None }];
+        let (devices, rates) = (NamedDevices::None, vec![]);
+        let documented = [DocumentedLimit { operation: operation.clone(), devices, rates, place: None }];
         let mut problems = Problems::default();
         let set = QuotaSet::compile(&files, &documented, &mut problems);
         assert!(problems.is_empty(), "{problems:?}");

@@ -97,6 +97,9 @@ pub async fn admit(
     let targets = actions.resolve(devices, routed.action.as_ref()); // behind an action is a device
     found.scope = Scope::named(&targets); // who is refused, is refused these
     found.scope = grant.reach(&targets, clock)?; // every device, or refused
+    if quotas.counts_devices(routed.operation.id()) {
+        policies.look_up(&mut found.scope);
+    }
     let charges = quotas.charges(&principal.subject, routed.operation.id(), &found.scope);
     let admission = limiter.acquire(&charges, clock).await;
     found.standings = limiter.standings(&charges, clock);

@@ -34,6 +34,6 @@ mod window;
 pub use document::DEFAULT_MAX_KEYS;
 pub use key::LimitKey;
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
-pub use quota::{Charges, DocumentedLimit, MAX_CHARGES, Quota, QuotaSet};
+pub use quota::{Charges, DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
 pub use store::{Admission, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
-pub use window::{Bound, Bounds, Cost, Margin, SlidingWindowLog, Stamp, Usage};
+pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

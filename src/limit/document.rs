@@ -3,12 +3,15 @@
 //! ```toml
 //! max_keys      = 1000000         # optional: how many keys the limiter may hold
 //! max_addresses = 100000          # optional: how many addresses with failed logins are counted each by itself
+//! documented_margin = "250ms"     # optional: the margin of the documented limits
 //!
 //! [[limit]]
 //! name       = "collect-per-tenant"
 //! operations = ["collect_investigation_package"]   # a list, or "all"
-//! per        = ["tenant"]         # any of tenant, application, user, operation; [] is one key for everybody
+//! per        = ["tenant"]         # any of tenant, application, user, operation, device, device_group; [] is one key
 //! windows    = ["300 per minute"] # all of them hold at once
+//! margin     = "250ms"            # optional: every window is longer by so much
+//! cost       = 5                  # optional: a call counts as so many; or { collect = 5 }, and other calls as one
 //! when_full  = "reject"           # optional, the only word there is
 //! show       = false              # optional: whether callers see how it stands
 //! enforce    = false              # optional: count, and say what would be refused, but refuse nothing
@@ -19,7 +22,7 @@
 //! windows    = ["60 per minute"]
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,17 +32,19 @@ use smallvec::SmallVec;
 use toml::Spanned;
 
 use crate::id::{LimitName, OperationId};
-use crate::limit::key::{Dimension, Per, Rule, TooManyRules};
+use crate::limit::key::{Dimension, Per, Rule};
 use crate::limit::logins::LoginQuota;
-use crate::limit::quota::{DocumentedLimit, Effect, MAX_CHARGES, Quota, QuotaSet, Visibility};
-use crate::limit::window::{Bound, Bounds, Cost};
+use crate::limit::quota::{DocumentedLimit, Effect, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Visibility};
+use crate::limit::window::{Bound, Bounds, Cost, InvalidMargin, Margin};
 use crate::outcome::Rate;
 use crate::source::{PolicyFiles, Problems, SourceFile};
 
+mod cost;
 mod logins;
 mod operations;
 mod rates;
 
+use cost::CostDocument;
 use operations::OperationsDocument;
 use rates::contradictions;
 
@@ -66,6 +71,8 @@ struct LimitDocument {
     operations: Option<Spanned<OperationsDocument>>,
     per: Vec<Spanned<Dimension>>,
     windows: Spanned<Vec<Spanned<String>>>,
+    margin: Option<Spanned<String>>,
+    cost: Option<Spanned<CostDocument>>,
     #[serde(default)]
     when_full: WhenFull,
     show: Option<bool>,
@@ -84,6 +91,7 @@ enum WhenFull {
 struct Compiler<'a> {
     source: &'a SourceFile,
     quotas: &'a mut BTreeMap<OperationId, Vec<Arc<Quota>>>,
+    devices: HashMap<&'a OperationId, NamedDevices>,
     names: HashSet<LimitName>,
     logins: Option<LoginQuota>,
     max_addresses: NonZeroU32,
@@ -96,25 +104,34 @@ impl QuotaSet {
     /// Compiles the documented limits and `limits.toml`. `documented` names every operation there is, also those without
     /// rates. After a problem the set is not complete and must not be used.
     pub fn compile(files: &PolicyFiles, documented: &[DocumentedLimit], problems: &mut Problems) -> Self {
+        let mut toml =
+            files.require(FILE, problems).and_then(|source| Some((source, source.toml(problems)?)));
+        let documented_margin = match &mut toml {
+            Some((source, toml)) => {
+                let word = toml.value::<String>("documented_margin", problems);
+                margin(source, word.as_ref(), problems)
+            }
+            None => Margin::default(),
+        };
         let mut quotas = BTreeMap::new();
         for limit in documented {
-            let quota = documented_quota(limit, problems);
+            let quota = documented_quota(limit, documented_margin, problems);
             quotas.entry(limit.operation.clone()).or_insert_with(Vec::new).extend(quota);
         }
-        let documented = documented.iter().filter(|limit| !limit.rates.is_empty());
-        let names: HashSet<_> = documented.map(|limit| LimitName::from(limit.operation.as_str())).collect();
+        let devices = documented.iter().map(|limit| (&limit.operation, limit.devices)).collect();
+        let limited = documented.iter().filter(|limit| !limit.rates.is_empty());
+        let names: HashSet<_> = limited.map(|limit| LimitName::from(limit.operation.as_str())).collect();
         let mut limits = names.len();
         let (mut max_keys, mut logins) = (None, None);
-        if let Some(source) = files.require(FILE, problems)
-            && let Some(mut toml) = source.toml(problems)
-        {
+        if let Some((source, mut toml)) = toml {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
             let max_addresses = toml.value("max_addresses", problems).map(Spanned::into_inner);
             let max_addresses = max_addresses.unwrap_or(logins::DEFAULT_MAX_ADDRESSES);
             let documents = toml.entries::<LimitDocument>("limit", problems);
             limits += documents.len();
             let quotas = &mut quotas;
-            let mut compiler = Compiler { source, quotas, names, logins: None, max_addresses, problems };
+            let mut compiler =
+                Compiler { source, quotas, devices, names, logins: None, max_addresses, problems };
             for document in documents {
                 let span = document.span();
                 compiler.limit(document.into_inner(), span);
@@ -141,7 +158,7 @@ impl QuotaSet {
 }
 
 /// The limit that the service itself documents for an operation.
-fn documented_quota(limit: &DocumentedLimit, problems: &mut Problems) -> Option<Arc<Quota>> {
+fn documented_quota(limit: &DocumentedLimit, margin: Margin, problems: &mut Problems) -> Option<Arc<Quota>> {
     let mut rates: SmallVec<[Rate; 2]> = limit.rates.iter().copied().collect();
     rates.sort_by_key(|rate| rate.window);
     let operation = &limit.operation;
@@ -158,7 +175,7 @@ fn documented_quota(limit: &DocumentedLimit, problems: &mut Problems) -> Option<
             rule,
             per,
             name,
-            bounds: Bounds::new(rates.into_iter().map(Bound::from)),
+            bounds: Bounds::new(rates.into_iter().map(|rate| Bound::new(rate, margin))),
             cost: Cost::ONE,
             effect: Effect::Enforced,
             visibility: Visibility::Shown,
@@ -168,6 +185,15 @@ fn documented_quota(limit: &DocumentedLimit, problems: &mut Problems) -> Option<
             None
         }
     }
+}
+
+/// None where nothing is said.
+fn margin(source: &SourceFile, word: Option<&Spanned<String>>, problems: &mut Problems) -> Margin {
+    let Some(word) = word else { return Margin::default() };
+    word.get_ref().parse().unwrap_or_else(|error: InvalidMargin| {
+        problems.at(source, word.span(), error);
+        Margin::default()
+    })
 }
 
 /// Shown if a key of its is one caller's own, so that it shows nobody else's traffic, and if the caller is held to it.
@@ -192,8 +218,11 @@ impl Compiler<'_> {
         let Some(operations) = &document.operations else {
             return self.problems.at(self.source, span, "missing field `operations`");
         };
-        let operations = self.operations(operations);
+        let operations = self.operations(operations, per);
         let rates = self.rates(&document.windows);
+        let margin = margin(self.source, document.margin.as_ref(), self.problems);
+        let bounds = Bounds::new(rates.into_iter().map(|rate| Bound::new(rate, margin)));
+        let costs = self.costs(document.cost.as_ref(), &operations, &bounds);
         let effect = match document.enforce {
             None | Some(true) => Effect::Enforced,
             Some(false) => Effect::Shadow,
@@ -203,24 +232,15 @@ impl Compiler<'_> {
             Some(false) => Visibility::Hidden,
             None => default_visibility(per, effect),
         };
-        let quota = |operation| {
-            let rule = Rule { name: name.clone(), per, operation }.id()?;
-            Ok::<_, TooManyRules>(Arc::new(Quota {
-                rule,
-                per,
-                name: name.clone(),
-                bounds: Bounds::new(rates.iter().copied().map(Bound::from)),
-                cost: Cost::ONE,
-                effect,
-                visibility,
-            }))
-        };
-        // One rule for all operations, or one for each.
-        let shared = (!per.has(Dimension::Operation)).then(|| quota(None));
-        for operation in operations {
-            let quota = shared.clone().unwrap_or_else(|| quota(Some(operation.clone())));
-            match quota {
-                Ok(quota) => self.quotas.entry(operation).or_default().push(quota),
+        for (operation, cost) in operations.into_iter().zip(costs) {
+            // One rule for all operations, or one for each.
+            let of = per.has(Dimension::Operation).then(|| operation.clone());
+            match (Rule { name: name.clone(), per, operation: of }).id() {
+                Ok(rule) => {
+                    let (name, bounds) = (name.clone(), bounds.clone());
+                    let quota = Quota { rule, per, name, bounds, cost, effect, visibility };
+                    self.quotas.entry(operation).or_default().push(Arc::new(quota));
+                }
                 Err(error) => self.problems.at(self.source, document.name.span(), error),
             }
         }
@@ -248,9 +268,18 @@ impl Compiler<'_> {
         limit
     }
 
-    fn operations(&mut self, operations: &Spanned<OperationsDocument>) -> Vec<OperationId> {
+    /// The operations of a limit: of all, for one that counts by device, those that name one.
+    fn operations(&mut self, operations: &Spanned<OperationsDocument>, per: Per) -> Vec<OperationId> {
         let named = match operations.get_ref() {
-            OperationsDocument::All => return self.quotas.keys().cloned().collect(),
+            OperationsDocument::All => {
+                let all: Vec<_> = self.quotas.keys().cloned().collect();
+                let counted = all.into_iter().filter(|operation| {
+                    !per.counts_devices() || self.devices.get(operation) != Some(&NamedDevices::None)
+                });
+                let counted: Vec<_> = counted.collect();
+                counted.iter().for_each(|operation| self.names_one(operation, operations.span(), per));
+                return counted;
+            }
             OperationsDocument::Named(named) => named,
         };
         if named.is_empty() {
@@ -267,11 +296,25 @@ impl Compiler<'_> {
             if !self.quotas.contains_key(&operation) {
                 let message = format!("no operation `{text}` in operations.toml");
                 self.problems.at(self.source, name.span(), message);
-            } else if !seen.insert(operation) {
-                self.problems.at(self.source, name.span(), format_args!("`{text}` is named twice"));
+            } else {
+                self.names_one(&operation, name.span(), per);
+                if !seen.insert(operation) {
+                    self.problems.at(self.source, name.span(), format_args!("`{text}` is named twice"));
+                }
             }
         }
         seen.into_iter().collect()
+    }
+
+    /// Says so where a limit that counts by device stands on calls that do not name one device each.
+    fn names_one(&mut self, operation: &OperationId, span: Range<usize>, per: Per) {
+        let message = match self.devices.get(operation) {
+            _ if !per.counts_devices() => return,
+            Some(NamedDevices::None) => "names no device, which this limit counts by",
+            Some(NamedDevices::Several) => "may name several devices, and this limit counts by one",
+            Some(NamedDevices::One) | None => return,
+        };
+        self.problems.at(self.source, span, format_args!("`{operation}` {message}"));
     }
 
     fn per(&mut self, dimensions: &[Spanned<Dimension>]) -> Per {

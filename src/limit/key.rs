@@ -5,9 +5,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::LazyLock;
 
-use crate::id::{LimitName, OperationId};
+use parking_lot::RwLock;
+
+use crate::id::{DeviceGroupId, DeviceId, LimitName, OperationId};
 use crate::limit::sync::Mutex;
-use crate::principal::Subject;
+use crate::principal::{Scope, Subject};
 
 /// One instance of a limit: the limit, and whom it counts for there.
 ///
@@ -38,6 +40,8 @@ pub(super) enum Dimension {
     Application,
     User,
     Operation,
+    Device,
+    DeviceGroup,
     /// Where a call comes from: of failed logins alone.
     Address,
 }
@@ -66,19 +70,24 @@ const MAX_RULES: usize = 1_000_000;
 
 static RULES: LazyLock<Mutex<HashMap<Rule, RuleId>>> = LazyLock::new(Mutex::default);
 
+/// The numbers of device groups, as [`RULES`] has those of rules.
+static GROUPS: LazyLock<RwLock<HashMap<DeviceGroupId, u32>>> = LazyLock::new(RwLock::default);
+
 /// A rule and two GUIDs, tenant and application say, with room to spare for the alignment that there is anyway.
 const SHORT: usize = 38;
 
 // === impl LimitKey ===
 
 impl LimitKey {
-    /// A rule, tenant, application and user.
-    const MAX: usize = 4 + 3 * 16;
+    /// A rule, tenant, application and user, a device with the length of its id, and a device group.
+    const MAX: usize = 4 + 3 * 16 + 21 + 4;
 
     /// Makes it the key of `subject` under a rule that counts by nothing that the subject does not have. To be called
     /// once for each key.
+    ///
+    /// Of several devices it is the first that counts. All devices and groups that nobody knows are one.
     #[inline]
-    pub(super) fn set(&mut self, rule: RuleId, per: Per, subject: &Subject) {
+    pub(super) fn set(&mut self, rule: RuleId, per: Per, subject: &Subject, scope: &Scope) {
         let mut length = 0;
         if per.has(Dimension::Tenant) {
             length = self.put(length, subject.tenant.as_bytes());
@@ -89,7 +98,28 @@ impl LimitKey {
         if let (Some(user), true) = (&subject.user, per.has(Dimension::User)) {
             length = self.put(length, user.as_bytes());
         }
+        if per.counts_devices() {
+            length = self.put_device(length, per, scope);
+        }
         self.length = self.put(length, &rule.0.to_ne_bytes());
+    }
+
+    fn put_device(&mut self, mut length: usize, per: Per, scope: &Scope) -> usize {
+        let device = scope.devices.first();
+        if per.has(Dimension::Device) {
+            let id = device.and_then(|device| device.id);
+            let id = id.as_ref().map_or(&[][..], DeviceId::as_bytes);
+            let mut padded = [0; 20];
+            padded.iter_mut().zip(id).for_each(|(place, byte)| *place = *byte);
+            length = self.put(length, &padded);
+            // An id of 16 bytes is not one of 20 that ends in zeros, and none is neither.
+            length = self.put(length, &[id.len() as u8]);
+        }
+        if per.has(Dimension::DeviceGroup) {
+            let group = device.and_then(|device| device.group.as_ref());
+            length = self.put(length, &group.map_or(0, group_number).to_ne_bytes());
+        }
+        length
     }
 
     #[inline]
@@ -175,6 +205,23 @@ impl Per {
 
     pub(super) const fn has(self, dimension: Dimension) -> bool {
         self.0 & 1 << dimension as u8 != 0
+    }
+
+    /// Whether it takes a device to know the key.
+    pub(super) const fn counts_devices(self) -> bool {
+        self.has(Dimension::Device) || self.has(Dimension::DeviceGroup)
+    }
+}
+
+/// The number of a device group, from 1; 0, as if nobody knew it, once there were more than [`MAX_RULES`].
+fn group_number(group: &DeviceGroupId) -> u32 {
+    if let Some(number) = GROUPS.read().get(group) {
+        return *number;
+    }
+    let mut groups = GROUPS.write();
+    match u32::try_from(groups.len() + 1) {
+        Ok(next) if groups.len() < MAX_RULES => *groups.entry(group.clone()).or_insert(next),
+        _ => groups.get(group).copied().unwrap_or(0),
     }
 }
 

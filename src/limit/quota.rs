@@ -18,15 +18,34 @@ use crate::principal::{Scope, Subject};
 /// The most keys that one call may be charged to: their locks are held at the same time.
 pub const MAX_CHARGES: usize = 8;
 
+/// What a key takes without its times, in bytes, with its share of the table.
+const KEY_BYTES: u64 = 165;
+
+/// What the time of an admission takes, in bytes.
+const TIME_BYTES: u64 = 4;
+
 /// The limits that the service documents for an operation, counted per tenant and application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentedLimit {
     /// The operation, whose name is the limit's too.
     pub operation: OperationId,
+    /// How many devices a call of it names.
+    pub devices: NamedDevices,
     /// Its rates; none for an operation without documented limits.
     pub rates: Vec<Rate>,
     /// Line and column in `operations.toml` of the first of them, where it is known.
     pub place: Option<(usize, usize)>,
+}
+
+/// How many devices the calls of an operation name, in the path or in the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedDevices {
+    /// None.
+    None,
+    /// One, or an action behind which there is one.
+    One,
+    /// One or more.
+    Several,
 }
 
 /// One limit as the calls of an operation meet it.
@@ -63,6 +82,7 @@ pub struct Charges<'a> {
     /// INVARIANT: in the order of their rules, no rule twice.
     quotas: &'a [Arc<Quota>],
     subject: &'a Subject,
+    scope: &'a Scope,
     pub(super) max_keys: NonZeroU32,
 }
 
@@ -113,21 +133,37 @@ impl QuotaSet {
     }
 
     /// What a call of `operation` by `subject` is charged to. A limit per user does not apply to an application's own
-    /// call, which has none. No limit counts by device, so that the scope decides nothing.
+    /// call, which has none. Where a limit [counts devices](Self::counts_devices), the scope must have been looked up.
     pub fn charges<'a>(
         &'a self,
         subject: &'a Subject,
         operation: &OperationId,
-        _scope: &'a Scope,
+        scope: &'a Scope,
     ) -> Charges<'a> {
+        Charges { quotas: self.quotas(operation), subject, scope, max_keys: self.max_keys }
+    }
+
+    /// Whether a limit of the operation counts by device or device group, so that these must be known.
+    pub fn counts_devices(&self, operation: &OperationId) -> bool {
+        self.quotas(operation).iter().any(|quota| quota.per.counts_devices())
+    }
+
+    fn quotas(&self, operation: &OperationId) -> &[Arc<Quota>] {
         let found = self.by_address.get(&address(operation)).or_else(|| self.by_operation.get(operation));
-        let quotas = found.map_or(&[][..], |quotas| quotas);
-        Charges { quotas, subject, max_keys: self.max_keys }
+        found.map_or(&[][..], |quotas| quotas)
     }
 
     /// A login that is tried from this address, as the limit on failed ones counts it.
     pub fn attempt(&self, address: Option<IpAddr>) -> Attempt<'_> {
         Attempt::new(self.logins.as_ref(), address)
+    }
+
+    /// The most that the limiter may come to hold under this set, in bytes: every key full, each of the largest limit.
+    pub fn worst_case_bytes(&self) -> u64 {
+        let counts =
+            self.by_operation.values().flat_map(|quotas| quotas.iter()).map(|quota| quota.bounds.largest());
+        let each = counts.map(|largest| KEY_BYTES + TIME_BYTES * u64::from(largest.get())).max().unwrap_or(0);
+        each * u64::from(self.max_keys.get())
     }
 
     /// How many limits there are, documented ones included.
@@ -174,10 +210,10 @@ impl<'a> Charges<'a> {
 
     /// Each of them, in the order of their rules, no key twice, at most [`MAX_CHARGES`].
     pub(super) fn iter(&self) -> impl Iterator<Item = Charge<'a>> {
-        let subject = self.subject;
+        let (subject, scope) = (self.subject, self.scope);
         self.quotas.iter().filter(|quota| quota.counts(subject)).map(|quota| {
             let mut key = LimitKey::default();
-            key.set(quota.rule, quota.per, subject);
+            key.set(quota.rule, quota.per, subject, scope);
             Charge { key, quota }
         })
     }
@@ -187,7 +223,7 @@ impl<'a> Charges<'a> {
     pub(super) fn only(&self, key: &mut LimitKey) -> Option<&'a Quota> {
         let [quota] = self.quotas else { return None };
         quota.counts(self.subject).then(|| {
-            key.set(quota.rule, quota.per, self.subject);
+            key.set(quota.rule, quota.per, self.subject, self.scope);
             &**quota
         })
     }

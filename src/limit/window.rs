@@ -19,6 +19,7 @@
 //!   stamp that is held is older than the youngest by more than the longest window, at most 24 days and a margin.
 
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::outcome::Rate;
@@ -65,6 +66,13 @@ pub struct Bounds {
 /// By how much a window is longer than its rate says, in milliseconds: for the jitter between us and whoever counts too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Margin(u32);
+
+/// Text that is no such margin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a margin such as `250ms`, whole milliseconds, at most `60s`")]
+pub struct InvalidMargin {
+    text: String,
+}
 
 /// As how many calls a call counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -247,6 +255,16 @@ impl Bounds {
         Self { each, longest, largest }
     }
 
+    /// The largest of their counts.
+    pub(super) const fn largest(&self) -> NonZeroU32 {
+        self.largest
+    }
+
+    /// The smallest of their counts.
+    pub(super) fn smallest(&self) -> NonZeroU32 {
+        self.each.iter().map(|bound| bound.rate.count).min().unwrap_or(NonZeroU32::MIN)
+    }
+
     /// Each of them.
     pub fn each(&self) -> &[Bound] {
         &self.each
@@ -262,6 +280,19 @@ impl Margin {
     /// A margin of this many milliseconds; `None` if it is more than [`MAX_MILLIS`](Self::MAX_MILLIS).
     pub const fn from_millis(millis: u32) -> Option<Self> {
         if millis <= Self::MAX_MILLIS { Some(Self(millis)) } else { None }
+    }
+}
+
+impl FromStr for Margin {
+    type Err = InvalidMargin;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMargin> {
+        let whole =
+            text.parse::<jiff::SignedDuration>().ok().filter(|long| long.subsec_nanos() % 1_000_000 == 0);
+        whole
+            .and_then(|long| u32::try_from(long.as_millis()).ok())
+            .and_then(Self::from_millis)
+            .ok_or_else(|| InvalidMargin { text: text.chars().take(80).collect() })
     }
 }
 

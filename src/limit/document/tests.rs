@@ -110,7 +110,7 @@ windows = ["1 per day"]
 [[limit]]
 name = "a"
 operations = "all"
-per = ["device"]
+per = ["colour"]
 windows = ["1 per day"]
 
 [[limit]]
@@ -153,7 +153,7 @@ windows = ["1 per day"]
         "12:14: a limit needs an operation, or `\"all\"` of them".to_owned(),
         "14:11: a limit needs a window such as `100 per minute`".to_owned(),
         "18:14: invalid value: string \"any\", expected a list of operations, or \"all\"".to_owned(),
-        "25:8: unknown variant `device`, expected one of `tenant`, `application`, `user`, `operation`, `address`".to_owned(),
+        "25:8: unknown variant `colour`, expected one of `tenant`, `application`, `user`, `operation`, `device`, `device_group`, `address`".to_owned(),
         "33:13: unknown variant `drop`, expected `reject`".to_owned(),
         "39:11: `10 per 00:01:00` and `20 per 00:01:00` have the same window".to_owned(),
         "39:11: `10 per 00:01:00` can't be reached under `5 per 01:00:00`".to_owned(),
@@ -161,7 +161,7 @@ windows = ["1 per day"]
         "39:11: `99999 per 24:00:00` can't be reached under `10 per 00:01:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `20 per 00:01:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `5 per 01:00:00`".to_owned(),
-        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `when_full`, `show`, `enforce`".to_owned(),
+        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `margin`, `cost`, `when_full`, `show`, `enforce`".to_owned(),
         "49:8: `c` is the name of a limit above".to_owned(),
     ];
     let expected = expected.map(|problem| format!("limits.toml:{problem}"));
@@ -249,4 +249,72 @@ windows = ["1 per day"]
         assert_eq!(problem, expected);
     }
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+}
+
+#[test]
+fn a_margin_makes_windows_longer_and_those_of_the_documented_limits_have_their_own() {
+    let text = limit("slower", "", "\"1 per second\"") + "margin = \"1s 1ms\"\n";
+    let set = quotas(&format!("documented_margin = \"250ms\"\n{text}"));
+    let bounds = |operation| list(&charges(&set, &application(1, 1), operation))[0].quota.bounds.clone();
+    let minute = "100 per minute".parse().unwrap();
+    assert_eq!(bounds("collect").each()[0], Bound::new(minute, Margin::from_millis(250).unwrap()));
+    let second = "1 per second".parse().unwrap();
+    assert_eq!(bounds("read").each(), [Bound::new(second, Margin::from_millis(1_001).unwrap())]);
+
+    let text = limit("a", "", "\"1 per second\"") + "margin = \"61s\"\n";
+    let form = "is not a margin such as `250ms`, whole milliseconds, at most `60s`";
+    assert_eq!(
+        problems(&format!("documented_margin = \"-1s\"\n{text}")),
+        [format!("limits.toml:1:21: `-1s` {form}"), format!("limits.toml:7:10: `61s` {form}")]
+    );
+}
+
+#[test]
+fn a_cost_is_one_number_for_all_calls_or_one_for_each_operation() {
+    let of = |cost: &str| limit("units", "", "\"9 per day\"").replace("[\"read\"]", "\"all\"") + cost;
+    let costs = |cost| {
+        let set = quotas(&of(cost));
+        ["read", "list"]
+            .map(|operation| list(&charges(&set, &application(1, 1), operation))[0].quota.cost.get())
+    };
+    assert_eq!(costs(""), [1, 1]);
+    assert_eq!(costs("cost = 9"), [9, 9]);
+    assert_eq!(costs("cost = { list = 3 }"), [1, 3]);
+    for (cost, message) in [
+        ("cost = 0", "6:8: `0` is not a cost: 1 to 1000"),
+        ("cost = 1001", "6:8: `1001` is not a cost: 1 to 1000"),
+        ("cost = -1", "6:8: `-1` is not a cost: 1 to 1000"),
+        ("cost = { read = 10 }", "6:8: a call that costs 10 never finds room in a window of 9"),
+        ("cost = { raed = 2 }", "6:8: `raed` is no operation of this limit"),
+        (
+            "cost = \"5\"",
+            "6:8: invalid type: string \"5\", expected a number, or a table of operations and numbers",
+        ),
+    ] {
+        assert_eq!(problems(&of(cost)), [format!("limits.toml:{message}")]);
+    }
+}
+
+#[test]
+fn a_limit_per_device_stands_on_calls_that_name_one_device() {
+    let of =
+        |operations: &str| limit("each", "\"device\"", "\"9 per day\"").replace("[\"read\"]", operations);
+    let set = quotas(&of("[\"read\", \"collect\"]"));
+    assert!(set.counts_devices(&"read".into()) && !set.counts_devices(&"list".into()));
+    let several = "`tag` may name several devices, and this limit counts by one";
+    assert_eq!(problems(&of("\"all\"")), [format!("limits.toml:3:14: {several}")]);
+    assert_eq!(
+        problems(&of("[\"list\", \"tag\"]").replace("device", "device_group")),
+        [
+            "limits.toml:3:15: `list` names no device, which this limit counts by".to_owned(),
+            format!("limits.toml:3:23: {several}"),
+        ]
+    );
+}
+
+#[test]
+fn the_worst_case_is_every_key_full_under_the_largest_limit() {
+    let largest = limit("large", "", "\"1000 per second\", \"10000 per hour\"");
+    assert_eq!(quotas(&format!("max_keys = 10\n{largest}")).worst_case_bytes(), 10 * (165 + 40_000));
+    assert_eq!(quotas("").worst_case_bytes(), 1_000_000 * (165 + 6_000));
 }

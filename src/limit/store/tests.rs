@@ -1,6 +1,8 @@
 use super::*;
+use crate::id::{DeviceGroupId, DeviceRef, OperationId};
 use crate::limit::fixture::{application, charges, clock, limit, quotas, user};
 use crate::limit::{LimitError, Limiter};
+use crate::principal::{Scope, ScopedDevice};
 
 const TWO_LIMITS: [(&str, &str, &str); 2] =
     [("tenant", "\"tenant\"", "\"5 per minute\""), ("app", "\"application\"", "\"3 per minute\"")];
@@ -45,6 +47,8 @@ store_contract!(
         only_keys_that_no_window_counts_are_swept,
         standings_count_the_call_itself,
         stepping_the_calendar_changes_nothing,
+        a_call_counts_as_many_as_it_costs_and_gives_as_many_back,
+        calls_of_one_device_share_a_key_and_those_of_unknown_devices_another,
     ]
 );
 
@@ -251,6 +255,51 @@ async fn stepping_the_calendar_changes_nothing(limiter: Limiter) {
     fill(&limiter, &collect, &clock).await;
     hand.step_wall(crate::time::Wall::from_unix_seconds(4_000_000_000));
     assert_eq!(fill(&limiter, &collect, &clock).await.0, 0);
+}
+
+async fn a_call_counts_as_many_as_it_costs_and_gives_as_many_back(limiter: Limiter) {
+    let text =
+        limit("units", "\"tenant\"", "\"10 per minute\"").replace("[\"read\"]", "[\"read\", \"list\"]");
+    let (set, (clock, hand)) = (quotas(&(text + "cost = { list = 4 }")), clock());
+    let [read, list] = ["read", "list"].map(|operation| charges(&set, &application(1, 1), operation));
+    let held = limiter.acquire(&list, &clock).await.unwrap();
+    hand.advance(seconds(10));
+    call(&limiter, &read, &clock).await.unwrap();
+    let standings = call(&limiter, &list, &clock).await.unwrap();
+    // Nine of ten are taken: none more of four, and one of one.
+    assert_eq!((standings[0].remaining, standings[0].grows_in), (0, seconds(50)));
+    let refused = over(call(&limiter, &list, &clock).await.unwrap_err());
+    assert_eq!(refused.retry_after.duration(), seconds(50));
+    assert_eq!(limiter.standings(&read, &clock)[0].remaining, 1);
+    drop(held);
+    assert_eq!(limiter.standings(&list, &clock)[0].remaining, 1);
+    assert_eq!(fill(&limiter, &list, &clock).await.0, 1);
+    assert_eq!(fill(&limiter, &read, &clock).await.0, 1);
+}
+
+async fn calls_of_one_device_share_a_key_and_those_of_unknown_devices_another(limiter: Limiter) {
+    let text = limit("each", "\"device\"", "\"2 per minute\"")
+        + &limit("team", "\"tenant\", \"device_group\"", "\"3 per minute\"");
+    let (set, (clock, _)) = (quotas(&text), clock());
+    let (caller, read) = (application(1, 1), OperationId::from("read"));
+    let device = |id: Option<&str>, group: Option<&str>| {
+        let id = id.map(|id| id.parse().unwrap());
+        let named = id.map_or(DeviceRef::Name("pc.example".into()), DeviceRef::Id);
+        let device = ScopedDevice { named, id, group: group.map(DeviceGroupId::from) };
+        Scope { devices: [device].into_iter().collect() }
+    };
+    let (long, short) = (&"ab".repeat(20), &"ab".repeat(16));
+    for (scope, room) in [
+        (device(Some(long), Some("Servers")), 2),
+        (device(Some(long), Some("Servers")), 0),
+        // Another device of the same group, and a third, whose id begins alike.
+        (device(Some(&"cd".repeat(20)), Some("Servers")), 1),
+        (device(Some(short), Some("Workstations")), 2),
+        (device(None, None), 2),
+        (Scope::default(), 0),
+    ] {
+        assert_eq!(fill(&limiter, &set.charges(&caller, &read, &scope), &clock).await.0, room, "{scope:?}");
+    }
 }
 
 #[test]

@@ -22,9 +22,10 @@ fn store_of(keys: u32, calls: u32) -> (Store, i64) {
     (store, counted.bytes_current)
 }
 
+/// As a million would: the table and the round of the sweep are as full with a quarter of them.
 #[test]
 fn a_million_idle_keys_take_128_bytes_each_with_all_slack_of_the_table() {
-    const KEYS: u32 = 1_000_000;
+    const KEYS: u32 = 250_000;
     let (store, bytes) = store_of(KEYS, 1);
     let each = bytes as f64 / f64::from(KEYS);
     println!("{each:.1} bytes a key");
@@ -33,7 +34,7 @@ fn a_million_idle_keys_take_128_bytes_each_with_all_slack_of_the_table() {
 
 #[test]
 fn a_full_key_of_100_a_minute_and_1500_an_hour_takes_6200_bytes() {
-    const KEYS: u32 = 512;
+    const KEYS: u32 = 256;
     let (store, bytes) = store_of(KEYS, 1_500);
     let each = bytes as f64 / f64::from(KEYS);
     println!("{each:.1} bytes a key");
