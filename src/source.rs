@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -52,6 +53,12 @@ pub struct Problems {
 pub struct TomlFile<'a> {
     source: &'a SourceFile,
     table: DeTable<'a>,
+}
+
+/// A time as files write it, such as `90s`, `10m` or `1h 30m`; none if it is not within these bounds.
+pub(crate) fn time_within(text: &str, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
+    let time = Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok()?;
+    bounds.contains(&time).then_some(time)
 }
 
 // === impl SourceFile ===

@@ -11,6 +11,7 @@
 //! - `catalogue`: the shipped operations are the documented ones, and their devices are found where the API has them.
 //! - `check`: what `tollgate check` says of a policy set.
 //! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
+//! - `door`: what slow, greedy and careless clients can do to others.
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
 //! - `limits`: what a limit may say beside its windows.
@@ -36,6 +37,7 @@ mod bodies;
 mod catalogue;
 mod check;
 mod commands;
+mod door;
 mod errors;
 mod external;
 mod floors;

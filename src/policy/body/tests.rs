@@ -255,7 +255,8 @@ fn a_body_that_names_no_device_where_it_must_is_refused() {
 #[test]
 fn a_body_names_as_many_devices_as_the_api_takes_and_no_more() {
     let list = devices_in("MachineIds");
-    let naming = |count: usize| format!(r#"{{"Value":"v","MachineIds":["a"{}]}}"#, r#","a""#.repeat(count - 1));
+    let naming =
+        |count: usize| format!(r#"{{"Value":"v","MachineIds":["a"{}]}}"#, r#","a""#.repeat(count - 1));
     assert_eq!(found(&list, &naming(500)).map(|devices| devices.len()), Ok(500));
     let error = found(&list, &naming(501)).unwrap_err();
     assert_eq!(error, BodyError::BadBody(BadBody::Devices { name: "MachineIds".into() }));
