@@ -25,6 +25,8 @@ mod document;
 mod fixture;
 mod key;
 mod logins;
+#[cfg(test)]
+mod oracle;
 mod quota;
 mod sharded;
 mod store;

@@ -169,13 +169,20 @@ proptest! {
 #[test]
 fn a_minute_and_an_hour_are_held_at_once() {
     let rates = [rate("100 per minute"), rate("1500 per hour")];
-    let mut log = SlidingWindowLog::default();
-    // 150 calls a minute for an hour.
-    let admitted: Vec<_> =
-        (0..9_000).filter(|n| call(&mut log, &rates, at(n * SECOND * 2 / 5)).is_ok()).collect();
-    assert_eq!(admitted.len(), 1_500);
-    assert_eq!(admitted[99..101], [99, 150], "the 101st waits for the first to be a minute old");
-    assert_eq!(call(&mut log, &rates, at(3_599 * SECOND)), Err(at(3_600 * SECOND)));
+    for a_minute in [150, 300] {
+        let mut log = SlidingWindowLog::default();
+        let time = |n: u64| at(n * 60 * SECOND / a_minute);
+        // For an hour, and a minute more.
+        let admitted: Vec<_> =
+            (0..a_minute * 61).filter(|n| call(&mut log, &rates, time(*n)).is_ok()).collect();
+        let minutes = |minute| admitted.iter().filter(|n| **n / a_minute == minute).count();
+        // As many as the minute lets through for as long as the hour has room, and as the first ones leave it, again.
+        let expected: Vec<_> =
+            (0..61).map(|minute| if minute < 15 || minute == 60 { 100 } else { 0 }).collect();
+        assert_eq!((0..61).map(minutes).collect::<Vec<_>>(), expected);
+        assert_eq!(admitted[99..101], [99, a_minute], "the 101st waits for the first to be a minute old");
+        assert_eq!(admitted[1_499..1_501], [14 * a_minute + 99, 60 * a_minute]);
+    }
 }
 
 #[test]
