@@ -49,15 +49,21 @@ struct Call {
     operation: usize,
 }
 
-/// Every admission that may still count, by limit and key: when, at what cost, and its number.
+/// A limit and whom it counts for there.
+type Key = (&'static str, [u128; 2]);
+
+/// When, at what cost, and with which number.
+type Admitted = (u64, u32, u64);
+
+/// Every admission that may still count.
 #[derive(Default)]
-struct List(HashMap<(&'static str, [u128; 2]), VecDeque<(u64, u32, u64)>>);
+struct List(HashMap<Key, VecDeque<Admitted>>);
 
 /// An admission that may be given back.
 struct Held {
     admission: Admission,
     number: u64,
-    keys: Vec<(&'static str, [u128; 2])>,
+    keys: Vec<Key>,
 }
 
 struct World {
@@ -157,7 +163,7 @@ const LONGEST: u64 = 60 * MICROS + 250_000;
 
 impl List {
     /// What a key's admissions cost whose window, longer by `slack`, has not passed.
-    fn live(&self, key: &(&'static str, [u128; 2]), window: u64, slack: u64, now: u64) -> u32 {
+    fn live(&self, key: &Key, window: u64, slack: u64, now: u64) -> u32 {
         let of = self.0.get(key).into_iter().flatten();
         of.filter(|(time, ..)| time + window + slack > now).map(|(_, cost, _)| cost).sum()
     }
@@ -172,13 +178,7 @@ impl List {
         })
     }
 
-    fn admit(
-        &mut self,
-        rules: &[Rule],
-        call: &Call,
-        number: u64,
-        now: u64,
-    ) -> Vec<(&'static str, [u128; 2])> {
+    fn admit(&mut self, rules: &[Rule], call: &Call, number: u64, now: u64) -> Vec<Key> {
         let keys = applying(rules, call).map(|rule| {
             let key = (rule.name, (rule.per)(call));
             let of = self.0.entry(key).or_default();

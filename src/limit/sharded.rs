@@ -30,6 +30,8 @@ use crate::limit::sync;
 use crate::limit::sync::Arc;
 
 mod cells;
+#[cfg(test)]
+mod model;
 
 pub(super) use cells::{Cell, Cells, Charged, Granted, Inserted, KeyMap, Refused, Removed};
 

@@ -167,6 +167,33 @@ fn a_call_that_finds_an_emptied_cell_starts_over_with_a_new_one() {
     assert!(call(&store, &of, &clock).is_some() && call(&store, &of, &clock).is_none());
 }
 
+#[test]
+fn a_key_is_in_the_map_once_however_many_threads_put_it_in_and_take_it_out() {
+    let set = quotas(&limit("stress", "\"application\"", "\"9 per minute\""));
+    let keys: Vec<_> = (0..16).map(|n| key(&charges(&set, &application(1, n), "read"))).collect();
+    let (map, inside) = (DashKeys::default(), [const { AtomicUsize::new(0) }; 16]);
+    in_threads(|number| {
+        for n in 0..20_000 {
+            let place = (n * 7 + number) % keys.len();
+            let cell = Arc::new(Cell { key: (&keys[place]).into(), log: sync::Mutex::default() });
+            match map.insert(cell.clone()) {
+                Inserted::New => {
+                    // Nobody else takes it out, so that it is the only one in there until it goes.
+                    assert_eq!(inside[place].fetch_add(1, Ordering::SeqCst), 0);
+                    assert!(map.find(&keys[place], |found| Arc::ptr_eq(found, &cell)).unwrap());
+                    assert_eq!(inside[place].fetch_sub(1, Ordering::SeqCst), 1);
+                    assert!(matches!(map.remove(&cell), Removed::Now));
+                }
+                Inserted::Found(found) => {
+                    assert_eq!(found.key.as_bytes(), keys[place].as_bytes());
+                    assert!(matches!(map.remove(&cell), Removed::Before), "it is another's");
+                }
+            }
+        }
+    });
+    assert!(keys.iter().all(|key| map.find(key, |_| ()).is_none()) && map.0.is_empty());
+}
+
 /// A map that looks at every cell before it goes.
 #[derive(Debug, Default)]
 struct Watched(DashKeys);
