@@ -37,7 +37,8 @@ fn the_shipped_set_passes_without_a_warning() {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("policy ") && text.contains(": 113 operations, "), "{text}");
-    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("limiter: ")), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
 }
 
 #[test]

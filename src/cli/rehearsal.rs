@@ -149,11 +149,6 @@ impl Stage<'_> {
         }
         let deciding = self.decide(&mut call, &mut findings);
         let verdict = self.rehearsal.runtime.block_on(deciding);
-        if let Err(denial) = &verdict
-            && let Some(standings) = denial.standings()
-        {
-            findings.standings = standings.clone();
-        }
         Played { findings, verdict }
     }
 

@@ -43,6 +43,9 @@ pub(super) struct CallerDocument {
     /// More groups than the token could carry.
     #[serde(default)]
     pub(super) group_overage: bool,
+    /// A token of its own for each call that a step repeats; else they all come with one.
+    #[serde(default)]
+    pub(super) new_token_each_time: bool,
     /// A name of `issuers.toml`; left out, the first.
     pub(super) issuer: Option<Word>,
     /// Further claims, or other values for those that the above makes.

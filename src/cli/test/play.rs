@@ -28,8 +28,9 @@ pub(super) fn play(case: &Case, rehearsal: &Rehearsal, coverage: &mut Coverage) 
     for (number, step) in case.steps.iter().enumerate() {
         let Step { at, repeat, caller, call, expected } = step;
         stage.advance((case.begins + *at).since(stage.now()));
-        let token = caller.as_ref().map(|caller| rehearsal.sign(&caller.claims(stage.now())));
+        let mut tokens = caller.as_ref().map(|caller| caller.tokens(rehearsal, stage.now()));
         for time in 1..=*repeat {
+            let token = tokens.as_mut().and_then(Iterator::next);
             let played = stage.play(call, token.as_deref());
             coverage.note(&played, rehearsal.snapshot());
             if let Err(what) = compare(expected, &played) {
