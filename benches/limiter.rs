@@ -150,7 +150,7 @@ impl World {
         };
         let mut files = PolicyFiles::default();
         files.insert(SourceFile::new("limits.toml", (0..limits).map(limit).collect::<String>()));
-        let operation = OperationId::from("call");
+        let operation = "call".parse::<OperationId>().unwrap();
         let (devices, rates) = (NamedDevices::None, vec![]);
         let documented = [DocumentedLimit { operation: operation.clone(), devices, rates, place: None }];
         let mut problems = Problems::default();

@@ -89,6 +89,7 @@ pub async fn admit(
     let principal = authenticate(line, world, request.head()).await?; // no token, or not who it says
     found.application = policies.application_name(&principal.subject.application).cloned();
     found.principal = Some(principal.clone());
+    found.groups = policies.named_groups(&principal);
     found.scope = Scope::named(&actions.resolve(&routed.device, routed.action.as_ref()));
     let grant = policies.permit(&principal, routed.operation)?; // permission, application, role
     let (body, contents) = read(routed.operation, request).await?; // not what the API takes

@@ -1,15 +1,25 @@
 //! The command line: one file a command.
 
 mod check;
+mod explain;
+mod print;
+mod rehearsal;
+mod replay;
 mod sandbox;
 mod serve;
+mod test;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+
+use self::print::Pointed;
+use crate::source::Problem;
 
 /// A reverse proxy that decides which calls may reach the Microsoft Defender for Endpoint API
 #[derive(Debug, Parser)]
@@ -27,6 +37,10 @@ enum Command {
     Sandbox(sandbox::Sandbox),
     /// Compile a policy set and print every mistake in it
     Check(check::Check),
+    /// Say how the gateway would decide a call, step by step
+    Explain(Box<explain::Explain>),
+    /// Play the cases of a policy set and compare what becomes of them with what must
+    Test(test::Test),
 }
 
 /// Why a command ended badly.
@@ -48,6 +62,8 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Sandbox(sandbox) => sandbox.run(),
         Command::Check(check) => check.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Test(test) => test.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,6 +106,29 @@ fn log_to_stderr(filter: &str) -> Result<(), Failure> {
         .with_target(false)
         .init();
     Ok(())
+}
+
+/// That a folder can be read at all.
+fn readable(folder: &Path) -> Result<(), Failure> {
+    match std::fs::read_dir(folder) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::unable(format_args!("cannot read `{}`: {error}", folder.display()))),
+    }
+}
+
+/// The mistakes of a policy set, each with its line, and how many there are.
+fn mistakes(problems: &[Problem]) -> Failure {
+    let mut paragraphs: Vec<_> = problems.iter().map(|problem| Pointed(problem).to_string()).collect();
+    paragraphs.push(counted(problems));
+    Failure::Negative(paragraphs.join("\n\n"))
+}
+
+/// `3 mistakes in 2 files`
+fn counted(problems: &[Problem]) -> String {
+    let files: BTreeSet<_> = problems.iter().map(|problem| &problem.file).collect();
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    let (problems, files) = (problems.len(), files.len());
+    format!("{problems} mistake{} in {files} file{}", plural(problems), plural(files))
 }
 
 impl Failure {

@@ -3,6 +3,7 @@
 //! Entra's ids are GUIDs and are kept as 128-bit numbers; names from policy files are shared strings,
 //! cheap to clone and compared by their text.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -63,8 +64,8 @@ macro_rules! guid {
     };
 }
 
-/// Declares a newtype over a name that a policy file gives.
-macro_rules! name {
+/// Declares a newtype over a name that a policy file gives: text that is shared, cheap to clone, and compared as text.
+macro_rules! text {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,12 +78,6 @@ macro_rules! name {
             }
         }
 
-        impl From<&str> for $name {
-            fn from(text: &str) -> Self {
-                Self(text.into())
-            }
-        }
-
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -92,6 +87,19 @@ macro_rules! name {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+/// Declares a newtype over a name of any text.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        text! { $(#[$doc])* $name }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
             }
         }
     };
@@ -129,10 +137,48 @@ impl RequestId {
     }
 }
 
-name! {
-    /// A call of the API, by the name that `operations.toml` gives it.
+text! {
+    /// A call of the API, by the name that `operations.toml` gives it: 1 to 64 letters, digits, `-`, `_` and `.`.
+    ///
+    /// It is also the name of the operation's documented limit, which goes out in the headers `RateLimit-Policy` and
+    /// `RateLimit` (strings of RFC 9651, which hold neither `"` nor `\` nor anything but ASCII), and a label of metrics.
     OperationId
 }
+
+impl OperationId {
+    /// It goes out with every answer, once for each window.
+    const MAX_LENGTH: usize = 64;
+}
+
+/// A word that cannot be an operation's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is not a name of an operation: 1 to {} letters, digits, `-`, `_` and `.`, as headers and labels carry it",
+    OperationId::MAX_LENGTH
+)]
+pub struct InvalidOperationId {
+    text: String,
+}
+
+impl FromStr for OperationId {
+    type Err = InvalidOperationId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOperationId> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if text.is_empty() || text.len() > Self::MAX_LENGTH || !text.bytes().all(plain) {
+            return Err(InvalidOperationId { text: excerpt(text) });
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// Found by its text, as files and requests have it.
+impl Borrow<str> for OperationId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 name! {
     /// A permission as tokens carry it in `roles` or `scp`, such as `Machine.CollectForensics`. Compared to the letter.
     Permission
@@ -144,6 +190,10 @@ name! {
 name! {
     /// A limit, by its name in `limits.toml` or, for a documented limit, the operation's.
     LimitName
+}
+name! {
+    /// A role, by its name in `roles.toml`.
+    RoleName
 }
 name! {
     /// An application of `applications.toml`, by its name there.
@@ -282,5 +332,16 @@ mod tests {
         assert!("1B73095416854B749BFDDAC224A7B894".parse::<TenantId>().is_ok());
         assert!("{1b730954-1685-4b74-9bfd-dac224a7b894}".parse::<TenantId>().is_err());
         assert!("urn:uuid:1b730954-1685-4b74-9bfd-dac224a7b894".parse::<TenantId>().is_err());
+    }
+
+    #[test]
+    fn an_operations_name_is_what_a_header_can_carry() {
+        for name in ["collect", "a", "v1.0_x-y", &"x".repeat(64)] {
+            assert_eq!(name.parse::<OperationId>().unwrap().as_str(), name);
+        }
+        for text in ["", "a b", "a\"b", "a\\b", "ä", "a\n", "a;b", &"x".repeat(65)] {
+            let error = text.parse::<OperationId>().unwrap_err().to_string();
+            assert!(error.contains("1 to 64 letters, digits, `-`, `_` and `.`"), "{text}: {error}");
+        }
     }
 }

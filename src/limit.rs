@@ -25,6 +25,7 @@ mod document;
 mod fixture;
 mod key;
 mod logins;
+mod odd;
 #[cfg(test)]
 mod oracle;
 mod quota;

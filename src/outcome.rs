@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::id::{ApplicationName, LimitName, OperationId, RequestId};
+use crate::id::{ApplicationName, EntraGroupId, LimitName, OperationId, RequestId};
 use crate::principal::{Principal, Scope};
 use crate::time::Wall;
 
@@ -268,6 +268,8 @@ pub struct Findings {
     pub principal: Option<Arc<Principal>>,
     /// The caller's application by its name in `applications.toml`, if it has one.
     pub application: Option<ApplicationName>,
+    /// Those of the user's Entra groups that the policy names: whatever it decides, no other could matter.
+    pub groups: SmallVec<[EntraGroupId; 4]>,
     /// The devices it acts on.
     pub scope: Scope,
     /// The member `Comment` of its body.

@@ -10,14 +10,18 @@
 //!
 //! A set is compiled once and never changes; decisions take no lock and ask nobody.
 
-use crate::id::{ActionId, ApplicationId, ApplicationName, DeviceRef};
+use std::collections::HashSet;
+
+use smallvec::SmallVec;
+
+use crate::id::{ActionId, ApplicationId, ApplicationName, DeviceGroupId, DeviceRef, EntraGroupId};
 use crate::policy::application::Applications;
 use crate::policy::device_group::DeviceGroups;
 use crate::policy::inventory::Inventory;
 use crate::policy::operation::Operations;
 use crate::policy::role::Roles;
-use crate::principal::{Principal, Scope};
-use crate::source::{PolicyFiles, Problems};
+use crate::principal::{Groups, Principal, PrincipalKind, Scope};
+use crate::source::{Place, PolicyFiles, Problems};
 use crate::time::Wall;
 
 mod application;
@@ -26,15 +30,18 @@ mod compile;
 mod decide;
 mod device_group;
 mod document;
+mod grounds;
 mod inventory;
+mod odd;
 mod operation;
 mod role;
 mod route;
 
 pub use body::{BadBody, BodyContract, BodyError, Contents};
 pub use decide::{Grant, PermitError, ReachError, TokenKind};
-pub use operation::{DeviceScope, Operation};
-pub use role::{InvalidRolePermission, RolePermission};
+pub use grounds::Ground;
+pub use operation::{DeviceScope, Operation, OperationPlaces};
+pub use role::{InvalidRolePermission, Role, RolePermission};
 
 /// The policy of one version: operations, roles, applications, device groups and the inventory.
 #[derive(Debug)]
@@ -44,6 +51,8 @@ pub struct PolicySet {
     groups: DeviceGroups,
     applications: Applications,
     inventory: Inventory,
+    /// Every Entra group that roles and device groups name.
+    named: HashSet<EntraGroupId, foldhash::fast::RandomState>,
 }
 
 /// What a request line asks for.
@@ -101,7 +110,13 @@ impl PolicySet {
         let roles = Roles::compile(files, &operations, &groups, problems);
         let applications = Applications::compile(files, &operations, &groups, problems);
         let inventory = Inventory::compile(files, &groups, problems);
-        Self { operations, roles, groups, applications, inventory }
+        let named = roles.entra_groups().chain(groups.entra_groups()).copied().collect();
+        let set = Self { operations, roles, groups, applications, inventory, named };
+        // What is left of a set with mistakes looks odder than it is.
+        if problems.is_empty() {
+            odd::warn(&set, files, problems);
+        }
+        set
     }
 
     /// The operation that a request asks for: `raw_target` is its target as sent, of which the query is not looked at.
@@ -136,9 +151,43 @@ impl PolicySet {
         self.applications.get(id).map(|application| application.name())
     }
 
+    /// Those of a user's groups that the set names.
+    pub fn named_groups(&self, principal: &Principal) -> SmallVec<[EntraGroupId; 4]> {
+        match &principal.kind {
+            PrincipalKind::User { groups: Groups::Listed(groups), .. } => {
+                groups.iter().filter(|group| self.named.contains(*group)).copied().collect()
+            }
+            PrincipalKind::User { groups: Groups::Overage, .. } | PrincipalKind::Application { .. } => {
+                SmallVec::new()
+            }
+        }
+    }
+
+    /// Every Entra group that the set names, in no order.
+    pub fn entra_groups(&self) -> impl Iterator<Item = &EntraGroupId> {
+        self.named.iter()
+    }
+
     /// Every operation, in the order of the file.
     pub fn operations(&self) -> impl ExactSizeIterator<Item = &Operation> {
         self.operations.iter()
+    }
+
+    /// Every role, in the order of the file.
+    pub fn roles(&self) -> impl ExactSizeIterator<Item = &Role> {
+        self.roles.iter()
+    }
+
+    /// Every device group by rank, that of ungrouped devices last, and where each stands.
+    pub fn device_groups(&self) -> impl Iterator<Item = (&DeviceGroupId, Option<&Place>)> {
+        let ungrouped = self.groups.get(self.groups.ungrouped());
+        let all = self.groups.ranked().map(|(_, group)| group).chain([ungrouped]);
+        all.map(|group| (group.id(), group.place()))
+    }
+
+    /// Every application that has an entry, by its name, and where that stands.
+    pub fn applications(&self) -> impl Iterator<Item = (&ApplicationId, &ApplicationName, &Place)> {
+        self.applications.iter().map(|(id, entry)| (id, entry.name(), &entry.places().name))
     }
 
     /// When the oldest file of the inventory was written; none for files that lie on no disk.

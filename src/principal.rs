@@ -51,6 +51,11 @@ pub enum PrincipalKind {
 }
 
 impl Principal {
+    /// Whether it is a user whose groups the token could not carry.
+    pub fn has_group_overage(&self) -> bool {
+        matches!(self.kind, PrincipalKind::User { groups: Groups::Overage, .. })
+    }
+
     /// The permissions of the token's own kind.
     pub fn permissions(&self) -> &[Permission] {
         match &self.kind {

@@ -18,4 +18,5 @@ pub use door::Door;
 pub use exchange::Books;
 pub use forwarded::{InvalidHops, TrustedHops};
 pub use gateway::Gateway;
+pub use strict::check_head;
 pub use upstream::{Tls, Upstream};

@@ -85,8 +85,11 @@ struct Signature(Vec<(String, u64, Option<Duration>, u64)>);
 /// The endings of files that belong to a policy set.
 const ENDINGS: [&str; 4] = ["toml", "csv", "json", "pem"];
 
-/// The folders within a policy set whose files belong to it; no other folder is looked into.
+/// The folders within a policy set whose files belong to it.
 const FOLDERS: [&str; 2] = ["devices", "operations"];
+
+/// The folder of the cases that a policy set must decide as written: whoever tests the set reads it, nobody else.
+const TESTS: &str = "tests";
 
 /// 1 GiB: an inventory of a million devices as JSON pages is about as large; more is a mistake, not a policy.
 const MAX_FILE: u64 = 1 << 30;
@@ -100,6 +103,35 @@ const POLL: Duration = Duration::from_secs(30);
 // === impl PolicySource ===
 
 impl PolicySource {
+    /// The files as they are now, for whoever compiles them once.
+    ///
+    /// # Errors
+    /// Every file that cannot be read or is no text.
+    pub fn files(&self) -> Result<PolicyFiles, Vec<Problem>> {
+        self.read().map(|(files, _)| files).map_err(Problems::into_sorted)
+    }
+
+    /// The cases of the folder `tests`; none if there is no such folder. They are no part of what is in force.
+    ///
+    /// # Errors
+    /// Every file that cannot be read or is no text.
+    pub fn cases(&self) -> Result<PolicyFiles, Vec<Problem>> {
+        let Self::Folder(folder) = self else { return Ok(PolicyFiles::default()) };
+        let (tests, mut problems, mut listed) = (folder.join(TESTS), Problems::default(), Vec::new());
+        if !tests.is_dir() {
+            return Ok(PolicyFiles::default());
+        }
+        let read = list_into(&mut listed, &tests, TESTS).and_then(|()| read_listed(&listed, &mut problems));
+        match read {
+            Ok(files) if problems.is_empty() => Ok(files),
+            Ok(_) => Err(problems.into_sorted()),
+            Err(error) => {
+                problems.file(TESTS, format_args!("cannot be read: {error}"));
+                Err(problems.into_sorted())
+            }
+        }
+    }
+
     fn read(&self) -> Result<(PolicyFiles, Signature), Problems> {
         match self {
             Self::Memory(files) => Ok((files.clone(), Signature::default())),
@@ -129,15 +161,25 @@ fn list(folder: &Path) -> io::Result<Vec<Listed>> {
     let mut files = Vec::new();
     list_into(&mut files, folder, "")?;
     for (within, path) in folders(folder) {
-        list_into(&mut files, &path, within)?;
+        match list_into(&mut files, &path, &within) {
+            Err(error) if FOLDERS.contains(&within.as_str()) => return Err(error),
+            // One that may not be read, such as a file system's own `lost+found`, is nobody's policy.
+            Ok(()) | Err(_) => {}
+        }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
 }
 
-/// The folders within a policy set that are there.
-fn folders(folder: &Path) -> impl Iterator<Item = (&'static str, PathBuf)> {
-    FOLDERS.into_iter().map(|name| (name, folder.join(name))).filter(|(_, path)| path.is_dir())
+/// The folders within a policy set, its cases left out. Two of them have names that mean something; the others are
+/// read too, so that a misspelt name is a mistake and not a part of the policy that is missing.
+fn folders(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
+    let visible = named.filter(|(name, path)| !name.starts_with('.') && name != TESTS && path.is_dir());
+    let mut folders: Vec<_> = visible.collect();
+    folders.sort();
+    folders
 }
 
 fn list_into(files: &mut Vec<Listed>, folder: &Path, within: &str) -> io::Result<()> {
@@ -182,8 +224,15 @@ fn read_folder(folder: &Path) -> Result<(PolicyFiles, Signature), Problems> {
 /// Reads the folder; `None` if it changed meanwhile.
 fn read_once(folder: &Path, problems: &mut Problems) -> io::Result<Option<(PolicyFiles, Signature)>> {
     let listed = list(folder)?;
+    let files = read_listed(&listed, problems)?;
+    let before = Signature(listed.into_iter().map(|file| file.signature).collect());
+    let after = Signature(list(folder)?.into_iter().map(|file| file.signature).collect());
+    Ok((before == after).then_some((files, after)))
+}
+
+fn read_listed(listed: &[Listed], problems: &mut Problems) -> io::Result<PolicyFiles> {
     let mut files = PolicyFiles::default();
-    for file in &listed {
+    for file in listed {
         if file.signature.1 > MAX_FILE {
             problems.file(&file.name, format_args!("larger than {} MiB", MAX_FILE >> 20));
             continue;
@@ -201,9 +250,7 @@ fn read_once(folder: &Path, problems: &mut Problems) -> io::Result<Option<(Polic
             }
         }
     }
-    let before = Signature(listed.into_iter().map(|file| file.signature).collect());
-    let after = Signature(list(folder)?.into_iter().map(|file| file.signature).collect());
-    Ok((before == after).then_some((files, after)))
+    Ok(files)
 }
 
 // === impl PolicyStore ===

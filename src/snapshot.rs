@@ -61,10 +61,11 @@ impl Snapshot {
                 operation: operation.id().clone(),
                 devices: named_devices(operation),
                 rates: operation.limits().to_vec(),
-                place: operation.limits_place(),
+                place: operation.places().limits.clone(),
             })
             .collect();
         let quotas = QuotaSet::compile(files, &documented, &mut problems);
+        files.all_read(&mut problems);
         if !problems.is_empty() {
             return Err(problems.into_sorted());
         }

@@ -4,7 +4,6 @@
 //! first mistake, so that one run names them all, and never panics on what it reads.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::time::Wall;
+
+mod hint;
+mod problem;
+
+pub use hint::{did_you_mean, known_are};
+pub use problem::{Excerpt, Place, Problem, Problems};
 
 /// One file of a policy set, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,32 +33,29 @@ pub struct SourceFile {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicyFiles(BTreeMap<Arc<str>, SourceFile>);
 
-/// One mistake or warning and its place, printed as `roles.toml:3:1: no role …`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
-    /// The file's name in the policy folder.
-    pub file: Arc<str>,
-    /// Line and column, both from 1, the column in characters; none where the whole file is meant.
-    pub place: Option<(usize, usize)>,
-    /// A sentence in lower case without a full stop, input in backticks.
-    pub message: String,
-}
-
-/// Every mistake found so far, and beside them what is legal but worth a second look.
-///
-/// Only mistakes make a set unfit: a warning is for whoever wrote the set, and changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Problems {
-    mistakes: Vec<Problem>,
-    warnings: Vec<Problem>,
-}
-
 /// A TOML file whose syntax is right, taken apart entry by entry.
 #[derive(Debug)]
 pub struct TomlFile<'a> {
     source: &'a SourceFile,
     table: DeTable<'a>,
+    /// The keys that were asked for, for whoever misspelt one.
+    known: Vec<&'static str>,
 }
+
+/// The names that files of a policy set have, for whoever misspelt one. Key files have whatever name `issuers.toml` says.
+const KNOWN_FILES: [&str; 8] = [
+    "applications.toml",
+    "device-groups.toml",
+    "devices.csv",
+    "devices.json",
+    "issuers.toml",
+    "limits.toml",
+    "operations.toml",
+    "roles.toml",
+];
+
+/// The names of the folders in a policy set.
+const KNOWN_FOLDERS: [&str; 3] = ["devices", "operations", "tests"];
 
 /// A time as files write it, such as `90s`, `10m` or `1h 30m`; none if it is not within these bounds.
 pub(crate) fn time_within(text: &str, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
@@ -94,6 +96,13 @@ impl SourceFile {
         &self.text
     }
 
+    /// The place of a span of bytes, to be kept; of one over several lines, what it has of the first.
+    pub fn place_of(&self, span: Range<usize>) -> Place {
+        let (line, column) = self.place(span.start);
+        let meant = self.text.get(span).and_then(|text| text.lines().next()).unwrap_or_default();
+        Place { file: self.name.clone(), line, column, width: meant.chars().count() }
+    }
+
     /// The line and column of the byte at `offset`, both from 1.
     pub fn place(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(&self.text);
@@ -108,7 +117,7 @@ impl SourceFile {
         for error in &errors {
             problems.toml(self, error, 0..0);
         }
-        errors.is_empty().then(|| TomlFile { source: self, table: table.into_inner() })
+        errors.is_empty().then(|| TomlFile { source: self, table: table.into_inner(), known: Vec::new() })
     }
 }
 
@@ -122,11 +131,33 @@ impl PolicyFiles {
 
     /// The file of this name; that it is missing is a problem, since an empty file would have said so on purpose.
     pub fn require(&self, name: &str, problems: &mut Problems) -> Option<&SourceFile> {
-        let file = self.get(name);
+        let file = self.read(name, problems);
         if file.is_none() {
             problems.file(name, "the policy set lacks this file: an empty one grants nothing");
         }
         file
+    }
+
+    /// The file of this name, if the set has it, which from now on counts as read.
+    pub fn read(&self, name: &str, problems: &mut Problems) -> Option<&SourceFile> {
+        let file = self.get(name)?;
+        problems.mark_read(file);
+        Some(file)
+    }
+
+    /// Every file that no room has read is a mistake: whoever wrote it believes that it is in force.
+    pub fn all_read(&self, problems: &mut Problems) {
+        let unread: Vec<_> = self.iter().filter(|file| !problems.has_read(file)).collect();
+        for file in unread {
+            let message = "no part of the policy reads this file, so that nothing in it is in force";
+            problems.file(&file.name, message);
+            problems.hint(match file.name.split_once('/') {
+                // The folder is right, and its files are of another kind.
+                Some((folder, _)) if KNOWN_FOLDERS.contains(&folder) => None,
+                Some((folder, _)) => did_you_mean(folder, KNOWN_FOLDERS),
+                None => did_you_mean(&file.name, KNOWN_FILES),
+            });
+        }
     }
 
     /// The files that together say what one file may say alone: `<name>.toml` and every `.toml` in the folder `<name>`.
@@ -139,6 +170,7 @@ impl PolicyFiles {
             );
             problems.file(&format!("{name}.toml"), message);
         }
+        found.iter().for_each(|file| problems.mark_read(file));
         found
     }
 
@@ -166,89 +198,6 @@ impl PolicyFiles {
     }
 }
 
-// === impl Problems ===
-
-impl Problems {
-    /// Notes a mistake at a span of bytes of a file.
-    pub fn at(&mut self, source: &SourceFile, span: Range<usize>, message: impl fmt::Display) {
-        self.mistakes.push(Problem::at(source, span, message));
-    }
-
-    /// Notes a mistake in a line of a file (from 1), such as a row of a CSV.
-    pub fn line(&mut self, source: &SourceFile, line: usize, message: impl fmt::Display) {
-        self.mistakes.push(Problem::line(source, line, message));
-    }
-
-    /// Notes a mistake at a line and column of a file, both from 1, if they are known.
-    pub fn place(&mut self, name: &str, place: Option<(usize, usize)>, message: impl fmt::Display) {
-        self.mistakes.push(Problem { file: name.into(), place, message: message.to_string() });
-    }
-
-    /// Notes a mistake of a file as a whole.
-    pub fn file(&mut self, name: &str, message: impl fmt::Display) {
-        self.place(name, None, message);
-    }
-
-    /// Notes something legal but odd at a span of bytes of a file.
-    pub fn warn_at(&mut self, source: &SourceFile, span: Range<usize>, message: impl fmt::Display) {
-        self.warnings.push(Problem::at(source, span, message));
-    }
-
-    /// Notes something legal but odd in a line of a file (from 1).
-    pub fn warn_line(&mut self, source: &SourceFile, line: usize, message: impl fmt::Display) {
-        self.warnings.push(Problem::line(source, line, message));
-    }
-
-    fn toml(&mut self, source: &SourceFile, error: &toml::de::Error, within: Range<usize>) {
-        // The library's errors about types carry a span of their own, those about missing members only the entry's.
-        let span = error.span().unwrap_or(within);
-        self.at(source, span, error.message().replace('\n', ", "));
-    }
-
-    /// Whether nothing was wrong; warnings do not count.
-    pub fn is_empty(&self) -> bool {
-        self.mistakes.is_empty()
-    }
-
-    /// The mistakes, in the order of files and lines.
-    pub fn into_sorted(self) -> Vec<Problem> {
-        sorted(self.mistakes)
-    }
-
-    /// The warnings, in the order of files and lines.
-    pub fn into_warnings(self) -> Vec<Problem> {
-        sorted(self.warnings)
-    }
-}
-
-fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
-    problems.sort();
-    problems.dedup();
-    problems
-}
-
-// === impl Problem ===
-
-impl Problem {
-    fn at(source: &SourceFile, span: Range<usize>, message: impl fmt::Display) -> Self {
-        let place = Some(source.place(span.start));
-        Self { file: source.name.clone(), place, message: message.to_string() }
-    }
-
-    fn line(source: &SourceFile, line: usize, message: impl fmt::Display) -> Self {
-        Self { file: source.name.clone(), place: Some((line, 1)), message: message.to_string() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.file, self.message),
-            None => write!(f, "{}: {}", self.file, self.message),
-        }
-    }
-}
-
 // === impl TomlFile ===
 
 impl<'a> TomlFile<'a> {
@@ -258,7 +207,12 @@ impl<'a> TomlFile<'a> {
     }
 
     /// Takes the entries of `[[key]]`, each by itself: a bad one becomes a problem and the others are still read.
-    pub fn entries<T: Deserialize<'a>>(&mut self, key: &str, problems: &mut Problems) -> Vec<Spanned<T>> {
+    pub fn entries<T: Deserialize<'a>>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> Vec<Spanned<T>> {
+        self.known.push(key);
         let Some(value) = self.table.remove(key) else { return Vec::new() };
         let span = value.span();
         match value.into_inner() {
@@ -275,7 +229,12 @@ impl<'a> TomlFile<'a> {
     }
 
     /// Takes the value of a single key.
-    pub fn value<T: Deserialize<'a>>(&mut self, key: &str, problems: &mut Problems) -> Option<Spanned<T>> {
+    pub fn value<T: Deserialize<'a>>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+    ) -> Option<Spanned<T>> {
+        self.known.push(key);
         let value = self.table.remove(key)?;
         self.read(value, problems)
     }
@@ -283,7 +242,10 @@ impl<'a> TomlFile<'a> {
     /// Every key that was not taken is one that the file should not have.
     pub fn finish(self, problems: &mut Problems) {
         for (key, _) in &self.table {
-            problems.at(self.source, key.span(), format_args!("unknown key `{}`", key.get_ref()));
+            let word = key.get_ref();
+            let hint = did_you_mean(word, self.known.iter().copied());
+            problems.at(self.source, key.span(), format_args!("unknown key `{word}`"));
+            problems.hint(hint);
         }
     }
 
@@ -304,52 +266,4 @@ impl<'a> TomlFile<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Entry {
-        name: Spanned<String>,
-        #[expect(dead_code, reason = "only its type is asked")]
-        rank: Option<u32>,
-    }
-
-    fn read(text: &str) -> (Vec<String>, Vec<String>) {
-        let source = SourceFile::new("set.toml", text);
-        let mut problems = Problems::default();
-        let mut names = Vec::new();
-        if let Some(mut file) = source.toml(&mut problems) {
-            names = file
-                .entries::<Entry>("entry", &mut problems)
-                .into_iter()
-                .map(|e| e.into_inner().name.into_inner())
-                .collect();
-            file.finish(&mut problems);
-        }
-        (names, problems.into_sorted().iter().map(Problem::to_string).collect())
-    }
-
-    #[test]
-    fn every_entry_is_read_by_itself_and_every_mistake_has_its_place() {
-        let (names, problems) = read(
-            "[[entry]]\nname = \"a\"\n\n[[entry]]\nname = \"b\"\nrank = \"high\"\n\n[[entry]]\nnane = \"c\"\n\n[[entry]]\nname = \"d\"\n\n[other]\n",
-        );
-        assert_eq!(names, ["a", "d"]);
-        assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems[0].starts_with("set.toml:6:8: invalid type: string \"high\""), "{problems:?}");
-        assert!(problems[1].starts_with("set.toml:9:1: unknown field `nane`"), "{problems:?}");
-        assert_eq!(problems[2], "set.toml:14:2: unknown key `other`");
-    }
-
-    #[test]
-    fn a_mistake_of_syntax_has_its_place() {
-        let (_, problems) = read("[[entry]]\nname = \n");
-        assert!(problems[0].starts_with("set.toml:2:"), "{problems:?}");
-    }
-
-    #[test]
-    fn a_column_counts_characters() {
-        assert_eq!(SourceFile::new("f", "äöü x").place(7), (1, 5));
-    }
-}
+mod tests;

@@ -53,4 +53,5 @@ pub use cache::CacheState;
 pub use error::{Flaw, TokenError};
 pub use refresh::{KeyRefresher, refresh_now};
 pub use ring::{Fetches, IssuerState};
+pub use route::{InvalidRehearsalKeys, RehearsalIssuer};
 pub use verifier::Verifier;

@@ -12,7 +12,7 @@ use tollgate::time::Clock;
 
 use crate::support::gateway::{
     COMMENT, EXECUTIVE, PLAYBOOKS, Setup, TestGateway, WORKSTATION, bearer, issuer, playbooks, policy,
-    portal, rewritten, token, write_policy,
+    portal, rewritten, token, without_idle_keys, write_policy,
 };
 use crate::support::key_site::KeySite;
 use crate::support::raw::RawClient;
@@ -76,7 +76,7 @@ fn discovered(address: &str, more: &str) -> PolicyFiles {
         "#
     );
     files.insert(SourceFile::new("issuers.toml", issuers));
-    files
+    without_idle_keys(files)
 }
 
 /// An issuer with a key in a file, which needs nobody.

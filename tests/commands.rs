@@ -1,9 +1,11 @@
 //! The commands, by the binary itself: what they print, when they end, with which exit code.
 
 mod check;
+mod explain;
 mod flags;
 mod serve;
 mod start;
+mod test;
 mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -58,6 +58,11 @@ const RESERVED: &[Reserved] = &[
         modules: &["time"],
         why: "only time.rs reads a clock",
     },
+    Reserved {
+        words: &["rehearsing", "Rehearsal"],
+        modules: &["token", "cli"],
+        why: "only a rehearsal has keys of its own",
+    },
 ];
 
 /// A screenful of files is read whole; a longer one is two files.
@@ -271,6 +276,7 @@ fn clocks_pingora_and_long_files_are_caught() {
         ("limit.rs", "let now = std::time::Instant::now();".to_owned(), "only time.rs reads a clock"),
         ("token.rs", "jiff::Timestamp::now()".to_owned(), "only time.rs reads a clock"),
         ("token.rs", "rustix::time::clock_gettime(id)".to_owned(), "only time.rs reads a clock"),
+        ("reload.rs", "verifier.rehearsing(keys)".to_owned(), "only a rehearsal has keys of its own"),
         ("token.rs", "\n".repeat(401), "401 lines"),
     ] {
         let faults = Source::new(path, &text).faults();

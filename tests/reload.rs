@@ -17,7 +17,8 @@ use tollgate::source::{PolicyFiles, SourceFile};
 use tollgate::time::Clock;
 
 use crate::support::gateway::{
-    BEGINNING, Setup, TestGateway, WORKSTATION, issuer, playbooks, policy, portal, rewritten, write_policy,
+    BEGINNING, Setup, TestGateway, WORKSTATION, issuer, playbooks, policy, portal, rewritten,
+    without_idle_keys, write_policy,
 };
 use crate::support::upstream::{Answer, RecordingUpstream};
 use crate::support::{until, within_deadline};
@@ -354,7 +355,7 @@ async fn keys_that_were_fetched_survive_a_reload_of_other_files() {
     );
     let with = |mut files: PolicyFiles| {
         files.insert(SourceFile::new("issuers.toml", issuers.as_str()));
-        files
+        without_idle_keys(files)
     };
     let folder = Folder::new(&with(collects(5)));
     let upstream = upstream();

@@ -1,17 +1,24 @@
 //! `tollgate check DIR`: compile a policy set, and print every mistake, or what it holds and what is legal but odd.
 
+mod report;
+
 use std::path::PathBuf;
 
+use self::report::Report;
 use super::Failure;
-use crate::reload::{PolicySource, PolicyStore};
+use super::print::Pointed;
+use crate::reload::PolicySource;
+use crate::snapshot::Snapshot;
+use crate::source::Problem;
 use crate::time::Clock;
 
 /// What `--help` says at its end.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  the set is right; prints its version, what it holds and what its limits may take, after a line beginning with `warning:`
+  0  the set is right; prints its version, what it holds and the most memory that its limits may take, after a
+     paragraph beginning with `warning:`
      for each thing that is legal but worth a second look
-  1  it has mistakes; prints each as `file:line:column: mistake`
+  1  it has mistakes; prints each as `file:line:column: mistake`, with the line and a hint
   2  the folder cannot be read";
 
 /// Compiles a policy set, and prints every mistake in it, or else what is legal but worth a second look.
@@ -21,18 +28,29 @@ pub(super) struct Check {
     /// Folder with the policy set
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// How to print what is found: for people, or one JSON object for programs
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// For whom it is printed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// People.
+    Text,
+    /// Programs.
+    Json,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         // Without the folder there is no set to judge; without one of its files there is, and it has a mistake.
-        if let Err(error) = std::fs::read_dir(&self.folder) {
-            return Err(Failure::unable(format_args!("cannot read `{}`: {error}", self.folder.display())));
-        }
-        match PolicyStore::open(PolicySource::Folder(self.folder), Clock::System) {
-            Ok(store) => {
-                let snapshot = store.load();
-                snapshot.warnings.iter().for_each(|warning| println!("warning: {warning}"));
+        super::readable(&self.folder)?;
+        let files = PolicySource::Folder(self.folder).files();
+        let compiled = files.and_then(|files| Snapshot::compile(&files, None, Clock::System.wall()));
+        match (self.format, compiled) {
+            (Format::Text, Ok(snapshot)) => {
+                snapshot.warnings.iter().for_each(|warning| println!("warning: {}\n", Pointed(warning)));
                 println!("policy {}: {}", snapshot.version, snapshot.counts());
                 let (keys, bytes) = (snapshot.quotas.max_keys(), snapshot.quotas.worst_case_bytes());
                 println!(
@@ -41,10 +59,14 @@ impl Check {
                 );
                 Ok(())
             }
-            Err(problems) => {
-                let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                Err(Failure::Negative(lines.join("\n")))
-            }
+            (Format::Text, Err(problems)) => Err(super::mistakes(&problems)),
+            (Format::Json, compiled) => print_json(compiled.as_ref().map_err(Vec::as_slice)),
         }
     }
+}
+
+fn print_json(compiled: Result<&Snapshot, &[Problem]>) -> Result<(), Failure> {
+    let report = serde_json::to_string_pretty(&Report::new(compiled)).map_err(Failure::unable)?;
+    println!("{report}");
+    compiled.map(|_| ()).map_err(|problems| Failure::Negative(super::counted(problems)))
 }

@@ -34,10 +34,11 @@ use toml::Spanned;
 use crate::id::{LimitName, OperationId};
 use crate::limit::key::{Dimension, Per, Rule};
 use crate::limit::logins::LoginQuota;
+use crate::limit::odd;
 use crate::limit::quota::{DocumentedLimit, Effect, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Visibility};
 use crate::limit::window::{Bound, Bounds, Cost, InvalidMargin, Margin};
 use crate::outcome::Rate;
-use crate::source::{PolicyFiles, Problems, SourceFile};
+use crate::source::{Place, PolicyFiles, Problems, SourceFile, did_you_mean};
 
 mod cost;
 mod logins;
@@ -56,10 +57,7 @@ pub const DEFAULT_MAX_KEYS: NonZeroU32 = match NonZeroU32::new(1_000_000) {
     None => NonZeroU32::MIN,
 };
 
-const FILE: &str = "limits.toml";
-
-/// Where the documented limits stand.
-const OPERATIONS: &str = "operations.toml";
+pub(super) const FILE: &str = "limits.toml";
 
 /// The longest name of a limit: it goes out in a header with every answer, and into a label of the metrics.
 const MAX_NAME: usize = 64;
@@ -93,6 +91,7 @@ struct Compiler<'a> {
     quotas: &'a mut BTreeMap<OperationId, Vec<Arc<Quota>>>,
     devices: HashMap<&'a OperationId, NamedDevices>,
     names: HashSet<LimitName>,
+    places: &'a mut HashMap<LimitName, Place>,
     logins: Option<LoginQuota>,
     max_addresses: NonZeroU32,
     problems: &'a mut Problems,
@@ -115,13 +114,17 @@ impl QuotaSet {
         };
         let mut quotas = BTreeMap::new();
         for limit in documented {
-            let quota = documented_quota(limit, documented_margin, problems);
+            let quota = documented_quota(limit, documented_margin, files, problems);
             quotas.entry(limit.operation.clone()).or_insert_with(Vec::new).extend(quota);
         }
         let devices = documented.iter().map(|limit| (&limit.operation, limit.devices)).collect();
-        let limited = documented.iter().filter(|limit| !limit.rates.is_empty());
-        let names: HashSet<_> = limited.map(|limit| LimitName::from(limit.operation.as_str())).collect();
+        let documented = documented.iter().filter(|limit| !limit.rates.is_empty());
+        let names: HashSet<_> =
+            documented.clone().map(|limit| LimitName::from(limit.operation.as_str())).collect();
         let mut limits = names.len();
+        let mut places: HashMap<_, _> = documented
+            .filter_map(|limit| Some((LimitName::from(limit.operation.as_str()), limit.place.clone()?)))
+            .collect();
         let (mut max_keys, mut logins) = (None, None);
         if let Some((source, mut toml)) = toml {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
@@ -129,9 +132,9 @@ impl QuotaSet {
             let max_addresses = max_addresses.unwrap_or(logins::DEFAULT_MAX_ADDRESSES);
             let documents = toml.entries::<LimitDocument>("limit", problems);
             limits += documents.len();
-            let quotas = &mut quotas;
+            let (quotas, places) = (&mut quotas, &mut places);
             let mut compiler =
-                Compiler { source, quotas, devices, names, logins: None, max_addresses, problems };
+                Compiler { source, quotas, devices, names, places, logins: None, max_addresses, problems };
             for document in documents {
                 let span = document.span();
                 compiler.limit(document.into_inner(), span);
@@ -153,12 +156,20 @@ impl QuotaSet {
                 );
             }
         }
-        Self::new(quotas, limits, max_keys.unwrap_or(DEFAULT_MAX_KEYS), logins)
+        if problems.is_empty() {
+            odd::warn(&quotas, &places, files, problems);
+        }
+        Self::new(quotas, places, limits, max_keys.unwrap_or(DEFAULT_MAX_KEYS), logins)
     }
 }
 
 /// The limit that the service itself documents for an operation.
-fn documented_quota(limit: &DocumentedLimit, margin: Margin, problems: &mut Problems) -> Option<Arc<Quota>> {
+fn documented_quota(
+    limit: &DocumentedLimit,
+    margin: Margin,
+    files: &PolicyFiles,
+    problems: &mut Problems,
+) -> Option<Arc<Quota>> {
     let mut rates: SmallVec<[Rate; 2]> = limit.rates.iter().copied().collect();
     rates.sort_by_key(|rate| rate.window);
     let operation = &limit.operation;
@@ -166,7 +177,7 @@ fn documented_quota(limit: &DocumentedLimit, margin: Margin, problems: &mut Prob
         return None;
     }
     for message in contradictions(&rates) {
-        problems.place(OPERATIONS, limit.place, format_args!("limits of `{operation}`: {message}"));
+        limit.mistake(files, problems, format_args!("limits of `{operation}`: {message}"));
     }
     let name = LimitName::from(operation.as_str());
     let per = Per::default().with(Dimension::Tenant).with(Dimension::Application).with(Dimension::Operation);
@@ -181,7 +192,7 @@ fn documented_quota(limit: &DocumentedLimit, margin: Margin, problems: &mut Prob
             visibility: Visibility::Shown,
         })),
         Err(error) => {
-            problems.place(OPERATIONS, limit.place, error);
+            limit.mistake(files, problems, error);
             None
         }
     }
@@ -211,6 +222,7 @@ impl Compiler<'_> {
     fn limit(&mut self, document: LimitDocument, span: Range<usize>) {
         let WhenFull::Reject = document.when_full;
         let name = self.name(&document.name);
+        self.places.insert(name.clone(), self.source.place_of(document.name.span()));
         let per = self.per(&document.per);
         if per.has(Dimension::Address) {
             return self.failed_logins(&document);
@@ -258,7 +270,7 @@ impl Compiler<'_> {
         }
         let limit = LimitName::from(text.as_str());
         if !self.names.insert(limit.clone()) {
-            let message = if self.quotas.contains_key(&OperationId::from(text.as_str())) {
+            let message = if self.quotas.contains_key(text.as_str()) {
                 format!("`{text}` is the name of that operation's documented limit, or of a limit above")
             } else {
                 format!("`{text}` is the name of a limit above")
@@ -292,15 +304,17 @@ impl Compiler<'_> {
         let mut seen = BTreeSet::new();
         for name in named {
             let text = name.get_ref();
-            let operation = OperationId::from(text.as_str());
-            if !self.quotas.contains_key(&operation) {
-                let message = format!("no operation `{text}` in operations.toml");
+            let Some((operation, _)) = self.quotas.get_key_value(text.as_str()) else {
+                let known = did_you_mean(text, self.quotas.keys().map(OperationId::as_str));
+                let message = format_args!("unknown operation `{text}`");
                 self.problems.at(self.source, name.span(), message);
-            } else {
-                self.names_one(&operation, name.span(), per);
-                if !seen.insert(operation) {
-                    self.problems.at(self.source, name.span(), format_args!("`{text}` is named twice"));
-                }
+                self.problems.hint(known);
+                continue;
+            };
+            let operation = operation.clone();
+            self.names_one(&operation, name.span(), per);
+            if !seen.insert(operation) {
+                self.problems.at(self.source, name.span(), format_args!("`{text}` is named twice"));
             }
         }
         seen.into_iter().collect()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::id::{ApplicationId, OperationId, TenantId, UserId};
+use crate::id::{ApplicationId, TenantId, UserId};
 use crate::limit::{Charges, DocumentedLimit, NamedDevices, QuotaSet};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
@@ -17,7 +17,7 @@ impl DocumentedLimit {
             "tag" => NamedDevices::Several,
             _ => NamedDevices::One,
         };
-        Self { operation: operation.into(), devices, rates, place: None }
+        Self { operation: operation.parse().unwrap(), devices, rates, place: None }
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) fn user(tenant: u128, through: u128, user: u128) -> Subject {
 pub(super) fn charges<'a>(set: &'a QuotaSet, subject: &Subject, operation: &str) -> Charges<'a> {
     // Charges borrow what they count by; a test's caller may go as far as the test cares.
     let (subject, scope) = (Box::leak(Box::new(*subject)), Box::leak(Box::new(Scope::default())));
-    set.charges(subject, &OperationId::from(operation), scope)
+    set.charges(subject, &operation.parse().unwrap(), scope)
 }
 
 /// A clock that stands still, and the hand that moves it.

@@ -207,9 +207,41 @@ impl Per {
         self.0 & 1 << dimension as u8 != 0
     }
 
+    /// Whether one of its keys counts every call of this operation that one of `other`'s counts.
+    pub(super) const fn is_coarser(self, other: Self) -> bool {
+        self.0 & !Self(0).with(Dimension::Operation).0 & !other.0 == 0
+    }
+
     /// Whether it takes a device to know the key.
     pub(super) const fn counts_devices(self) -> bool {
         self.has(Dimension::Device) || self.has(Dimension::DeviceGroup)
+    }
+}
+
+// === impl Dimension ===
+
+impl Dimension {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Tenant,
+        Self::Application,
+        Self::User,
+        Self::Operation,
+        Self::Device,
+        Self::DeviceGroup,
+        Self::Address,
+    ];
+
+    /// The word in `per`.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Application => "application",
+            Self::User => "user",
+            Self::Operation => "operation",
+            Self::Device => "device",
+            Self::DeviceGroup => "device_group",
+            Self::Address => "address",
+        }
     }
 }
 

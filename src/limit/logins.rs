@@ -23,6 +23,7 @@ use std::num::NonZeroU32;
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 
+use crate::id::LimitName;
 use crate::limit::store::RetryAfter;
 use crate::limit::sync::{AtomicUsize, Mutex, Ordering};
 use crate::limit::window::{Bounds, Cost, Full, SlidingWindowLog};
@@ -42,6 +43,7 @@ pub struct FailedLogins {
 /// The limit, as the policy has it.
 #[derive(Debug, Clone)]
 pub(super) struct LoginQuota {
+    pub(super) name: LimitName,
     pub(super) bounds: Bounds,
     /// How many addresses are counted each by itself.
     pub(super) max_addresses: NonZeroU32,

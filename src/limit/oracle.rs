@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::id::OperationId;
 use crate::limit::fixture::{application, clock, quotas, user};
 use crate::limit::{Admission, LimitError, Limiter, QuotaSet};
 use crate::principal::{Scope, Subject};
@@ -244,7 +243,7 @@ impl World {
             Some(number) => user(call.tenant, call.application, number),
             None => application(call.tenant, call.application),
         };
-        let (operation, scope) = (OperationId::from(OPERATIONS[call.operation]), Scope::default());
+        let (operation, scope) = (OPERATIONS[call.operation].parse().unwrap(), Scope::default());
         let charges = version.set.charges(&subject, &operation, &scope);
         let (rules, now) = (version.rules, self.now);
         let decided = at_once(self.limiter.acquire(&charges, &self.clock));

@@ -1,6 +1,7 @@
 //! The rules, and which of them a call is charged to.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::limit::store::Names;
 use crate::limit::window::{Bounds, Cost};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
+use crate::source::{Place, PolicyFiles, Problems};
 
 /// The most keys that one call may be charged to: their locks are held at the same time.
 pub const MAX_CHARGES: usize = 8;
@@ -33,8 +35,8 @@ pub struct DocumentedLimit {
     pub devices: NamedDevices,
     /// Its rates; none for an operation without documented limits.
     pub rates: Vec<Rate>,
-    /// Line and column in `operations.toml` of the first of them, where it is known.
-    pub place: Option<(usize, usize)>,
+    /// Where the first of them stands; none where there is none.
+    pub place: Option<Place>,
 }
 
 /// How many devices the calls of an operation name, in the path or in the body.
@@ -70,6 +72,8 @@ pub struct QuotaSet {
     /// The same, by where the text of an operation's name lies. A snapshot has each name once, so that most calls find
     /// their quotas here, without a look at the text. The set keeps the names, so that no other text comes to lie there.
     by_address: HashMap<usize, Arc<[Arc<Quota>]>, RandomState>,
+    /// Where each limit is written.
+    places: HashMap<LimitName, Place>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
     /// The limit on failed logins, if there is one.
@@ -113,17 +117,29 @@ pub(super) enum Visibility {
     Hidden,
 }
 
+// === impl DocumentedLimit ===
+
+impl DocumentedLimit {
+    pub(super) fn mistake(&self, files: &PolicyFiles, problems: &mut Problems, message: impl fmt::Display) {
+        match &self.place {
+            Some(place) => problems.place(files, place, message),
+            None => problems.file("operations.toml", message),
+        }
+    }
+}
+
 // === impl QuotaSet ===
 
 impl QuotaSet {
     pub(super) fn new(
         quotas: impl IntoIterator<Item = (OperationId, Vec<Arc<Quota>>)>,
+        places: HashMap<LimitName, Place>,
         limits: usize,
         max_keys: NonZeroU32,
         logins: Option<LoginQuota>,
     ) -> Self {
         let (by_operation, by_address) = Default::default();
-        let mut set = Self { by_operation, by_address, limits, max_keys, logins };
+        let mut set = Self { by_operation, by_address, places, limits, max_keys, logins };
         for (operation, quotas) in quotas {
             let quotas: Arc<[_]> = quotas.into();
             set.by_address.insert(address(&operation), quotas.clone());
@@ -174,6 +190,29 @@ impl QuotaSet {
     /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
         self.limits == 0
+    }
+
+    /// The limit on failed logins, if there is one.
+    pub fn login_limit(&self) -> Option<&LimitName> {
+        self.logins.as_ref().map(|quota| &quota.name)
+    }
+
+    /// Every limit, and where it is written.
+    pub fn places(&self) -> impl Iterator<Item = (&LimitName, &Place)> {
+        self.places.iter()
+    }
+
+    /// What a limit counts apart, in the words of `per`; nothing for one that counts all calls together.
+    pub fn counts_by(&self, limit: &LimitName) -> impl Iterator<Item = &'static str> {
+        let quota =
+            self.by_operation.values().flat_map(|quotas| quotas.iter()).find(|quota| quota.name == *limit);
+        let per = quota.map(|quota| quota.per).unwrap_or_default();
+        Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
+    }
+
+    /// Where a limit is written.
+    pub fn place(&self, limit: &LimitName) -> Option<&Place> {
+        self.places.get(limit)
     }
 
     /// The most keys that the limiter may hold under this set.

@@ -236,6 +236,11 @@ impl Bound {
         // At most 24 days and a minute, which 32 bits hold.
         Self { rate, millis: rate.window.seconds() * 1_000 + margin.0 }
     }
+
+    /// The length of its window with its margin, in milliseconds.
+    pub(super) const fn millis(self) -> u32 {
+        self.millis
+    }
 }
 
 impl From<Rate> for Bound {

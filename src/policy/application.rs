@@ -7,7 +7,7 @@ use crate::policy::compile::{Reading, Taken, quoted};
 use crate::policy::device_group::{DeviceGroups, GroupIndex};
 use crate::policy::document::{ApplicationDocument, ListOrAll, Unlisted, Word};
 use crate::policy::operation::{DeviceScope, Operation, Operations};
-use crate::source::{PolicyFiles, Problems};
+use crate::source::{Place, PolicyFiles, Problems, did_you_mean};
 
 /// One entry of `applications.toml`.
 #[derive(Debug)]
@@ -16,6 +16,18 @@ pub(crate) struct Application {
     operations: Allowed<OperationId>,
     device_groups: Allowed<GroupIndex>,
     unscoped_operations: HashSet<OperationId, foldhash::fast::RandomState>,
+    places: ApplicationPlaces,
+}
+
+/// Where an entry says what it confines to.
+#[derive(Debug, Clone)]
+pub(crate) struct ApplicationPlaces {
+    /// Its name.
+    pub(crate) name: Place,
+    /// Its operations.
+    pub(crate) operations: Place,
+    /// Its device groups.
+    pub(crate) device_groups: Place,
 }
 
 /// What a list names, or everything.
@@ -30,6 +42,8 @@ enum Allowed<T> {
 pub(crate) struct Applications {
     entries: HashMap<ApplicationId, Application, foldhash::fast::RandomState>,
     unlisted: Unlisted,
+    /// Where it says so, if it does.
+    unlisted_place: Option<Place>,
 }
 
 /// What an entry says of an operation.
@@ -78,6 +92,7 @@ impl Applications {
         let Some(source) = files.require(Self::FILE, problems) else { return applications };
         let Some(mut file) = source.toml(problems) else { return applications };
         if let Some(word) = file.value("unlisted", problems) {
+            applications.unlisted_place = Some(source.place_of(word.span()));
             applications.unlisted = word.into_inner();
         }
         let documents = file.entries::<ApplicationDocument>("application", problems);
@@ -112,6 +127,16 @@ impl Applications {
     pub(crate) fn unlisted(&self) -> Unlisted {
         self.unlisted
     }
+
+    /// Where the file says so; none if it leaves it out.
+    pub(crate) fn unlisted_place(&self) -> Option<&Place> {
+        self.unlisted_place.as_ref()
+    }
+
+    /// Every entry, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ApplicationId, &Application)> {
+        self.entries.iter()
+    }
 }
 
 // === impl Application ===
@@ -130,17 +155,19 @@ impl Application {
         let known = |word: &Word, reading: &mut Reading<'_>| {
             let operation = operations.get(word.get_ref());
             if operation.is_none() {
+                let known = did_you_mean(word.get_ref(), operations.iter().map(|known| known.id().as_str()));
                 reading.at(word.span(), format_args!("unknown operation `{}`", word.get_ref()));
+                reading.hint(known);
             }
             operation
         };
-        let allowed = match &document.operations {
+        let allowed = match document.operations.get_ref() {
             ListOrAll::All => Allowed::All,
             ListOrAll::List(words) => Allowed::Only(
                 words.iter().filter_map(|word| Some(known(word, reading)?.id().clone())).collect(),
             ),
         };
-        let device_groups = match &document.device_groups {
+        let device_groups = match document.device_groups.get_ref() {
             ListOrAll::All => Allowed::All,
             ListOrAll::List(words) => {
                 Allowed::Only(words.iter().filter_map(|word| groups.named(word, reading)).collect())
@@ -158,7 +185,13 @@ impl Application {
             }
             unscoped_operations.insert(operation.id().clone());
         }
-        let application = Self { name: name?, operations: allowed, device_groups, unscoped_operations };
+        let places = ApplicationPlaces {
+            name: reading.place(document.name.span()),
+            operations: reading.place(document.operations.span()),
+            device_groups: reading.place(document.device_groups.span()),
+        };
+        let application =
+            Self { name: name?, operations: allowed, device_groups, unscoped_operations, places };
         application.warn(document, operations, groups, reading);
         Some(application)
     }
@@ -193,6 +226,21 @@ impl Application {
             );
             reading.warn(document.name.span(), message);
         }
+    }
+
+    /// Where it says what it confines to.
+    pub(crate) fn places(&self) -> &ApplicationPlaces {
+        &self.places
+    }
+
+    /// Whether it may make the call on at least one device.
+    pub(crate) fn allows_somewhere(&self, operation: &Operation) -> OperationAnswer {
+        let reached = match (operation.device_scope(), &self.device_groups) {
+            (DeviceScope::Named, Allowed::Only(groups)) => !groups.is_empty(),
+            (DeviceScope::Named, Allowed::All) => true,
+            (DeviceScope::Unscoped, _) => self.unscoped(operation.id()) == UnscopedAnswer::Allowed,
+        };
+        if reached { self.operation(operation.id()) } else { OperationAnswer::Omitted }
     }
 
     pub(crate) fn name(&self) -> &ApplicationName {

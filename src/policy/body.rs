@@ -15,6 +15,7 @@ use crate::outcome::ReasonCode;
 use crate::policy::document::{MediaTypeWord, MemberWord};
 
 mod devices;
+mod example;
 mod json;
 
 pub(crate) use devices::DevicesMember;

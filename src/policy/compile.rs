@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::policy::document::Word;
-use crate::source::{Problems, SourceFile};
+use crate::source::{Place, Problems, SourceFile, known_are};
 
 /// One file on its way from words to values, and where its mistakes go.
 pub(crate) struct Reading<'a> {
@@ -31,14 +31,19 @@ impl<'a> Reading<'a> {
         Self { source, problems }
     }
 
-    /// Line and column of a byte of the file, both from 1.
-    pub(crate) fn place(&self, offset: usize) -> (usize, usize) {
-        self.source.place(offset)
+    /// The place of a span, to be kept.
+    pub(crate) fn place(&self, span: Range<usize>) -> Place {
+        self.source.place_of(span)
     }
 
     /// Notes a mistake at a place of the file.
     pub(crate) fn at(&mut self, span: Range<usize>, message: impl fmt::Display) {
         self.problems.at(self.source, span, message);
+    }
+
+    /// Adds to the mistake that was noted last what would probably be right, if anybody knows.
+    pub(crate) fn hint(&mut self, hint: Option<String>) {
+        self.problems.hint(hint);
     }
 
     /// Notes something legal but odd at a place of the file.
@@ -52,6 +57,23 @@ impl<'a> Reading<'a> {
             Ok(value) => Some(value),
             Err(error) => {
                 self.at(word.span(), error);
+                None
+            }
+        }
+    }
+
+    /// The value that a word stands for; a word that stands for none is a problem, with a hint which one was meant or
+    /// which ones there are.
+    pub(crate) fn parse_one_of<'k, T: FromStr<Err: fmt::Display>>(
+        &mut self,
+        word: &Word,
+        known: impl IntoIterator<Item = &'k str> + Clone,
+    ) -> Option<T> {
+        match word.get_ref().parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.at(word.span(), error);
+                self.hint(known_are(word.get_ref(), known));
                 None
             }
         }

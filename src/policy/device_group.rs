@@ -4,19 +4,19 @@
 //! of one property are alternatives, and every property that a rule names must match. (*Create and manage device
 //! groups*, `machine-groups.md`.)
 
-use std::str::FromStr;
-
-use toml::Spanned;
-
 use crate::id::{DeviceGroupId, EntraGroupId};
-use crate::policy::compile::{Reading, Taken, quoted};
+use crate::policy::compile::{Reading, Taken};
 use crate::policy::document::{
-    DeviceGroupDocument, GroupSource, MatchDocument, StaleInventory, UngroupedDocument, UnknownAction,
-    UnknownDevice, Word,
+    DeviceGroupDocument, GroupSource, StaleInventory, UngroupedDocument, UnknownAction, UnknownDevice, Word,
 };
 use crate::policy::inventory::MaxAge;
 use crate::principal::Groups;
-use crate::source::{PolicyFiles, Problems};
+use crate::source::{Place, PolicyFiles, Problems, known_are};
+
+mod rule;
+
+use rule::MatchingRule;
+pub(crate) use rule::Traits;
 
 /// The group of a device that no rule matches, by the name that the portal gives it.
 pub(crate) const UNGROUPED: &str = "Ungrouped devices (default)";
@@ -52,6 +52,8 @@ pub(crate) struct DeviceGroup {
     id: DeviceGroupId,
     rule: MatchingRule,
     opens_to: OpensTo,
+    /// Where it stands; none of what no file says.
+    place: Option<Place>,
 }
 
 /// Which users may act on a group's devices, if they have a role.
@@ -63,41 +65,6 @@ enum OpensTo {
     Members(Vec<EntraGroupId>),
     /// None.
     Nobody,
-}
-
-/// What a device must look like to be in a group: for each list that is not empty, one of it must match.
-#[derive(Debug, Default)]
-struct MatchingRule {
-    name: Vec<Condition>,
-    domain: Vec<Condition>,
-    tag: Vec<Condition>,
-    os_platform: Vec<Condition>,
-}
-
-/// One value of a rule, such as `starts with EXEC-`, in lower case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Condition {
-    StartsWith(Box<str>),
-    EndsWith(Box<str>),
-    Equals(Box<str>),
-    Contains(Box<str>),
-}
-
-/// Text that is not a condition.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a condition: write `starts with …`, `ends with …`, `equals …` or `contains …`")]
-struct InvalidCondition {
-    text: String,
-}
-
-/// What rules look at, in lower case.
-#[derive(Debug, Default)]
-pub(crate) struct Traits {
-    /// The name as the inventory gives it, and its first label if that is shorter.
-    pub(crate) names: Vec<String>,
-    pub(crate) domain: Option<String>,
-    pub(crate) tags: Vec<String>,
-    pub(crate) os_platform: Option<String>,
 }
 
 /// Whether a user may act on a group's devices.
@@ -158,6 +125,7 @@ impl DeviceGroups {
         ranked.sort_by_key(|(rank, _)| *rank);
         groups.ranked = ranked.into_iter().map(|(_, group)| group).collect();
         if let Some(document) = ungrouped {
+            groups.ungrouped.place = Some(source.place_of(document.span()));
             groups.ungrouped.opens_to = OpensTo::read(&document.into_inner().entra_groups, &mut reading);
         }
         groups
@@ -166,6 +134,16 @@ impl DeviceGroups {
     /// How many there are, without the one of ungrouped devices.
     pub(crate) fn len(&self) -> usize {
         self.ranked.len()
+    }
+
+    /// The Entra groups that any of them is open to.
+    pub(crate) fn entra_groups(&self) -> impl Iterator<Item = &EntraGroupId> {
+        self.ranked.iter().chain([&self.ungrouped]).flat_map(DeviceGroup::entra_groups)
+    }
+
+    /// The ranked groups, the highest first, each with its index.
+    pub(crate) fn ranked(&self) -> impl Iterator<Item = (GroupIndex, &DeviceGroup)> {
+        self.ranked.iter().enumerate().map(|(index, group)| (GroupIndex(index as u32), group))
     }
 
     pub(crate) fn unknown_device(&self) -> UnknownDevice {
@@ -221,8 +199,9 @@ impl DeviceGroups {
         if let Some(place) = all.clone().position(|group| group.id.as_str() == word.get_ref()) {
             return Some(GroupIndex(place as u32));
         }
-        let known = quoted(all.map(|group| &group.id));
-        reading.at(word.span(), format_args!("unknown device group `{}`, known are {known}", word.get_ref()));
+        let known = known_are(word.get_ref(), all.map(|group| group.id.as_str()));
+        reading.at(word.span(), format_args!("unknown device group `{}`", word.get_ref()));
+        reading.hint(known);
         None
     }
 
@@ -236,7 +215,7 @@ impl DeviceGroups {
     ///
     /// Groups that the inventory reports may, whatever the portal's rules are.
     pub(crate) fn match_by_tag(&self) -> bool {
-        self.source == GroupSource::Inventory || self.ranked.iter().any(|group| !group.rule.tag.is_empty())
+        self.source == GroupSource::Inventory || self.ranked.iter().any(|group| group.rule.looks_at_tags())
     }
 
     /// Whether there is a group, that of ungrouped devices included, that is not open to a user of these groups.
@@ -249,8 +228,12 @@ impl DeviceGroups {
 
 impl Default for DeviceGroups {
     fn default() -> Self {
-        let group =
-            |id: &str, opens_to| DeviceGroup { id: id.into(), rule: MatchingRule::default(), opens_to };
+        let group = |id: &str, opens_to| DeviceGroup {
+            id: id.into(),
+            rule: MatchingRule::default(),
+            opens_to,
+            place: None,
+        };
         Self {
             ranked: Vec::new(),
             ungrouped: group(UNGROUPED, OpensTo::Everybody),
@@ -286,11 +269,25 @@ impl DeviceGroup {
             }
             (GroupSource::Inventory, None) => MatchingRule::default(),
         };
-        Some(Self { id: id?, rule, opens_to })
+        let place = Some(reading.place(document.name.span()));
+        Some(Self { id: id?, rule, opens_to, place })
     }
 
     pub(crate) fn id(&self) -> &DeviceGroupId {
         &self.id
+    }
+
+    /// The Entra groups that it is open to; none if it is open to everybody with a role.
+    pub(crate) fn entra_groups(&self) -> &[EntraGroupId] {
+        match &self.opens_to {
+            OpensTo::Members(groups) => groups,
+            OpensTo::Everybody | OpensTo::Nobody => &[],
+        }
+    }
+
+    /// Where the file says it; none for ungrouped devices without a table of their own.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
     }
 
     /// Whether a user of these groups may act on the devices of this one.
@@ -315,71 +312,5 @@ impl OpensTo {
             return Self::Everybody;
         }
         Self::Members(reading.parse_all(entra_groups))
-    }
-}
-
-// === impl MatchingRule ===
-
-impl MatchingRule {
-    fn read(document: &Spanned<MatchDocument>, reading: &mut Reading<'_>) -> Self {
-        let MatchDocument { name, domain, tag, os_platform } = document.get_ref();
-        let properties = [name, domain, tag, os_platform];
-        if properties.iter().all(|property| property.is_none()) {
-            reading
-                .at(document.span(), "`match` must name at least one property, or every device would match");
-        }
-        let [name, domain, tag, os_platform] = properties.map(|property| match property {
-            Some(values) if values.get_ref().is_empty() => {
-                reading
-                    .at(values.span(), "an empty list of conditions matches nothing: leave the property out");
-                Vec::new()
-            }
-            Some(values) => reading.parse_all(values.get_ref()),
-            None => Vec::new(),
-        });
-        Self { name, domain, tag, os_platform }
-    }
-
-    fn matches(&self, device: &Traits) -> bool {
-        any_of(&self.name, device.names.iter().map(String::as_str))
-            && any_of(&self.domain, device.domain.as_deref())
-            && any_of(&self.tag, device.tags.iter().map(String::as_str))
-            && any_of(&self.os_platform, device.os_platform.as_deref())
-    }
-}
-
-/// A property that the rule leaves out matches; otherwise one condition must hold for one of the device's values.
-fn any_of<'t>(conditions: &[Condition], values: impl IntoIterator<Item = &'t str>) -> bool {
-    conditions.is_empty()
-        || values.into_iter().any(|value| conditions.iter().any(|condition| condition.holds(value)))
-}
-
-// === impl Condition ===
-
-impl Condition {
-    /// Whether it holds for a value in lower case.
-    fn holds(&self, value: &str) -> bool {
-        match self {
-            Self::StartsWith(text) => value.starts_with(&**text),
-            Self::EndsWith(text) => value.ends_with(&**text),
-            Self::Equals(text) => value == &**text,
-            Self::Contains(text) => value.contains(&**text),
-        }
-    }
-}
-
-impl FromStr for Condition {
-    type Err = InvalidCondition;
-
-    fn from_str(text: &str) -> Result<Self, InvalidCondition> {
-        let read = |operator: &str, condition: fn(Box<str>) -> Self| {
-            let value = text.strip_prefix(operator)?.trim();
-            (!value.is_empty()).then(|| condition(value.to_lowercase().into()))
-        };
-        read("starts with ", Self::StartsWith)
-            .or_else(|| read("ends with ", Self::EndsWith))
-            .or_else(|| read("equals ", Self::Equals))
-            .or_else(|| read("contains ", Self::Contains))
-            .ok_or_else(|| InvalidCondition { text: text.into() })
     }
 }

@@ -18,8 +18,8 @@ pub(crate) struct OperationDocument {
     pub(crate) name: Word,
     pub(crate) method: Spanned<MethodWord>,
     pub(crate) path: Word,
-    pub(crate) application: Vec<Word>,
-    pub(crate) delegated: Vec<Word>,
+    pub(crate) application: Spanned<Vec<Word>>,
+    pub(crate) delegated: Spanned<Vec<Word>>,
     pub(crate) role: Option<Spanned<OneOrMany>>,
     pub(crate) body: Option<BodyDocument>,
     pub(crate) max_body: Option<Word>,
@@ -169,8 +169,8 @@ pub(crate) enum UnknownAction {
 pub(crate) struct ApplicationDocument {
     pub(crate) id: Word,
     pub(crate) name: Word,
-    pub(crate) operations: ListOrAll,
-    pub(crate) device_groups: ListOrAll,
+    pub(crate) operations: Spanned<ListOrAll>,
+    pub(crate) device_groups: Spanned<ListOrAll>,
     #[serde(default)]
     pub(crate) unscoped_operations: Vec<Word>,
 }
@@ -188,7 +188,10 @@ pub(crate) enum Unlisted {
 
 /// One name, or a list of them.
 #[derive(Debug)]
-pub(crate) struct OneOrMany(pub(crate) Vec<String>);
+pub(crate) enum OneOrMany {
+    One(String),
+    Many(Vec<Word>),
+}
 
 /// A list of names, or the word `"all"`.
 #[derive(Debug)]
@@ -244,7 +247,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
             }
 
             fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(vec![word.to_owned()]))
+                Ok(OneOrMany::One(word.to_owned()))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMany, A::Error> {
@@ -252,7 +255,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
                 while let Some(item) = items.next_element()? {
                     list.push(item);
                 }
-                Ok(OneOrMany(list))
+                Ok(OneOrMany::Many(list))
             }
         }
 

@@ -101,6 +101,7 @@ impl Inventory {
                 "json" => json::read(source, &mut reader),
                 _other => continue,
             }
+            reader.problems.mark_read(source);
             read += 1;
         }
         if read == 0 {
@@ -118,6 +119,11 @@ impl Inventory {
     /// How many devices there are.
     pub(crate) fn len(&self) -> usize {
         self.devices.len()
+    }
+
+    /// The group of each device.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupIndex> {
+        self.devices.iter().map(|device| device.group)
     }
 
     /// Every device that fits the name; none if the inventory lacks it.

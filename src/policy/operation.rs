@@ -12,7 +12,7 @@ use crate::policy::compile::{Reading, Taken};
 use crate::policy::document::{ActionWord, MethodWord, OneOrMany, OperationDocument, Word};
 use crate::policy::role::RolePermission;
 use crate::policy::route::{Captures, Parameter, PathTemplate, RouteTable};
-use crate::source::{PolicyFiles, Problems};
+use crate::source::{Place, PolicyFiles, Problems};
 
 /// One call of the API.
 #[derive(Debug)]
@@ -26,9 +26,24 @@ pub struct Operation {
     roles: Vec<RolePermission>,
     body: Option<BodyContract>,
     limits: Vec<Rate>,
-    limits_place: Option<(usize, usize)>,
+    places: OperationPlaces,
     action: Option<ActionWord>,
     tags: TagEffect,
+}
+
+/// Where an operation says what it asks.
+#[derive(Debug, Clone)]
+pub struct OperationPlaces {
+    /// Its name.
+    pub name: Place,
+    /// The list `application`.
+    pub application: Place,
+    /// The list `delegated`.
+    pub delegated: Place,
+    /// The role permissions; none if any role will do.
+    pub role: Option<Place>,
+    /// The first of the documented limits; none if there are none.
+    pub limits: Option<Place>,
 }
 
 /// What a call does to the tags of devices, by which device groups may match.
@@ -103,9 +118,9 @@ impl Operation {
         &self.limits
     }
 
-    /// Line and column in `operations.toml` of the first of them.
-    pub fn limits_place(&self) -> Option<(usize, usize)> {
-        self.limits_place
+    /// Where it says what it asks.
+    pub fn places(&self) -> &OperationPlaces {
+        &self.places
     }
 
     /// What its body must be; none if the body is not read before it is forwarded.
@@ -135,7 +150,7 @@ impl Operation {
     }
 
     fn read(document: OperationDocument, reading: &mut Reading<'_>) -> Option<Self> {
-        let id = reading.name::<OperationId>(&document.name);
+        let id: Option<OperationId> = reading.parse(&document.name);
         let template: Option<PathTemplate> = reading.parse(&document.path);
         let roles = match &document.role {
             Some(words) => role_permissions(words, reading)?,
@@ -149,10 +164,16 @@ impl Operation {
         if let (Some(action), Some(false)) = (&document.action, devices) {
             reading.at(action.span(), "`action` needs a `{device}` in the path: whose would the action be");
         }
-        let application = permissions(&document.application, reading);
-        let delegated = permissions(&document.delegated, reading);
+        let application = permissions(document.application.get_ref(), reading);
+        let delegated = permissions(document.delegated.get_ref(), reading);
         let limits = rates(&document.limits, reading);
-        let limits_place = document.limits.first().map(|word| reading.place(word.span().start));
+        let places = OperationPlaces {
+            name: reading.place(document.name.span()),
+            application: reading.place(document.application.span()),
+            delegated: reading.place(document.delegated.span()),
+            role: document.role.as_ref().map(|words| reading.place(words.span())),
+            limits: document.limits.first().map(|word| reading.place(word.span())),
+        };
         let body = document.body.map(|body| {
             let devices = body.devices.as_ref().and_then(|word| reading.parse(word));
             BodyContract::new(body.media_type, body.required, devices, max)
@@ -167,7 +188,7 @@ impl Operation {
             roles,
             body,
             limits,
-            limits_place,
+            places,
             action: document.action.map(|word| word.into_inner()),
             tags: if document.changes_tags { TagEffect::Changes } else { TagEffect::Leaves },
         })
@@ -206,18 +227,16 @@ fn permissions(words: &[Word], reading: &mut Reading<'_>) -> Vec<Permission> {
 
 /// The role permissions of `role`; none if one is unknown, or the list is empty: that would be any role by accident.
 fn role_permissions(words: &Spanned<OneOrMany>, reading: &mut Reading<'_>) -> Option<Vec<RolePermission>> {
-    let OneOrMany(list) = words.get_ref();
+    let list = match words.get_ref() {
+        OneOrMany::One(word) => &[Word::new(words.span(), word.clone())][..],
+        OneOrMany::Many(list) => list,
+    };
     if list.is_empty() {
         reading.at(words.span(), "an empty list of role permissions: leave `role` out if any role will do");
         return None;
     }
-    let mut permissions = Vec::new();
-    for word in list {
-        match word.parse() {
-            Ok(permission) => permissions.push(permission),
-            Err(error) => reading.at(words.span(), error),
-        }
-    }
+    let parsed = list.iter().filter_map(|word| reading.parse_one_of(word, RolePermission::words()));
+    let permissions: Vec<_> = parsed.collect();
     (permissions.len() == list.len()).then_some(permissions)
 }
 

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::id::{EntraGroupId, OperationId, UserId};
+use crate::id::{EntraGroupId, OperationId, RoleName, UserId};
 use crate::policy::compile::{Reading, Taken, quoted};
 use crate::policy::device_group::DeviceGroups;
 use crate::policy::document::{RoleDocument, Word};
 use crate::policy::operation::{Operation, Operations};
-use crate::principal::Groups;
-use crate::source::{PolicyFiles, Problems};
+use crate::principal::{Groups, Principal, PrincipalKind};
+use crate::source::{Place, PolicyFiles, Problems};
 
 /// Declares [`RolePermission`] with the word of each and its names in Unified RBAC, so that the list is written once.
 macro_rules! role_permissions {
@@ -73,10 +73,7 @@ role_permissions! {
 
 /// A word that is no role permission.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown role permission `{word}`, known are {}, and in roles their names in Unified RBAC",
-    quoted(RolePermission::ALL)
-)]
+#[error("unknown role permission `{word}`")]
 pub struct InvalidRolePermission {
     word: String,
 }
@@ -84,9 +81,18 @@ pub struct InvalidRolePermission {
 /// The roles of `roles.toml`, by what they allow.
 #[derive(Debug, Default)]
 pub(crate) struct Roles {
-    count: usize,
+    list: Vec<Role>,
     by_permission: HashMap<RolePermission, Holders>,
     any: Holders,
+}
+
+/// One role of the file.
+#[derive(Debug)]
+pub struct Role {
+    name: RoleName,
+    permissions: Vec<RolePermission>,
+    place: Place,
+    holders: Holders,
 }
 
 /// Who holds something.
@@ -108,6 +114,13 @@ pub(crate) enum RoleAnswer {
 }
 
 // === impl RolePermission ===
+
+impl RolePermission {
+    /// The words of all of them.
+    pub(crate) fn words() -> impl Iterator<Item = &'static str> + Clone {
+        Self::ALL.iter().map(|permission| permission.as_str())
+    }
+}
 
 impl fmt::Display for RolePermission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,18 +177,31 @@ impl Roles {
                 );
                 reading.warn(document.name.span(), message);
             }
-            for permission in permissions {
-                roles.by_permission.entry(permission).or_default().add(&users, &groups);
+            for permission in &permissions {
+                roles.by_permission.entry(*permission).or_default().add(&users, &groups);
             }
             roles.any.add(&users, &groups);
-            roles.count += 1;
+            let mut holders = Holders::default();
+            holders.add(&users, &groups);
+            let name = RoleName::from(document.name.get_ref().as_str());
+            roles.list.push(Role { name, permissions, place: reading.place(document.name.span()), holders });
         }
         roles
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.count
+        self.list.len()
+    }
+
+    /// The Entra groups that hold any of them, in no order.
+    pub(crate) fn entra_groups(&self) -> impl Iterator<Item = &EntraGroupId> {
+        self.any.groups.iter()
+    }
+
+    /// Every one, in the order of the file.
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Role> {
+        self.list.iter()
     }
 
     /// Whether the user holds one of the role permissions, or any role at all where an operation asks for none.
@@ -221,7 +247,9 @@ fn held(words: &[Word], reading: &mut Reading<'_>) -> Vec<RolePermission> {
                 reading.warn(word.span(), message);
             }
             None => {
-                let _: Option<RolePermission> = reading.parse(word);
+                let unified = RolePermission::ALL.iter().flat_map(|all| all.unified()).copied();
+                let all = RolePermission::words().chain(unified);
+                let _: Option<RolePermission> = reading.parse_one_of(word, all);
             }
         }
     }
@@ -239,6 +267,37 @@ fn tagging<'o>(
         operation.changes_tags() && !operation.delegated().is_empty() && role
     };
     operations.iter().filter(granted).map(Operation::id)
+}
+
+// === impl Role ===
+
+impl Role {
+    /// Its name.
+    pub fn name(&self) -> &RoleName {
+        &self.name
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether the caller of a token is known to hold it: no application does.
+    pub fn is_held_by(&self, principal: &Principal) -> bool {
+        let PrincipalKind::User { groups, .. } = &principal.kind else { return false };
+        self.holders.answer(principal.subject.user.as_ref(), groups) == RoleAnswer::Held
+    }
+
+    /// Whether it lets its holders make the calls of an operation, as far as roles decide.
+    pub fn covers(&self, operation: &Operation) -> bool {
+        operation.roles().is_empty()
+            || operation.roles().iter().any(|needed| self.permissions.contains(needed))
+    }
+
+    /// Whether nobody holds it.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.holders.groups.is_empty() && self.holders.users.is_empty()
+    }
 }
 
 // === impl Holders ===

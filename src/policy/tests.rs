@@ -106,7 +106,7 @@ device_groups       = "all"
 pub(super) const DEVICES: &str = "\
 Device Name,Device ID,OS Platform,Domain,AAD Device ID,Tags
 exec-1.corp.example,1111111111111111111111111111111111111111,Windows11,,00000000-0000-0000-0000-0000000000a1,
-ws-1.corp.example,2222222222222222222222222222222222222222,Windows11,,00000000-0000-0000-0000-0000000000a2,
+ws-1.corp.example,2222222222222222222222222222222222222222,Windows11,,00000000-0000-0000-0000-0000000000a2,VIP
 odd-1,3333333333333333333333333333333333333333,Linux,corp.example,,
 twin.corp.example,4444444444444444444444444444444444444444,Windows11,,,
 twin.corp.example,5555555555555555555555555555555555555555,Linux,,,
@@ -166,7 +166,7 @@ pub(super) fn set_with(name: &str, text: impl Into<String>) -> PolicySet {
 fn the_shipped_set_compiles() {
     let (set, problems) = compile(&shipped());
     assert_eq!(problems, [""; 0]);
-    let expected = Counts { operations: 113, roles: 2, device_groups: 3, applications: 0, devices: 0 };
+    let expected = Counts { operations: 113, roles: 5, device_groups: 3, applications: 3, devices: 0 };
     assert_eq!(set.counts(), expected);
     let collect =
         set.route(&Method::POST, "/api/machines/pc-1/collectInvestigationPackage").unwrap().operation;
@@ -183,19 +183,6 @@ fn the_shipped_roles_file_tells_every_role_permission_and_its_names_in_unified_r
             assert!(text.contains(&format!("\"{word}\"")), "{word}");
         }
     }
-}
-
-#[test]
-fn the_example_in_the_shipped_applications_file_compiles_when_uncommented() {
-    let mut files = shipped();
-    let text = files.get("applications.toml").unwrap().text();
-    let (_, example) = text.split_once("changed:\n#\n").unwrap();
-    let example: Vec<&str> = example.lines().map(|line| line.trim_start_matches("# ")).collect();
-    let example = SourceFile::new("applications.toml", example.join("\n"));
-    files.insert(example);
-    let (set, problems) = compile(&files);
-    assert_eq!(problems, [""; 0]);
-    assert_eq!(set.counts().applications, 1);
 }
 
 #[test]

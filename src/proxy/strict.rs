@@ -4,7 +4,7 @@
 //! much, escapes what it cannot read, and answers by itself what it refuses. Of HTTP/2, where there are no bytes to look
 //! at, the parsed head is checked. Nothing is repaired: what is not plain is refused, and its connection closed.
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use memchr::{memchr, memchr_iter};
 use pingora::http::RequestHeader;
 
@@ -88,6 +88,22 @@ pub(super) fn check_bytes(head: &[u8]) -> Result<Framing, Denial> {
         }
     }
     Err(Malformed::Lines.into())
+}
+
+/// The same for a request that comes over no connection, as whoever rehearses a policy has it.
+///
+/// # Errors
+/// [`Denial::Malformed`], also for a target that no request line could carry, or [`Denial::HeaderTooLarge`].
+pub fn check_head(method: &Method, target: &str, headers: &HeaderMap) -> Result<(), Denial> {
+    if target.contains(['\r', '\n']) {
+        return Err(Malformed::Target.into());
+    }
+    let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in headers {
+        head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    head.extend(b"\r\n");
+    check_bytes(&head).map(|_| ())
 }
 
 /// Holds the head of an HTTP/2 request to the same rules.

@@ -54,15 +54,38 @@ fn a_file_in_the_folder_of_operations_belongs_to_the_set() {
 }
 
 #[test]
-fn drafts_and_other_folders_do_not_belong_to_the_set() {
+fn drafts_hidden_folders_and_cases_do_not_belong_to_the_set() {
     let folder = shipped();
     let store = open(folder.path());
     fs::create_dir_all(folder.path().join("operations")).unwrap();
     fs::write(folder.path().join("operations/.extra.toml"), EXTRA).unwrap();
     fs::write(folder.path().join("operations/extra.toml~"), EXTRA).unwrap();
-    fs::create_dir(folder.path().join("drafts")).unwrap();
-    fs::write(folder.path().join("drafts/operations.toml"), EXTRA).unwrap();
+    for hidden in [".drafts", "tests"] {
+        fs::create_dir_all(folder.path().join(hidden)).unwrap();
+        fs::write(folder.path().join(hidden).join("operations.toml"), EXTRA).unwrap();
+    }
     assert!(store.reload_if(Due::IfDifferent).is_none());
+}
+
+#[test]
+fn a_file_that_nobody_reads_is_a_mistake_wherever_it_lies() {
+    let unread = "no part of the policy reads this file, so that nothing in it is in force";
+    for (name, said) in [
+        ("limit.toml", "; did you mean `limits.toml`?"),
+        ("operation/extra.toml", "; did you mean `operations`?"),
+        ("drafts/operations.toml", ""),
+        ("devices/groups.toml", ""),
+        ("keys.json", ""),
+    ] {
+        let folder = shipped();
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+        let problems =
+            PolicyStore::open(PolicySource::Folder(folder.path().into()), Clock::System).unwrap_err();
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems, [format!("{name}: {unread}{said}")]);
+    }
 }
 
 /// Writes an operation into the set, which lies in `folder`, and says whether the store that was opened by the name

@@ -32,7 +32,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches the folder of this name and those within it, if they are not the ones that are being watched.
     pub(super) fn follow(&mut self, folder: &Path, changed: &Arc<Notify>) {
-        let all = std::iter::once(folder.to_owned()).chain(folders(folder).map(|(_, path)| path));
+        let all = std::iter::once(folder.to_owned()).chain(folders(folder).into_iter().map(|(_, path)| path));
         let found: Vec<_> =
             all.filter_map(|path| fs::metadata(path).ok()).map(|meta| (meta.dev(), meta.ino())).collect();
         if !found.is_empty() && self.watched == found {

@@ -19,11 +19,11 @@ use axum::Router;
 use serde_json::{Value, json};
 
 use crate::id::TenantId;
-use crate::sandbox::issuer::signer::Signer;
 use crate::time::Clock;
 
 pub use crate::sandbox::issuer::caller::{Caller, TokenVersion};
 pub use crate::sandbox::issuer::endpoint::Registration;
+pub(crate) use crate::sandbox::issuer::signer::Signer;
 pub use crate::sandbox::issuer::signer::SignerError;
 
 /// The stand-in for Entra: one key, one tenant, its registered applications.

@@ -9,7 +9,7 @@ macro_rules! embed {
     };
 }
 
-/// Every file of `policies/`, as it was when the program was built.
+/// Every file of `policies/`, its cases left out, as it was when the program was built.
 pub fn files() -> PolicyFiles {
     let embedded = embed![
         "applications.toml",
@@ -55,6 +55,7 @@ mod tests {
         let mut on_disk: Vec<String> = walk(&folder)
             .iter()
             .map(|path| path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned())
+            .filter(|name| !name.starts_with("tests/"))
             .collect();
         on_disk.sort();
         let embedded: Vec<String> = files().iter().map(|file| file.name().to_string()).collect();

@@ -364,7 +364,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn file(&mut self, name: &Word) -> Option<&'a SourceFile> {
-        let file = self.files.get(name.get_ref());
+        let file = self.files.read(name.get_ref(), self.problems);
         if file.is_none() {
             self.at(name, format_args!("the policy set has no file `{}`", name.get_ref()));
         }

@@ -137,9 +137,9 @@ pub(super) struct Fetch {
     name: Arc<str>,
 }
 
-/// The most requests that wait for one issuer at once: each holds its head, of at most 32 KiB, for a few seconds. Whoever
-/// comes on top is told at once that the key can't be had.
-pub(super) const MAX_WAITERS: usize = 1_024;
+/// The most requests that wait for one issuer at once: a quarter of those that may be in flight by default, so that
+/// strangers with invented keys never take all of them. Whoever comes on top is told at once that the key can't be had.
+pub(super) const MAX_WAITERS: usize = 256;
 
 /// The longest that a request waits for a fetch that might bring its key: Entra answers within a second, and clients
 /// give a call up after ten or more.
@@ -171,6 +171,14 @@ impl KeyRing {
             ring.held.store(held);
             ring
         })
+    }
+
+    /// A ring of a rehearsal, which holds this for good and has no source.
+    pub(super) fn publishing(published: Published, bell: Arc<Notify>) -> Self {
+        let source = KeySource::File { name: "the rehearsal's".into(), text: String::new() };
+        let ring = Self::new(source, KeySet::default(), bell);
+        ring.replace(published, None, None);
+        ring
     }
 
     pub(super) fn source(&self) -> &KeySource {

@@ -13,6 +13,10 @@ use super::jws::{Header, TokenType};
 use super::ring::IssuerKeys;
 use crate::id::TenantId;
 
+mod rehearsal;
+
+pub use rehearsal::{InvalidRehearsalKeys, RehearsalIssuer};
+
 /// Every entry of `issuers.toml`. A token leads to one of them at most: none is ever tried.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Routes {

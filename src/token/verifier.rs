@@ -12,7 +12,7 @@ use super::error::{Flaw, TokenError};
 use super::issuer;
 use super::jws::{Header, Jws};
 use super::ring::{Basis, IssuerKeys, IssuerState, Renewal};
-use super::route::{Judge, Routes};
+use super::route::{InvalidRehearsalKeys, Judge, RehearsalIssuer, Routes};
 use crate::id::TenantId;
 use crate::principal::Principal;
 use crate::source::{PolicyFiles, Problems};
@@ -76,6 +76,16 @@ impl Verifier {
         let cache = TokenCache::following(cache, previous.map(|previous| &previous.cache));
         let routes = routes.following(previous.map(|previous| &previous.routes));
         Self { skew, routes, keys, bell, cache }
+    }
+
+    /// This verifier with the keys of a JSON web key set in the place of every issuer's, for whoever rehearses a policy
+    /// and signs the tokens: see `route/rehearsal.rs`. A gateway has no use for it.
+    ///
+    /// # Errors
+    /// If no key of the set can verify a signature.
+    pub fn rehearsing(self, keys: &str) -> Result<(Self, Vec<RehearsalIssuer>), InvalidRehearsalKeys> {
+        let (routes, issuers) = self.routes.rehearsing(keys, &self.keys)?;
+        Ok((Self { routes: Arc::new(routes), ..self }, issuers))
     }
 
     /// The verdict on a token that was judged before, if a verification now would come to the same: the caller, or a

@@ -2,6 +2,7 @@
 
 mod mistakes;
 
+use serde_json::{Value, json};
 use tollgate::snapshot::version;
 
 use mistakes::{APPLICATIONS, DEVICE_GROUPS, DEVICES, ISSUERS, KEYS, LIMITS, OPERATIONS, ROLES};
@@ -30,7 +31,7 @@ async fn every_kind_of_mistake_is_printed_with_its_file_line_and_column() {
 }
 
 #[tokio::test]
-async fn every_mistake_of_every_file_is_printed_at_once_each_in_one_line_in_the_order_of_files_and_lines() {
+async fn every_mistake_of_every_file_is_printed_at_once_in_the_order_of_files_and_lines() {
     let folder = policy_folder();
     for (file, mistakes) in [(ROLES.0, &ROLES.1[..4]), (DEVICES.0, &DEVICES.1[2..])] {
         let path = folder.path().join(file);
@@ -44,7 +45,11 @@ async fn every_mistake_of_every_file_is_printed_at_once_each_in_one_line_in_the_
 
     let ended = run(&["check", text(folder.path())]).await;
 
-    let said: Vec<_> = ended.err.iter().map(|line| line.split(": ").next().unwrap()).collect();
+    let (sum, lines) = ended.err.split_last().unwrap();
+    assert_eq!(sum, "7 mistakes in 3 files");
+    // Below the line of each stand its own line of the file, which begins with a number, and a hint.
+    let beginnings = lines.iter().filter(|line| line.starts_with(|c: char| c.is_ascii_alphabetic()));
+    let said: Vec<_> = beginnings.map(|line| line.split(": ").next().unwrap()).collect();
     let devices = ["devices.csv:2:1", "devices.csv:4:1"];
     let roles = ["roles.toml:3:17", "roles.toml:4:17", "roles.toml:5:17", "roles.toml:8:16"];
     let expected = [&devices[..], &["limits.toml"], &roles].concat();
@@ -56,8 +61,7 @@ async fn a_file_that_is_not_text_is_printed_with_the_place_where_it_stops_to_be(
     let folder = policy_folder();
     std::fs::write(folder.path().join("roles.toml"), b"# All roles\n# \xc3\xa4\xff\n").unwrap();
     let ended = run(&["check", text(folder.path())]).await;
-    let line = "roles.toml:2:4: not UTF-8 text from here on".to_owned();
-    assert_eq!((ended.code, ended.err), (Some(1), vec![line]));
+    assert_eq!((ended.code, ended.err[0].as_str()), (Some(1), "roles.toml:2:4: not UTF-8 text from here on"));
 }
 
 #[tokio::test]
@@ -92,4 +96,68 @@ async fn a_folder_that_cannot_be_read_is_one_line_with_exit_code_2() {
         };
         assert!(line.starts_with(&format!("error: cannot read `{folder}`: ")), "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_mistake_is_shown_in_its_line_with_a_caret_and_a_hint() {
+    let folder = policy_folder();
+    let path = folder.path().join("roles.toml");
+    let text_of =
+        std::fs::read_to_string(&path).unwrap().replace("Alerts investigation", "Alert investigation");
+    std::fs::write(path, text_of).unwrap();
+
+    let ended = run(&["check", text(folder.path())]).await;
+
+    let expected = [
+        "roles.toml:3:30: unknown role permission `Alert investigation`",
+        "  |",
+        "3 | permissions  = [\"View data\", \"Alert investigation\"]",
+        "  |                              ^^^^^^^^^^^^^^^^^^^^^",
+        "  = did you mean `Alerts investigation`?",
+        "",
+        "1 mistake in 1 file",
+    ];
+    assert_eq!((ended.code, ended.out.len(), ended.err), (Some(1), 0, expected.map(str::to_owned).to_vec()));
+}
+
+#[tokio::test]
+async fn a_file_that_nobody_reads_is_a_mistake() {
+    let folder = policy_folder();
+    std::fs::write(folder.path().join("limit.toml"), "").unwrap();
+    let ended = run(&["check", text(folder.path())]).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.err[0].starts_with("limit.toml: no part of the policy reads this file"), "{ended:#?}");
+    assert_eq!(ended.err[1], " = did you mean `limits.toml`?");
+}
+
+#[tokio::test]
+async fn programs_get_one_object_whatever_is_found() {
+    let folder = policy_folder();
+    let ended = run(&["check", text(folder.path()), "--format", "json"]).await;
+    let report: Value = serde_json::from_str(&ended.out.concat()).unwrap();
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(report["policy"]["version"], *version(&policy()));
+    assert_eq!(report["policy"]["holds"]["operations"], 6);
+    assert_eq!((&report["mistakes"], &report["warnings"]), (&json!([]), &json!([])));
+
+    let path = folder.path().join("applications.toml");
+    let applications = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("unlisted = \"permission\"\n{applications}")).unwrap();
+    let ended = run(&["check", text(folder.path()), "--format", "json"]).await;
+    let report: Value = serde_json::from_str(&ended.out.concat()).unwrap();
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(report["warnings"][0]["file"], "applications.toml");
+
+    std::fs::write(&path, applications.replace("list_devices", "list_device")).unwrap();
+    let ended = run(&["check", text(folder.path()), "--format", "json"]).await;
+    let report: Value = serde_json::from_str(&ended.out.concat()).unwrap();
+    assert_eq!((ended.code, &report["policy"], &report["warnings"]), (Some(1), &Value::Null, &json!([])));
+    assert_eq!(
+        report["mistakes"],
+        json!([{
+            "file": "applications.toml", "line": 4, "column": 59, "width": 13,
+            "text": "operations    = [\"collect\", \"package_uri\", \"upload_file\", \"list_device\"]",
+            "message": "unknown operation `list_device`", "hint": "did you mean `list_devices`?",
+        }])
+    );
 }

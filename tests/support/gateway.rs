@@ -118,10 +118,21 @@ pub(crate) fn policy() -> PolicyFiles {
     files
 }
 
-/// The same set with one file replaced.
+/// The same set with one file replaced; key files that no issuer names any more are left out.
 pub(crate) fn policy_with(name: &str, text: &str) -> PolicyFiles {
     let mut files = policy();
     files.insert(SourceFile::new(name, text));
+    without_idle_keys(files)
+}
+
+/// The set without the key files that its issuers do not name: such a file would be a mistake.
+pub(crate) fn without_idle_keys(mut files: PolicyFiles) -> PolicyFiles {
+    let issuers = files.get("issuers.toml").unwrap().text().to_owned();
+    for name in ["keys-v1.json", "keys-v2.json"] {
+        if !issuers.contains(name) {
+            files.remove(name);
+        }
+    }
     files
 }
 

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use toml::Spanned;
 
 use super::{Compiler, LimitDocument};
+use crate::id::LimitName;
 use crate::limit::key::Dimension;
 use crate::limit::logins::{ADDRESS_BYTES, FAILURE_BYTES, LoginQuota};
 use crate::limit::window::{Bound, Bounds};
@@ -61,8 +62,9 @@ impl Compiler<'_> {
             );
             self.problems.at(self.source, document.windows.span(), message);
         }
+        let name = LimitName::from(document.name.get_ref().as_str());
         let bounds = Bounds::new(rates.into_iter().map(Bound::from));
-        self.logins = Some(LoginQuota { bounds, max_addresses: self.max_addresses });
+        self.logins = Some(LoginQuota { name, bounds, max_addresses: self.max_addresses });
     }
 
     fn at_name(&mut self, document: &LimitDocument, message: &str) {

@@ -144,7 +144,7 @@ windows = ["1 per day"]
         "1:12: invalid value: integer `0`, expected a nonzero u32".to_owned(),
         "2:1: unknown key `burst`".to_owned(),
         "5:8: `no good` is not a name of a limit: 1 to 64 letters, digits, `-`, `_` and `.`, as headers and labels carry it".to_owned(),
-        "6:15: no operation `reed` in operations.toml".to_owned(),
+        "6:15: unknown operation `reed`; did you mean `read`?".to_owned(),
         "6:31: `read` is named twice".to_owned(),
         "7:18: `per` names this twice".to_owned(),
         format!("8:12: `many per minute` {rate_form}"),
@@ -182,16 +182,17 @@ fn an_operation_under_more_than_8_limits_is_a_problem() {
 }
 
 #[test]
-fn documented_limits_that_contradict_each_other_are_a_problem() {
+fn documented_limits_that_contradict_each_other_are_a_problem_of_the_file_they_stand_in() {
     let mut files = PolicyFiles::default();
     files.insert(SourceFile::new("limits.toml", ""));
     let rates = ["100 per minute", "50 per hour"].map(|rate| rate.parse().unwrap()).to_vec();
     let mut problems = Problems::default();
-    let limit = DocumentedLimit { place: Some((7, 8)), ..DocumentedLimit::at_no_place("read", rates) };
+    let place = Place { file: "operations/machines.toml".into(), line: 7, column: 8, width: 1 };
+    let limit = DocumentedLimit { place: Some(place), ..DocumentedLimit::at_no_place("read", rates) };
     QuotaSet::compile(&files, &[limit], &mut problems);
     assert_eq!(
         problems.into_sorted()[0].to_string(),
-        "operations.toml:7:8: limits of `read`: `100 per 00:01:00` can't be reached under `50 per 01:00:00`"
+        "operations/machines.toml:7:8: limits of `read`: `100 per 00:01:00` can't be reached under `50 per 01:00:00`"
     );
 }
 
@@ -199,6 +200,61 @@ fn documented_limits_that_contradict_each_other_are_a_problem() {
 fn rates_that_another_just_lets_be_reached_do_not_contradict_it() {
     for windows in ["\"2 per minute\", \"120 per hour\"", "\"5 per minute\", \"5 per hour\""] {
         assert_eq!(problems(&limit("edge", "", windows)), [""; 0]);
+    }
+}
+
+/// The warnings of a set with these limits beside the documented ones of `read`.
+fn warnings(rates: &[&str], text: &str) -> Vec<String> {
+    let mut files = PolicyFiles::default();
+    files.insert(SourceFile::new("limits.toml", text));
+    let mut problems = Problems::default();
+    let rates = rates.iter().map(|rate| rate.parse().unwrap()).collect();
+    let documented =
+        [DocumentedLimit::at_no_place("read", rates), DocumentedLimit::at_no_place("write", Vec::new())];
+    QuotaSet::compile(&files, &documented, &mut problems);
+    assert!(problems.is_empty(), "{problems:?}");
+    problems.into_warnings().iter().map(ToString::to_string).collect()
+}
+
+fn beside(operations: &str, per: &str, windows: &str) -> String {
+    format!("[[limit]]\nname = \"mine\"\noperations = {operations}\nper = {per}\nwindows = {windows}\n")
+}
+
+#[test]
+fn a_limit_that_others_always_reach_first_is_pointed_out() {
+    let idle = [
+        "limits.toml:2:8: `mine` can never bind: on each of its calls another limit is reached before it, or with it",
+    ];
+    for (per, windows) in [
+        // The documented limit of each tenant and application, again or wider.
+        (r#"["tenant", "application"]"#, r#"["100 per minute"]"#),
+        (r#"["tenant", "application", "user"]"#, r#"["200 per minute"]"#),
+        // 100 a minute are at most 6000 an hour and 200 in 90 s.
+        (r#"["tenant", "application", "operation"]"#, r#"["6000 per hour"]"#),
+        (r#"["tenant", "application"]"#, r#"["200 per 90s"]"#),
+    ] {
+        assert_eq!(
+            warnings(&["100 per minute"], &beside(r#"["read"]"#, per, windows)),
+            idle,
+            "{per} {windows}"
+        );
+    }
+}
+
+#[test]
+fn a_limit_that_can_be_the_first_to_be_reached_is_not_pointed_out() {
+    for (operations, per, windows) in [
+        (r#"["read"]"#, r#"["tenant", "application"]"#, r#"["99 per minute"]"#),
+        (r#"["read"]"#, r#"["tenant", "application"]"#, r#"["5999 per hour"]"#),
+        (r#"["read"]"#, r#"["tenant", "application"]"#, r#"["199 per 90s"]"#),
+        // A tenant may have any number of applications.
+        (r#"["read"]"#, r#"["tenant"]"#, r#"["1000 per minute"]"#),
+        // Nothing else bounds `write`.
+        (r#""all""#, r#"["tenant", "application"]"#, r#"["1000 per minute"]"#),
+        (r#""all""#, r#"["tenant", "application", "operation"]"#, r#"["1000 per minute"]"#),
+    ] {
+        let text = beside(operations, per, windows);
+        assert_eq!(warnings(&["100 per minute"], &text), [""; 0], "{text}");
     }
 }
 
@@ -300,7 +356,7 @@ fn a_limit_per_device_stands_on_calls_that_name_one_device() {
     let of =
         |operations: &str| limit("each", "\"device\"", "\"9 per day\"").replace("[\"read\"]", operations);
     let set = quotas(&of("[\"read\", \"collect\"]"));
-    assert!(set.counts_devices(&"read".into()) && !set.counts_devices(&"list".into()));
+    assert!(set.counts_devices(&"read".parse().unwrap()) && !set.counts_devices(&"list".parse().unwrap()));
     let several = "`tag` may name several devices, and this limit counts by one";
     assert_eq!(problems(&of("\"all\"")), [format!("limits.toml:3:14: {several}")]);
     assert_eq!(

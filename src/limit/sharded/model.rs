@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use super::super::fixture::{application, clock, limit, quotas};
 use super::super::key::LimitKey;
 use super::super::{Charges, QuotaSet};
-use crate::id::OperationId;
 use crate::principal::Scope;
 use crate::time::Clock;
 
@@ -67,7 +66,7 @@ impl World {
 
     fn with_charges<T>(&self, number: u128, work: impl FnOnce(&Charges<'_>) -> T) -> T {
         let (subject, scope) = (application(1, number), Scope::default());
-        work(&self.set.charges(&subject, &OperationId::from("read"), &scope))
+        work(&self.set.charges(&subject, &"read".parse().unwrap(), &scope))
     }
 
     /// How many calls of this application are admitted, if it makes one.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::id::{DeviceGroupId, DeviceRef, OperationId};
+use crate::id::{DeviceGroupId, DeviceRef};
 use crate::limit::fixture::{application, charges, clock, limit, quotas, user};
 use crate::limit::{LimitError, Limiter};
 use crate::principal::{Scope, ScopedDevice};
@@ -281,7 +281,7 @@ async fn calls_of_one_device_share_a_key_and_those_of_unknown_devices_another(li
     let text = limit("each", "\"device\"", "\"2 per minute\"")
         + &limit("team", "\"tenant\", \"device_group\"", "\"3 per minute\"");
     let (set, (clock, _)) = (quotas(&text), clock());
-    let (caller, read) = (application(1, 1), OperationId::from("read"));
+    let (caller, read) = (application(1, 1), "read".parse().unwrap());
     let device = |id: Option<&str>, group: Option<&str>| {
         let id = id.map(|id| id.parse().unwrap());
         let named = id.map_or(DeviceRef::Name("pc.example".into()), DeviceRef::Id);

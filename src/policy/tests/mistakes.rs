@@ -84,8 +84,9 @@ fn every_mistake_of_an_operation_has_its_place() {
     let (_, problems) = compile_with(file, operation(&[]));
     assert_eq!(problems, [""; 0]);
     for (changes, expected) in [
-        (&[("name", "\"\"")][..], "101:8: a name has 1 to 128 characters"),
-        (&[("name", "\" x\"")], "101:8: a name has 1 to 128 characters"),
+        (&[("name", "\"\"")][..], "101:8: `` is not a name of an operation: 1 to 64 letters"),
+        (&[("name", "\" x\"")], "101:8: ` x` is not a name of an operation"),
+        (&[("name", "'a\"b'")], "101:8: `a\"b` is not a name of an operation"),
         (&[("name", "\"collect\"")], "101:8: the operation `collect` is given twice, in line 3 for"),
         (&[("name", "")], "100:1: missing field `name`"),
         (&[("method", "\"post\"")], "102:10: unknown variant `post`, expected one of `GET`, `POST`"),
@@ -120,10 +121,13 @@ fn every_mistake_of_an_operation_has_its_place() {
         (&[("delegated", "[\"A\", \"\"]")], "105:19: `` is not a permission"),
         (&[("application", "\"A\"")], "104:15: invalid type: string \"A\", expected a sequence"),
         (&[("role", "[]")], "106:8: an empty list of role permissions: leave `role` out"),
-        (&[("role", "[\"View data\", \"View\"]")], "106:8: unknown role permission `View`"),
+        (
+            &[("role", "[\"View data\", \"View\"]")],
+            "106:22: unknown role permission `View`; known are `View data`,",
+        ),
         (
             &[("role", "\"Alert investigation\"")],
-            "106:8: unknown role permission `Alert investigation`, known are `View data`,",
+            "106:8: unknown role permission `Alert investigation`; did you mean `Alerts investigation`?",
         ),
         (&[("body", "{ type = \"text/plain\" }")], "106:17: unknown variant `text/plain`"),
         (&[("body", "{ required = {} }")], "106:8: missing field `type`"),
@@ -170,7 +174,10 @@ fn every_mistake_of_a_role_has_its_place() {
         ("name = \"\"\npermissions = []", "11:8: a name has"),
         ("permissions = []", "10:1: missing field `name`"),
         ("name = \"a\"", "10:1: missing field `permissions`"),
-        ("name = \"a\"\npermissions = [\"view data\"]", "12:16: unknown role permission `view data`, known"),
+        (
+            "name = \"a\"\npermissions = [\"view data\"]",
+            "12:16: unknown role permission `view data`; did you mean `View data`?",
+        ),
         ("name = \"a\"\npermissions = []\nentra_groups = [\"x\"]", "13:17: `x` is not a GUID"),
         ("name = \"a\"\npermissions = []\nusers = [\"x\"]", "13:10: `x` is not a GUID"),
         ("name = \"a\"\npermissions = []\nuser = []", "13:1: unknown field `user`"),
@@ -279,11 +286,11 @@ fn every_mistake_of_an_application_has_its_place() {
         ),
         (
             format!("{id}\nname = \"a\"\noperations = [\"collect\", \"colect\"]\ndevice_groups = \"all\""),
-            "4:26: unknown operation `colect`",
+            "4:26: unknown operation `colect`; did you mean `collect`?",
         ),
         (
             format!("{id}\nname = \"a\"\noperations = \"all\"\ndevice_groups = [\"Execs\"]"),
-            "5:18: unknown device group `Execs`, known are `Executives`, `Workstations`, `Ungrouped",
+            "5:18: unknown device group `Execs`; known are `Executives`, `Workstations`, `Ungrouped",
         ),
         (format!("{id}\nname = \"a\"\n{all}\nunscoped_operations = [\"x\"]"), "6:24: unknown operation `x`"),
         (
@@ -316,5 +323,9 @@ fn every_mistake_of_an_application_has_its_place() {
         "unlisted = \"allow\"",
         &["1:12: unknown variant `allow`, expected `refuse`"],
     );
-    refused("applications.toml", "unlistd = \"refuse\"", &["1:1: unknown key `unlistd`"]);
+    refused(
+        "applications.toml",
+        "unlistd = \"refuse\"",
+        &["1:1: unknown key `unlistd`; did you mean `unlisted`?"],
+    );
 }

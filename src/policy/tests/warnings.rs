@@ -76,7 +76,9 @@ fn nobody_is_pointed_out_where_tags_move_nothing_or_nobody_is_confined() {
 fn a_name_of_unified_rbac_that_stands_for_nothing_alone_is_pointed_out() {
     let roles = |permissions: &str| {
         let role = format!("[[role]]\nname = \"x\"\npermissions = [{permissions}]\n");
-        warnings(&[("applications.toml", String::new()), ("roles.toml", role)])
+        let mut found = warnings(&[("applications.toml", String::new()), ("roles.toml", role)]);
+        found.retain(|warning| warning.contains("grants nothing"));
+        found
     };
     assert_eq!(
         roles(r#""Alerts (manage)", "Detection tuning (manage)""#),
@@ -86,4 +88,87 @@ fn a_name_of_unified_rbac_that_stands_for_nothing_alone_is_pointed_out() {
     );
     assert_eq!(roles(r#""Core security settings (manage)", "Detection tuning (manage)""#), [""; 0]);
     assert_eq!(roles(r#""Manage security settings", "Detection tuning (manage)""#), [""; 0]);
+}
+
+#[test]
+fn an_operation_that_no_role_and_no_entry_lets_anybody_call_is_pointed_out() {
+    let nobody = |changed: &[(&str, String)]| {
+        let mut found = warnings(changed);
+        found.retain(|warning| warning.contains("nobody can call"));
+        found
+    };
+    let no_entries = ("applications.toml", String::new());
+    // Users have roles for all but `by_tag`, which no user may call.
+    assert_eq!(
+        nobody(std::slice::from_ref(&no_entries)),
+        [
+            "operations.toml:37:15: nobody can call `by_tag`: no role that somebody holds has the role permission, and no entry of applications.toml allows it"
+        ]
+    );
+    let no_holders = ("roles.toml", "[[role]]\nname = \"x\"\npermissions = [\"View data\"]\n".to_owned());
+    let found = nobody(&[no_entries, no_holders.clone()]);
+    let all = "operations.toml:3:15: nobody can call `collect`, `package`, `machine`, `machines`, `by_tag`: ";
+    assert!(found.len() == 1 && found[0].starts_with(all), "{found:?}");
+    // The entry of `everything` is enough, and so is leaving applications to their permissions.
+    assert_eq!(nobody(std::slice::from_ref(&no_holders)), [""; 0]);
+    let unlisted = ("applications.toml", "unlisted = \"permission\"".to_owned());
+    assert_eq!(nobody(&[unlisted, no_holders]), [""; 0]);
+    // What asks for no permission at all says by itself that nobody may call it.
+    let closed = OPERATIONS.replace("[\"Machine.Read\"]\ndelegated   = []", "[]\ndelegated   = []");
+    assert_ne!(closed, OPERATIONS);
+    assert_eq!(nobody(&[("applications.toml", String::new()), ("operations.toml", closed)]), [""; 0]);
+}
+
+#[test]
+fn a_role_that_nobody_holds_is_pointed_out() {
+    let vacant = "[[role]]\nname = \"Empty\"\npermissions = [\"View data\"]\n";
+    let found = warnings(&[("roles.toml", format!("{ROLES}\n{vacant}"))]);
+    assert_eq!(
+        found[1],
+        "roles.toml:14:8: nobody holds the role `Empty`: it has no `entra_groups` and no `users`"
+    );
+    assert_eq!(found.len(), 2, "{found:#?}");
+}
+
+#[test]
+fn a_device_group_without_a_device_is_pointed_out_unless_the_inventory_is_empty() {
+    let groups = ("device-groups.toml", GROUPS.replace("EXEC-", "CEO-"));
+    let found = warnings(std::slice::from_ref(&groups));
+    assert_eq!(
+        found[1],
+        "device-groups.toml:3:16: no device of the inventory is in the group `Executives`: nothing matches it, or only what a group of a higher rank takes"
+    );
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let empty = ("devices.csv", DEVICES.lines().next().unwrap().to_owned());
+    assert_eq!(warnings(&[groups, empty]), [UNSCOPED]);
+}
+
+#[test]
+fn an_application_that_is_listed_and_allowed_nothing_is_pointed_out() {
+    let entry = |lines: &str| {
+        let id = "00000000-0000-0000-0000-000000000009";
+        let entry = format!("[[application]]\nid = \"{id}\"\nname = \"idle\"\n{lines}\n");
+        let mut found = warnings(&[("applications.toml", format!("{APPLICATIONS}{entry}"))]);
+        found.retain(|warning| warning != UNSCOPED);
+        found
+    };
+    let idle = ["applications.toml:22:8: `idle` is listed and not allowed anything"];
+    assert_eq!(entry("operations = []\ndevice_groups = \"all\""), idle);
+    assert_eq!(entry("operations = [\"machine\"]\ndevice_groups = []"), idle);
+    // Confined to device groups, it may make no call that names no device.
+    assert_eq!(entry("operations = [\"machines\"]\ndevice_groups = [\"Executives\"]"), idle);
+    assert_eq!(entry("operations = [\"machine\"]\ndevice_groups = [\"Executives\"]"), [""; 0]);
+}
+
+#[test]
+fn leaving_unlisted_applications_to_their_permissions_is_pointed_out() {
+    let found = warnings(&[("applications.toml", format!("unlisted = \"permission\"{APPLICATIONS}"))]);
+    assert_eq!(
+        found[0],
+        "applications.toml:1:12: every application without an entry may make whatever calls its permissions name, on every device"
+    );
+    assert_eq!(
+        warnings(&[("applications.toml", format!("unlisted = \"refuse\"{APPLICATIONS}"))]),
+        [UNSCOPED]
+    );
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::id::{ApplicationId, DeviceId, DeviceRef, LimitName, RequestId, TenantId, UserId};
+use crate::id::{
+    ApplicationId, DeviceId, DeviceRef, EntraGroupId, LimitName, Permission, RequestId, TenantId, UserId,
+};
 use crate::outcome::{Decision, Outcome, ReasonCode, Standing, Window};
-use crate::principal::ScopedDevice;
+use crate::principal::{Principal, ScopedDevice};
 use crate::source::Problem;
 use crate::telemetry::audit::PolicyEvent;
 use crate::time::Wall;
@@ -50,6 +52,13 @@ pub(super) struct RequestLine<'a> {
     application_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<Text<UserId>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "permissions")]
+    permissions: &'a [Permission],
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "groups")]
+    groups: &'a [EntraGroupId],
+    /// Whether the token could not carry the user's groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_overage: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uti: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +136,8 @@ impl<'a> RequestLine<'a> {
         let subject = principal.map(|principal| principal.subject);
         // Before a call is forwarded its end has no facts, whatever the outcome's fields hold.
         let end = (event != Event::Admitted).then_some(outcome);
+        // What a decision was made of stands in its line alone.
+        let decided = principal.filter(|_| event != Event::Ended);
         Self {
             time: outcome.received + end.map_or(outcome.admission, |end| end.total),
             event,
@@ -140,6 +151,9 @@ impl<'a> RequestLine<'a> {
             application: subject.map(|subject| Text(subject.application)),
             application_name: findings.application.as_ref().map(|application| application.as_str()),
             user: subject.and_then(|subject| subject.user).map(Text),
+            permissions: decided.map_or(&[], Principal::permissions),
+            groups: decided.map_or(&[], |_| &findings.groups),
+            group_overage: decided.filter(|principal| principal.has_group_overage()).map(|_| true),
             uti: principal.and_then(|principal| principal.token_id.as_deref()),
             address: outcome.address,
             policy_version: &outcome.policy_version,
@@ -180,6 +194,14 @@ fn devices<S: Serializer>(devices: &&[ScopedDevice], serializer: S) -> Result<S:
         id: device.id.map(Text),
         group: device.group.as_ref().map(|group| group.as_str()),
     }))
+}
+
+fn permissions<S: Serializer>(permissions: &&[Permission], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(permissions.iter().map(Permission::as_str))
+}
+
+fn groups<S: Serializer>(groups: &&[EntraGroupId], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(groups.iter().map(|group| Text(*group)))
 }
 
 fn device_name<S: Serializer>(device: &&DeviceRef, serializer: S) -> Result<S::Ok, S::Error> {

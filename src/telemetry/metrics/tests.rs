@@ -41,7 +41,7 @@ fn names(text: &str) -> BTreeSet<&str> {
 fn a_request_is_counted_under_its_names_or_under_none_and_other() {
     let metrics = Metrics::new();
     let known = Findings {
-        operation: Some("collect".into()),
+        operation: Some("collect".parse().unwrap()),
         application: Some("soar".into()),
         ..Findings::default()
     };
@@ -70,7 +70,7 @@ fn a_request_is_counted_under_its_names_or_under_none_and_other() {
 fn the_series_of_requests_are_bounded_and_what_is_past_the_bound_is_still_counted() {
     let metrics = Metrics::new();
     for number in 0..Metrics::MAX_REQUEST_SERIES + 3 {
-        let operation = Some(number.to_string().as_str().into());
+        let operation = Some(number.to_string().parse().unwrap());
         metrics.request(&outcome(Decision::Admitted, None, Findings { operation, ..Findings::default() }));
     }
     let text = metrics.render(NOON);

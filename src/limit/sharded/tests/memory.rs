@@ -3,13 +3,12 @@
 use allocation_counter::measure;
 
 use super::*;
-use crate::id::OperationId;
 use crate::principal::Scope;
 
 /// Makes `calls` calls of each of `keys` applications, 2 s apart by the clock.
 fn store_of(keys: u32, calls: u32) -> (Store, i64) {
     let (set, (clock, hand)) = (quotas(""), clock());
-    let (operation, scope, store) = (OperationId::from("collect"), Scope::default(), Store::default());
+    let (operation, scope, store) = ("collect".parse().unwrap(), Scope::default(), Store::default());
     let counted = measure(|| {
         for _ in 0..calls {
             for number in 0..keys {

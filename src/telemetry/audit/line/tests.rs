@@ -42,7 +42,10 @@ fn known() -> Outcome {
         application: ApplicationId::from_u128(2),
         user: Some(UserId::from_u128(3)),
     };
-    let kind = PrincipalKind::User { permissions: Vec::new(), groups: Groups::Overage };
+    let kind = PrincipalKind::User {
+        permissions: vec!["Machine.CollectForensics".into()],
+        groups: Groups::Listed(vec![EntraGroupId::from_u128(5)]),
+    };
     let principal = Principal { subject, kind, token_id: Some("uti-1".into()), expires: NOON };
     let id = "fb9ab6be3965095a09c057be7c90f0a2fb9ab6be".parse().ok();
     let device =
@@ -58,9 +61,10 @@ fn known() -> Outcome {
         client_request_id: Some("ticket 7".into()),
         address: Some(Ipv4Addr::LOCALHOST.into()),
         findings: Findings {
-            operation: Some("collect_investigation_package".into()),
+            operation: Some("collect_investigation_package".parse().unwrap()),
             principal: Some(Arc::new(principal)),
             application: Some("soar-playbooks".into()),
+            groups: [EntraGroupId::from_u128(5)].into_iter().collect(),
             scope: Scope { devices: [device].into_iter().collect() },
             comment: Some("first\nsecond \"quoted\"\u{0}".into()),
             standings: [standing].into_iter().collect(),
@@ -92,6 +96,8 @@ fn a_line_has_every_fact_and_before_the_end_none_of_the_end() {
         "application": ApplicationId::from_u128(2).to_string(),
         "application_name": "soar-playbooks",
         "user": UserId::from_u128(3).to_string(),
+        "permissions": ["Machine.CollectForensics"],
+        "groups": [EntraGroupId::from_u128(5).to_string()],
         "uti": "uti-1",
         "address": "127.0.0.1",
         "policy_version": "v1",
@@ -103,6 +109,7 @@ fn a_line_has_every_fact_and_before_the_end_none_of_the_end() {
     assert_eq!(read(&RequestLine::new(Event::Admitted, &known)), before);
 
     let mut after = before;
+    after.as_object_mut().unwrap().retain(|name, _| name != "permissions" && name != "groups");
     after["time"] = json!("2026-01-01T12:00:01.250Z");
     after["event"] = json!("ended");
     after["upstream_status"] = json!(201);
@@ -162,4 +169,15 @@ fn a_reload_is_a_line_with_its_first_hundred_mistakes() {
     let line = read(&PolicyLine::new(NOON, &PolicyEvent::Failed { version: "v1", problems: &problems }));
     assert_eq!(line["problem_count"], json!(101));
     assert_eq!(line["problems"].as_array().unwrap().len(), 100);
+}
+
+#[test]
+fn groups_that_the_token_could_not_carry_are_said_to_be_missing() {
+    let mut known = known();
+    let mut principal = known.findings.principal.as_deref().unwrap().clone();
+    principal.kind = PrincipalKind::User { permissions: vec!["A".into()], groups: Groups::Overage };
+    known.findings.principal = Some(Arc::new(principal));
+    known.findings.groups.clear();
+    let line = read(&RequestLine::new(Event::Refused, &known));
+    assert_eq!((&line["group_overage"], line.get("groups")), (&json!(true), None));
 }

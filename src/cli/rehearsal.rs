@@ -1,0 +1,180 @@
+//! A policy set in rehearsal: calls that come over no connection, at times that somebody chooses, decided by the same
+//! [`admit`] as the gateway's, behind the same checks of the door.
+//!
+//! A caller is claims. They are signed here, by a key of the rehearsal's own that every issuer of the set then publishes
+//! in the place of its keys, so that nothing is decided otherwise than it would be: issuer, audience, times, kind.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HOST, HeaderValue};
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+use super::Failure;
+use crate::actions::Actions;
+use crate::admit::{Line, Request, RequestHead, admit};
+use crate::denial::Denial;
+use crate::limit::{FailedLogins, Limiter};
+use crate::outcome::Findings;
+use crate::policy::BodyError;
+use crate::proxy::check_head;
+use crate::sandbox::issuer::Signer;
+use crate::snapshot::Snapshot;
+use crate::time::{Clock, ManualClock, Wall};
+use crate::token::{RehearsalIssuer, refresh_now};
+
+/// A policy set and the key that its issuers publish.
+#[derive(Debug)]
+pub(super) struct Rehearsal {
+    snapshot: Snapshot,
+    signer: Signer,
+    issuers: Vec<RehearsalIssuer>,
+    runtime: Runtime,
+}
+
+/// The windows, the actions and the time of one rehearsal, empty at its beginning.
+pub(super) struct Stage<'r> {
+    rehearsal: &'r Rehearsal,
+    line: Line,
+    hand: Arc<ManualClock>,
+}
+
+/// A call without its token.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) address: Option<IpAddr>,
+}
+
+/// What became of a call.
+#[derive(Debug)]
+pub(super) struct Played {
+    /// What was found out on the way.
+    pub(super) findings: Findings,
+    /// Admitted, or why not.
+    pub(super) verdict: Result<(), Denial>,
+}
+
+/// How far the time moves while a call waits for room: no wait of a policy is counted finer.
+const WAITING: Duration = Duration::from_millis(10);
+
+// === impl Rehearsal ===
+
+impl Rehearsal {
+    /// Takes a set whose issuers' keys are fetched now, for tokens that they signed. An issuer that cannot be reached has
+    /// none, as in a gateway that cannot reach it.
+    pub(super) fn with_keys_of_issuers(snapshot: Snapshot) -> Result<Self, Failure> {
+        let signer = Signer::generate().map_err(Failure::unable)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::unable)?;
+        runtime.block_on(refresh_now(&snapshot.verifier, &Clock::System));
+        Ok(Self { snapshot, signer, issuers: Vec::new(), runtime })
+    }
+
+    /// Takes a set that nobody else has, and gives its issuers the rehearsal's key.
+    pub(super) fn new(mut snapshot: Snapshot) -> Result<Self, Failure> {
+        let signer = Signer::generate().map_err(Failure::unable)?;
+        let mut key = signer.jwk("");
+        // It is every issuer's key.
+        if let Some(members) = key.as_object_mut() {
+            members.remove("issuer");
+        }
+        let verifier = Arc::into_inner(std::mem::take(&mut snapshot.verifier)).unwrap_or_default();
+        let keys = json!({ "keys": [key] }).to_string();
+        let (verifier, issuers) = verifier.rehearsing(&keys).map_err(Failure::unable)?;
+        snapshot.verifier = Arc::new(verifier);
+        let runtime = Builder::new_current_thread().build().map_err(Failure::unable)?;
+        Ok(Self { snapshot, signer, issuers, runtime })
+    }
+
+    /// The set.
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The issuers that a token can be of, in the order of `issuers.toml`.
+    pub(super) fn issuers(&self) -> &[RehearsalIssuer] {
+        &self.issuers
+    }
+
+    /// A token with these claims.
+    pub(super) fn sign(&self, claims: &Value) -> String {
+        self.signer.sign(claims)
+    }
+
+    /// An empty stage, at this time.
+    pub(super) fn stage(&self, beginning: Wall) -> Stage<'_> {
+        let (clock, hand) = Clock::manual(beginning);
+        let actions = Actions::new(Actions::DEFAULT_CAPACITY);
+        let line = Line { limiter: Limiter::new(), logins: FailedLogins::new(), actions, clock };
+        Stage { rehearsal: self, line, hand }
+    }
+}
+
+// === impl Stage ===
+
+impl Stage<'_> {
+    /// Which actions belong to which device.
+    pub(super) fn actions(&self) -> &Actions {
+        &self.line.actions
+    }
+
+    /// What time it is.
+    pub(super) fn now(&self) -> Wall {
+        self.line.clock.wall()
+    }
+
+    /// Lets time pass.
+    pub(super) fn advance(&self, duration: Duration) {
+        self.hand.advance(duration);
+    }
+
+    /// Decides a call, and counts it if it is admitted, as if it had been forwarded.
+    pub(super) fn play(&self, call: &Call, token: Option<&str>) -> Played {
+        let mut call = call.clone();
+        let bearer = token.map(|token| HeaderValue::try_from(format!("Bearer {token}")));
+        if let Some(Ok(bearer)) = bearer {
+            call.headers.insert(AUTHORIZATION, bearer);
+        }
+        call.headers.entry(HOST).or_insert(HeaderValue::from_static("gateway"));
+        let mut findings = Findings::default();
+        if let Err(denial) = check_head(&call.method, &call.target, &call.headers) {
+            return Played { findings, verdict: Err(denial) };
+        }
+        let deciding = self.decide(&mut call, &mut findings);
+        let verdict = self.rehearsal.runtime.block_on(deciding);
+        Played { findings, verdict }
+    }
+
+    async fn decide(&self, call: &mut Call, findings: &mut Findings) -> Result<(), Denial> {
+        let deciding = admit(&self.line, &self.rehearsal.snapshot, call, findings);
+        tokio::pin!(deciding);
+        loop {
+            tokio::select! {
+                biased;
+                permit = &mut deciding => return permit.map(|mut permit| permit.forwarded()),
+                // It waits, and the only clock there is stands still.
+                () = tokio::task::yield_now() => self.hand.advance(WAITING),
+            }
+        }
+    }
+}
+
+// === impl Call ===
+
+impl Request for Call {
+    fn head(&self) -> RequestHead<'_> {
+        let Self { method, target, headers, address, .. } = self;
+        RequestHead { method, target, headers, address: *address }
+    }
+
+    async fn read_body(&mut self, max: usize) -> Result<Bytes, Denial> {
+        if self.body.len() > max { Err(BodyError::TooLarge { max }.into()) } else { Ok(self.body.clone()) }
+    }
+}

@@ -1,0 +1,98 @@
+//! The files in `tests/` of a policy folder as written.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::{Spanned, Table, Value};
+
+/// A word and its place.
+pub(super) type Word = Spanned<String>;
+
+/// `[[device]]`: a device that is there for the cases. If a suite has any, they stand in the place of the inventory.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeviceDocument {
+    pub(super) id: Word,
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) domain: String,
+    #[serde(default)]
+    pub(super) os_platform: String,
+    #[serde(default)]
+    pub(super) tags: Vec<String>,
+    #[serde(default)]
+    pub(super) entra_id: String,
+    /// What the API would report, for a set that leaves groups to the inventory.
+    pub(super) group: Option<String>,
+}
+
+/// `[[caller]]`: who calls, by the claims of the token.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CallerDocument {
+    pub(super) name: Word,
+    /// A name of `applications.toml`, or the id of an application.
+    pub(super) application: Word,
+    /// The object id of a user who comes through the application.
+    pub(super) user: Option<Word>,
+    /// `scp` of a user's token, `roles` of an application's.
+    pub(super) permissions: Vec<String>,
+    #[serde(default)]
+    pub(super) groups: Vec<Word>,
+    /// More groups than the token could carry.
+    #[serde(default)]
+    pub(super) group_overage: bool,
+    /// A name of `issuers.toml`; left out, the first.
+    pub(super) issuer: Option<Word>,
+    /// Further claims, or other values for those that the above makes.
+    #[serde(default)]
+    pub(super) claims: Table,
+}
+
+/// `[[case]]`: a call and what must become of it, or several in a row.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaseDocument {
+    pub(super) name: Word,
+    /// When it begins, as RFC 3339 writes it.
+    pub(super) begins: Option<Word>,
+    /// Actions that were started through the gateway before: their ids, and each one's device.
+    #[serde(default)]
+    pub(super) actions: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) steps: Vec<Spanned<StepDocument>>,
+    // What follows is the only step, or what the steps have in common.
+    pub(super) caller: Option<Word>,
+    pub(super) call: Option<Word>,
+    pub(super) body: Option<Value>,
+    pub(super) headers: Option<BTreeMap<String, Word>>,
+    pub(super) address: Option<Word>,
+    pub(super) expect: Option<Word>,
+    pub(super) operation: Option<Word>,
+    pub(super) left: Option<BTreeMap<String, u32>>,
+    pub(super) retry_after: Option<u64>,
+}
+
+/// One of `steps`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StepDocument {
+    /// How long after the beginning of the case.
+    pub(super) at: Option<Word>,
+    /// How many times the call is made.
+    pub(super) repeat: Option<Spanned<u32>>,
+    pub(super) caller: Option<Word>,
+    pub(super) call: Option<Word>,
+    pub(super) body: Option<Value>,
+    pub(super) headers: Option<BTreeMap<String, Word>>,
+    pub(super) address: Option<Word>,
+    /// `admitted`, or the reason of the refusal.
+    pub(super) expect: Word,
+    /// The operation that the call is.
+    pub(super) operation: Option<Word>,
+    /// How many more of each limit and window would be admitted, by the names of `RateLimit`.
+    pub(super) left: Option<BTreeMap<String, u32>>,
+    /// What `Retry-After` says, in seconds.
+    pub(super) retry_after: Option<u64>,
+}

@@ -1,0 +1,114 @@
+//! What a device must look like to be in a group.
+
+use std::str::FromStr;
+
+use toml::Spanned;
+
+use crate::policy::compile::Reading;
+use crate::policy::document::MatchDocument;
+
+/// What a device must look like to be in a group: for each list that is not empty, one of it must match.
+#[derive(Debug, Default)]
+pub(super) struct MatchingRule {
+    name: Vec<Condition>,
+    domain: Vec<Condition>,
+    tag: Vec<Condition>,
+    os_platform: Vec<Condition>,
+}
+
+/// One value of a rule, such as `starts with EXEC-`, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Condition {
+    StartsWith(Box<str>),
+    EndsWith(Box<str>),
+    Equals(Box<str>),
+    Contains(Box<str>),
+}
+
+/// Text that is not a condition.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a condition: write `starts with …`, `ends with …`, `equals …` or `contains …`")]
+struct InvalidCondition {
+    text: String,
+}
+
+/// What rules look at, in lower case.
+#[derive(Debug, Default)]
+pub(crate) struct Traits {
+    /// The name as the inventory gives it, and its first label if that is shorter.
+    pub(crate) names: Vec<String>,
+    pub(crate) domain: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) os_platform: Option<String>,
+}
+
+// === impl MatchingRule ===
+
+impl MatchingRule {
+    pub(super) fn read(document: &Spanned<MatchDocument>, reading: &mut Reading<'_>) -> Self {
+        let MatchDocument { name, domain, tag, os_platform } = document.get_ref();
+        let properties = [name, domain, tag, os_platform];
+        if properties.iter().all(|property| property.is_none()) {
+            reading
+                .at(document.span(), "`match` must name at least one property, or every device would match");
+        }
+        let [name, domain, tag, os_platform] = properties.map(|property| match property {
+            Some(values) if values.get_ref().is_empty() => {
+                reading
+                    .at(values.span(), "an empty list of conditions matches nothing: leave the property out");
+                Vec::new()
+            }
+            Some(values) => reading.parse_all(values.get_ref()),
+            None => Vec::new(),
+        });
+        Self { name, domain, tag, os_platform }
+    }
+
+    /// Whether it depends on a device's tags.
+    pub(super) fn looks_at_tags(&self) -> bool {
+        !self.tag.is_empty()
+    }
+
+    pub(super) fn matches(&self, device: &Traits) -> bool {
+        any_of(&self.name, device.names.iter().map(String::as_str))
+            && any_of(&self.domain, device.domain.as_deref())
+            && any_of(&self.tag, device.tags.iter().map(String::as_str))
+            && any_of(&self.os_platform, device.os_platform.as_deref())
+    }
+}
+
+/// A property that the rule leaves out matches; otherwise one condition must hold for one of the device's values.
+fn any_of<'t>(conditions: &[Condition], values: impl IntoIterator<Item = &'t str>) -> bool {
+    conditions.is_empty()
+        || values.into_iter().any(|value| conditions.iter().any(|condition| condition.holds(value)))
+}
+
+// === impl Condition ===
+
+impl Condition {
+    /// Whether it holds for a value in lower case.
+    fn holds(&self, value: &str) -> bool {
+        match self {
+            Self::StartsWith(text) => value.starts_with(&**text),
+            Self::EndsWith(text) => value.ends_with(&**text),
+            Self::Equals(text) => value == &**text,
+            Self::Contains(text) => value.contains(&**text),
+        }
+    }
+}
+
+impl FromStr for Condition {
+    type Err = InvalidCondition;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCondition> {
+        let read = |operator: &str, condition: fn(Box<str>) -> Self| {
+            let value = text.strip_prefix(operator)?.trim();
+            (!value.is_empty()).then(|| condition(value.to_lowercase().into()))
+        };
+        read("starts with ", Self::StartsWith)
+            .or_else(|| read("ends with ", Self::EndsWith))
+            .or_else(|| read("equals ", Self::Equals))
+            .or_else(|| read("contains ", Self::Contains))
+            .ok_or_else(|| InvalidCondition { text: text.into() })
+    }
+}

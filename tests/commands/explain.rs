@@ -1,0 +1,235 @@
+//! `tollgate explain`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tollgate::sandbox::issuer::Caller;
+use tollgate::time::Clock;
+
+use super::{policy_folder, run};
+use crate::support::gateway::{
+    COMMENT, EXECUTIVE, PLAYBOOKS, RESPONDERS, Setup, UNGROUPED, WORKSTATION, playbooks, portal, responder,
+    token_of_today,
+};
+use crate::support::process::{Ended, text};
+use crate::support::until;
+use crate::support::upstream::{Answer, RecordingUpstream};
+
+/// A policy folder, and files beside it.
+struct Desk {
+    policies: TempDir,
+    files: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { policies: policy_folder(), files: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.files.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        text(&path).to_owned()
+    }
+
+    async fn explain(&self, args: &[&str]) -> Ended {
+        run(&[&["explain", "--policies", text(self.policies.path())], args].concat()).await
+    }
+
+    /// Explains a call by the claims of its caller.
+    async fn by_claims(&self, claims: &Value, call: [&str; 2], body: &str) -> Ended {
+        let (claims, body) = (self.file("claims.json", &claims.to_string()), self.file("body", body));
+        self.explain(&["--claims", &claims, call[0], call[1], "--body", &body]).await
+    }
+}
+
+fn verdict(ended: &Ended) -> &str {
+    match ended.code {
+        Some(0) => ended.out.last().unwrap(),
+        _ => ended.err.last().unwrap().strip_prefix("refused: ").unwrap_or_else(|| panic!("{ended:#?}")),
+    }
+}
+
+fn reader() -> Value {
+    json!({
+        "appid": PLAYBOOKS.to_string(),
+        "roles": ["Machine.CollectForensics"],
+    })
+}
+
+#[tokio::test]
+async fn each_step_says_what_it_found_and_which_line_of_the_policy_said_so() {
+    let desk = Desk::new();
+    let ended =
+        desk.by_claims(&reader(), ["POST", "/api/machines/ws-1/collectInvestigationPackage"], COMMENT).await;
+    assert_eq!((ended.code, ended.err.len()), (Some(0), 0), "{ended:#?}");
+    let expected = [
+        "door          POST /api/machines/ws-1/collectInvestigationPackage",
+        "route         is the operation `collect`, POST /api/machines/{device}/collectInvestigationPackage (operations.toml:2:15)",
+        "authenticate  the application 00000000-0000-0000-0000-0000000000a1 (`playbooks`), of the tenant 00000000-0000-0000-0000-00000000007e",
+        "permit        an application needs one of `Machine.CollectForensics`, and has `Machine.CollectForensics` (operations.toml:5:15)",
+        "              the entry of `playbooks` allows the operation (applications.toml:4:17)",
+        "read          the body has 24 bytes, at most 65536 are taken (operations.toml:2:15)",
+        "reach         `ws-1`, device 1111111111111111111111111111111111111111, is in the group `Workstations` (device-groups.toml:8:9)",
+        "              the entry of `playbooks` allows the group `Workstations` (applications.toml:5:17)",
+        "acquire       `collect`, 100 per 00:01:00, by tenant, application, operation: 99 left (operations.toml:9:16)",
+        "              `collect`, 1500 per 01:00:00, by tenant, application, operation: 1499 left (operations.toml:9:16)",
+        "",
+        "admitted",
+    ];
+    let mut steps = ended.out[2..].to_vec();
+    assert!(steps[3].starts_with("              until "), "{steps:#?}");
+    steps.remove(3);
+    assert_eq!(steps, expected.map(str::to_owned));
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_would_have_done() {
+    let desk = Desk::new();
+    let user = json!({
+        "appid": "00000000-0000-0000-0000-0000000000a2", "oid": "00000000-0000-0000-0000-0000000000b5",
+        "scp": "Machine.CollectForensics",
+    });
+    let ended =
+        desk.by_claims(&user, ["POST", "/api/machines/ws-1/collectInvestigationPackage"], COMMENT).await;
+    assert_eq!((ended.code, verdict(&ended)), (Some(1), "missing_role"));
+    let out = ended.out.join("\n");
+    for part in [
+        "in no Entra group that the policy names\n",
+        "the user needs a role with one of `Alerts investigation` (operations.toml:7:15)\n",
+        "and holds none of those\n",
+        "`Responder` would do (roles.toml:2:16)\n",
+        "refused, `missing_role`: Missing role permission. API required role permission: Alerts investigation.",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert!(!out.contains("reach") && !out.contains("acquire"), "{out}");
+}
+
+#[tokio::test]
+async fn what_the_claims_leave_out_is_filled_in_and_what_they_say_is_not() {
+    let desk = Desk::new();
+    let call = ["GET", "/api/machines"];
+    let with = |name: &str, value: Value| {
+        let mut claims = reader();
+        claims["roles"] = json!(["Machine.Read.All"]);
+        claims["appid"] = json!("00000000-0000-0000-0000-0000000000a2");
+        claims[name] = value;
+        claims
+    };
+    for (claims, expected) in [
+        (with("uti", json!("x")), "admitted"),
+        (with("aud", json!("https://graph.microsoft.com")), "wrong_audience"),
+        (with("tid", json!("00000000-0000-0000-0000-0000000000ff")), "wrong_issuer"),
+        (with("iss", json!("https://elsewhere.example/")), "wrong_issuer"),
+        (with("exp", json!(1_000_000)), "expired"),
+        (with("nbf", json!(9_999_999_999_i64)), "not_yet_valid"),
+        (with("scp", json!("")), "bad_token"),
+    ] {
+        let ended = desk.by_claims(&claims, call, "").await;
+        assert_eq!(verdict(&ended), expected, "{claims}: {ended:#?}");
+    }
+}
+
+/// Calls of every kind: who, what, with which body.
+fn calls() -> Vec<(&'static str, Caller, &'static str, String, &'static str)> {
+    let collect = |device: &str| format!("/api/machines/{device}/collectInvestigationPackage");
+    let nobody = Caller::application(tollgate::id::ApplicationId::from_u128(0x99));
+    let list = "/api/machines".to_owned();
+    vec![
+        ("admitted", playbooks(), "POST", collect(WORKSTATION), COMMENT),
+        ("by name", playbooks(), "POST", collect("WS-1.test.example"), COMMENT),
+        ("another group", playbooks(), "POST", collect(EXECUTIVE), COMMENT),
+        ("ungrouped", playbooks(), "POST", collect(UNGROUPED), COMMENT),
+        ("no such device", playbooks(), "POST", collect("ws-9"), COMMENT),
+        ("no comment", playbooks(), "POST", collect(WORKSTATION), "{}"),
+        ("no JSON", playbooks(), "POST", collect(WORKSTATION), "x"),
+        ("a user", responder(), "POST", collect(WORKSTATION), COMMENT),
+        ("a user elsewhere", responder(), "POST", collect(EXECUTIVE), COMMENT),
+        ("a user without a role", responder().groups([]), "POST", collect(WORKSTATION), COMMENT),
+        ("too many groups", responder().group_overage(), "POST", collect(WORKSTATION), COMMENT),
+        ("no permission", responder().permissions(["Machine.Read"]), "POST", collect(WORKSTATION), COMMENT),
+        ("a list, confined", playbooks(), "GET", list.clone(), ""),
+        ("a list", portal(), "GET", list.clone(), ""),
+        ("not listed", nobody.permissions(["Machine.Read.All"]), "GET", list.clone(), ""),
+        ("an unknown action", responder(), "GET", "/api/machineactions/x/getPackageUri".into(), ""),
+        ("no such call", portal(), "GET", "/api/secrets".into(), ""),
+        ("no such method", portal(), "DELETE", list.clone(), ""),
+        ("a path in two ways", portal(), "GET", "/api//machines".into(), ""),
+        ("another API", portal().for_audience("https://graph.microsoft.com"), "GET", list.clone(), ""),
+        ("another tenant", portal().in_tenant(tollgate::id::TenantId::from_u128(9)), "GET", list, ""),
+        ("others", responder().groups([RESPONDERS]), "GET", "/api/machines/ws-1".into(), ""),
+    ]
+}
+
+#[tokio::test]
+async fn the_verdict_is_that_of_the_running_gateway_by_token_and_by_audit_line() {
+    let desk = Desk::new();
+    let upstream = RecordingUpstream::start(Answer::json(200, &json!({})), Clock::System);
+    let audit = desk.files.path().join("audit.jsonl");
+    let setup = Setup::new(upstream.address()).policy_folder(desk.policies.path()).audit(&audit);
+    let gateway = setup.start();
+    gateway.hand.step_wall(Clock::System.wall());
+
+    let mut verdicts = Vec::new();
+    for (what, caller, method, path, body) in calls() {
+        let token = token_of_today(&caller);
+        let authorization = format!("Bearer {token}");
+        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        let answer = gateway.connect().await.request(method, &path, &headers, body.as_bytes()).await;
+        let decided = answer.header("Tollgate-Reason").unwrap_or("admitted").to_owned();
+
+        let (token, body) = (desk.file("token", &token), desk.file("body", body));
+        let explained = desk.explain(&["--token", &token, method, &path, "--body", &body]).await;
+
+        assert_eq!(verdict(&explained), decided, "{what}: {explained:#?}");
+        verdicts.push(decided);
+    }
+    verdicts.sort_unstable();
+    verdicts.dedup();
+    assert!(verdicts.len() >= 13, "{verdicts:?}");
+
+    let decisions = || {
+        let lines = std::fs::read_to_string(&audit).unwrap_or_default();
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["event"] == "admitted" || line["event"] == "refused").collect::<Vec<_>>()
+    };
+    until("the lines of all calls", || decisions().len() == calls().len()).await;
+    let mut again = 0;
+    for line in decisions() {
+        let recorded = line["reason"].as_str().unwrap_or("admitted").to_owned();
+        let explained = desk.explain(&["--audit", &line.to_string()]).await;
+        let by_policy =
+            line.get("tenant").is_some() && !["missing_parameter", "bad_body"].contains(&&*recorded);
+        if by_policy {
+            assert_eq!(verdict(&explained), recorded, "{line}: {explained:#?}");
+            again += 1;
+        } else {
+            assert_eq!(explained.code, Some(2), "{line}: {explained:#?}");
+            assert!(explained.err[0].contains("not decided by the policy"), "{explained:#?}");
+        }
+    }
+    assert!(again >= 15, "{again}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_said_in_a_line() {
+    let desk = Desk::new();
+    let bad = desk.file("bad", "no JSON");
+    for (args, said) in [
+        (&["--claims", "/no/claims", "GET", "/api/machines"][..], "error: cannot read `/no/claims`: "),
+        (&["--claims", &bad, "GET", "/api/machines"], "error: the claims are no JSON object: "),
+        (&["--audit", "no line"], "error: not a line of the audit: "),
+        (
+            &["--audit", r#"{"time":"2026-01-01T00:00:00Z","event":"ended"}"#],
+            "error: the call cannot be decided again: the line is no decision",
+        ),
+    ] {
+        let ended = desk.explain(args).await;
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        assert!(ended.err[0].starts_with(said), "{ended:#?}");
+    }
+    let ended = run(&["explain", "--policies", text(Path::new("/no/policies")), "GET", "/"]).await;
+    assert_eq!(ended.code, Some(2));
+}
