@@ -123,7 +123,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.metrics.failed_login_addresses(admin.line.logins.addresses());
     admin.metrics.limiter_keys(admin.line.limiter.keys());
     let text = admin.metrics.render(admin.line.clock.wall());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text)
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {

@@ -104,8 +104,8 @@ pub async fn admit(
     Ok(Permit { admission, body, starts_action_on: routed.starts_action_on().cloned() })
 }
 
-/// Finds out who calls. A token that was verified before and still holds passes at once; any other is looked at only
-/// while its address has failed logins left, so that one wrong script shuts out nobody who is known already.
+/// Finds out who calls. A token that was judged before is answered at once; any other is looked at only while its
+/// address has failed logins left, so that a script that repeats one wrong token shuts out nobody.
 async fn authenticate(
     line: &Line,
     world: &Snapshot,
@@ -113,8 +113,8 @@ async fn authenticate(
 ) -> Result<Arc<Principal>, Denial> {
     let Line { logins, clock, .. } = line;
     let bearer = head.bearer()?; // no token, or two
-    if let Some(principal) = world.verifier.known(bearer, clock) {
-        return Ok(principal);
+    if let Some(verdict) = world.verifier.known(bearer, clock) {
+        return Ok(verdict?);
     }
     let attempt = world.quotas.attempt(head.address);
     logins.check(&attempt, clock)?; // too many of them were refused

@@ -44,6 +44,15 @@ pub enum Denial {
     /// There is no room left.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// There are as many requests in flight as may be.
+    #[error("too many requests are in flight")]
+    Overload,
+    /// The upstream failed so often of late that it is left alone for a while.
+    #[error("the API has not been answering and is being left alone")]
+    CircuitOpen {
+        /// From now until it is asked again.
+        retry_after: Duration,
+    },
     /// The audit line that must come first can't be written.
     #[error("the audit trail cannot be written")]
     AuditUnavailable,
@@ -64,6 +73,9 @@ pub enum Denial {
 /// What is wrong with a request before any policy is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Malformed {
+    /// The first line is not a method, a target and a version.
+    #[error("the request line must be a method, a path and `HTTP/1.1`, with one space between them")]
+    RequestLine,
     /// The request target is not a path.
     #[error("the request target must be a path that begins with `/`")]
     Target,
@@ -78,6 +90,15 @@ pub enum Malformed {
     /// A line that ends in less than CR and LF.
     #[error("each line of the header must end in CR and LF")]
     Lines,
+    /// A line of the header that is not a name, a colon and text.
+    #[error("each line of the header must be a name, a colon and text without control characters")]
+    Field,
+    /// The header stopped before its end.
+    #[error("the header did not arrive in time")]
+    HeaderTimeout,
+    /// What the HTTP library refuses, and no rule of ours.
+    #[error("the request is not HTTP")]
+    Library,
     /// A header that names another method or path than the request line.
     #[error("headers that replace the method or the path are not accepted")]
     Override,
@@ -93,16 +114,23 @@ impl Malformed {
     /// The word for the label `kind`.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::RequestLine => "request_line",
             Self::Target => "target",
             Self::Path => "path",
             Self::Host => "host",
             Self::Lines => "lines",
+            Self::Field => "field",
+            Self::HeaderTimeout => "header_timeout",
+            Self::Library => "library",
             Self::Override => "override",
             Self::BodyTimeout => "body_timeout",
             Self::BodyFraming => "body_framing",
         }
     }
 }
+
+/// How long a caller should stay away when too many requests are in flight: most calls take less.
+const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
 
 /// How long a caller should stay away when the audit trail is full: the writer empties its queue well within it,
 /// or is broken for longer than anyone can tell.
@@ -133,6 +161,8 @@ impl Denial {
                 LimitError::OverLimit(_) => ReasonCode::OverLimit,
                 LimitError::KeysFull { .. } => ReasonCode::KeysFull,
             },
+            Self::Overload => ReasonCode::Overload,
+            Self::CircuitOpen { .. } => ReasonCode::CircuitOpen,
             Self::AuditUnavailable => ReasonCode::AuditUnavailable,
             Self::UpstreamUnavailable => ReasonCode::UpstreamUnavailable,
             Self::UpstreamTimeout => ReasonCode::UpstreamTimeout,
@@ -150,6 +180,8 @@ impl Denial {
             Self::Logins(over) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Token(TokenError::KeysUnavailable { retry_after }) => Some(seconds(*retry_after).max(1)),
             Self::Reach(ReachError::StaleInventory { .. }) => Some(seconds(INVENTORY_RETRY)),
+            Self::Overload => Some(seconds(OVERLOAD_RETRY)),
+            Self::CircuitOpen { retry_after } => Some(seconds(*retry_after).max(1)),
             Self::AuditUnavailable => Some(seconds(AUDIT_RETRY)),
             Self::UpstreamUnavailable => Some(seconds(UPSTREAM_RETRY)),
             _ => None,

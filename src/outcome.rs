@@ -96,6 +96,10 @@ reasons! {
     KeysUnavailable = "keys_unavailable",
     /// The limiter holds as many keys as it may, all of them live.
     KeysFull = "keys_full",
+    /// As many requests are in flight as may be.
+    Overload = "overload",
+    /// The upstream failed so often of late that it is not asked.
+    CircuitOpen = "circuit_open",
     /// The audit can't take the line that must be written first.
     AuditUnavailable = "audit_unavailable",
     /// The upstream can't be reached, or broke off.

@@ -1,14 +1,22 @@
 //! The door: HTTP in, HTTP out. The only floor that speaks Pingora on the request path.
 
+mod bounds;
+mod circuit;
 mod client;
+mod door;
 mod exchange;
+mod forwarded;
 mod gateway;
 mod incoming;
 pub mod reply;
 mod strict;
 mod upstream;
 
-pub use client::{InvalidHops, TrustedHops};
+pub use bounds::Bounds;
+pub use client::Socket;
+pub use door::Door;
+pub use exchange::Books;
+pub use forwarded::{InvalidHops, TrustedHops};
 pub use gateway::Gateway;
 pub use strict::check_head;
 pub use upstream::{Tls, Upstream};

@@ -21,7 +21,7 @@ use crate::sandbox::issuer::{Issuer, SignerError};
 use crate::sandbox::listen::{LocalTls, LocalTlsError};
 use crate::sandbox::world::{Call, TENANT, Tokens};
 use crate::server::{Server, Signals, StartError};
-use crate::settings::{Settings, UpstreamUrl, one_a_core};
+use crate::settings::{DoorSettings, Settings, UpstreamUrl, one_a_core};
 use crate::source::PolicyFiles;
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 use crate::time::Clock;
@@ -123,6 +123,7 @@ impl Sandbox {
                 audit_full: AuditFullMode::Refuse,
                 threads: one_a_core(),
                 upstream_timeout: Duration::from_secs(60),
+                door: DoorSettings::default(),
             },
             PolicySource::Memory(policy(&issuer, &discovery)),
             clock.clone(),

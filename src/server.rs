@@ -2,33 +2,31 @@
 
 mod service;
 mod signals;
+mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
 
 use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
 use crate::limit::{FailedLogins, Limiter};
-use crate::proxy::{Gateway, Tls, Upstream};
+use crate::proxy::{Books, Gateway, Tls, Upstream};
 use crate::reload::{PolicySource, PolicyStore, Reload};
-use crate::settings::{Scheme, Settings, TlsFiles, UpstreamUrl};
+use crate::settings::{DoorSettings, Scheme, Settings, UpstreamUrl};
 use crate::source::Problem;
 use crate::telemetry::audit::{Audit, AuditError, PolicyEvent};
 use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
 use crate::time::Clock;
 use crate::token::KeyRefresher;
 
+use service::Service;
 use signals::Asked;
 pub use signals::Signals;
 
@@ -47,8 +45,8 @@ pub struct Server {
     pub metrics: Metrics,
     audit: Option<Audit>,
     stopping: Arc<AtomicBool>,
-    stop: Arc<Notify>,
-    pingora: JoinHandle<()>,
+    door: DoorSettings,
+    service: Service,
     /// For everything that is not a request.
     background: Runtime,
 }
@@ -91,10 +89,7 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-/// How long requests in flight may take to finish when the process is told to stop.
-const GRACE: Duration = Duration::from_secs(20);
-
-/// Between two looks at whether they have.
+/// Between two looks at whether the requests of HTTP/2 connections that are gone have ended.
 const GRACE_STEP: Duration = Duration::from_millis(20);
 
 /// How often keys without a live charge are looked for.
@@ -114,9 +109,7 @@ impl Server {
         let admin_listener = listen(settings.admin)?;
         let address = listener.local_addr().unwrap_or(settings.listen);
         let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-        if let Some(tls) = &settings.tls {
-            usable(tls)?;
-        }
+        let tls = settings.tls.as_ref().map(tls::config).transpose()?;
         let upstream = Arc::new(upstream(&settings)?);
         let policies = Arc::new(PolicyStore::open(source, clock.clone()).map_err(StartError::Policy)?);
         let metrics = Metrics::new();
@@ -161,11 +154,11 @@ impl Server {
             policies: policies.clone(),
             trusted_hops: settings.trusted_hops,
             upstream,
-            metrics: metrics.clone(),
-            audit: audit.clone(),
+            books: Arc::new(Books { metrics: metrics.clone(), audit: audit.clone() }),
+            bounds: settings.door.bounds.clone(),
+            stopping: stopping.clone(),
         };
-        let stop = Arc::new(Notify::new());
-        let pingora = service::run(gateway, listener, address, &settings, stop.clone())?;
+        let service = Service::start(gateway, listener, address, &settings, tls)?;
         Ok(Self {
             address,
             admin: admin_address,
@@ -174,8 +167,8 @@ impl Server {
             metrics,
             audit,
             stopping,
-            stop,
-            pingora,
+            door: settings.door,
+            service,
             background,
         })
     }
@@ -190,7 +183,8 @@ impl Server {
         Signals::install()
     }
 
-    /// Runs until SIGTERM or SIGINT, then stops. SIGHUP reads the policy again and reopens the audit file.
+    /// Runs until SIGTERM or SIGINT, then stops; a second one of them ends what is still waited for. SIGHUP reads the
+    /// policy again and reopens the audit file.
     pub fn run(self, mut signals: Signals) {
         self.background.block_on(async {
             while signals.next().await == Asked::Reload {
@@ -200,24 +194,39 @@ impl Server {
                 }
             }
         });
-        self.stop();
+        self.stop_unless(async move { while signals.next().await == Asked::Reload {} });
     }
 
-    /// Readiness fails, requests in flight finish (for at most 20 s), listeners close, the audit is written out.
+    /// Readiness fails; after the delay that was set the listeners close, idle connections are told to go, and requests
+    /// in flight finish within the grace that was set; the audit is written out.
     pub fn stop(self) {
+        self.stop_unless(std::future::pending());
+    }
+
+    /// The same, but nothing is waited for any more once `hurried` is done.
+    fn stop_unless(self, hurried: impl Future<Output = ()>) {
         self.stopping.store(true, Ordering::Release);
         tracing::info!("shutting down");
+        let clock = Clock::System;
+        let orderly = async {
+            clock.sleep(self.door.shutdown_delay).await;
+            let finished = async {
+                self.service.close().await;
+                while self.metrics.requests_in_flight() > 0 {
+                    clock.sleep(GRACE_STEP).await;
+                }
+            };
+            clock.timeout(self.door.shutdown_grace, finished).await
+        };
         self.background.block_on(async {
-            let clock = Clock::System;
-            let deadline = clock.steady() + GRACE;
-            while self.metrics.requests_in_flight() > 0 && clock.steady() < deadline {
-                clock.sleep(GRACE_STEP).await;
+            tokio::select! {
+                finished = orderly => if finished.is_err() {
+                    tracing::warn!(requests = self.metrics.requests_in_flight(), "the grace is over");
+                },
+                () = hurried => tracing::warn!(requests = self.metrics.requests_in_flight(), "told to hurry"),
             }
         });
-        self.stop.notify_one();
-        if self.pingora.join().is_err() {
-            tracing::error!("the gateway's main thread panicked");
-        }
+        self.service.end();
         self.background.shutdown_background();
         if let Some(audit) = &self.audit {
             audit.close();
@@ -244,20 +253,6 @@ fn upstream(settings: &Settings) -> Result<Upstream, StartError> {
     };
     Upstream::resolve(url.host(), url.port(), url.authority(), tls, settings.upstream_timeout)
         .map_err(|error| StartError::Upstream { url: url.clone(), error })
-}
-
-/// Whether rustls takes the two files: Pingora would panic on them later.
-fn usable(tls: &TlsFiles) -> Result<(), StartError> {
-    let wrong = |path: &PathBuf, error: String| StartError::Tls { path: path.clone(), error };
-    let chain = CertificateDer::pem_file_iter(&tls.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong(&tls.cert, error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| wrong(&tls.key, error.to_string()))?;
-    rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| wrong(&tls.cert, error.to_string()))?;
-    Ok(())
 }
 
 async fn serve_admin(listener: TcpListener, admin: Admin) {

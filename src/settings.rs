@@ -14,6 +14,11 @@ use clap::builder::BoolishValueParser;
 use crate::proxy::TrustedHops;
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 
+mod door;
+
+use door::DoorFlags;
+pub use door::DoorSettings;
+
 /// The flags of `tollgate serve`; each is also an environment variable.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeFlags {
@@ -63,6 +68,9 @@ pub struct ServeFlags {
     #[arg(long, env = "TOLLGATE_UPSTREAM_TIMEOUT", value_name = "DURATION", default_value = "60s")]
     upstream_timeout: Seconds,
 
+    #[command(flatten)]
+    door: DoorFlags,
+
     /// What is logged to standard error: error, warn, info, debug, or a filter such as info,tollgate=debug
     #[arg(long, env = "TOLLGATE_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
@@ -110,6 +118,8 @@ pub struct Settings {
     pub threads: NonZeroUsize,
     /// How long the API may take to begin its answer.
     pub upstream_timeout: Duration,
+    /// What clients may take, and how the process stops.
+    pub door: DoorSettings,
 }
 
 /// The two files of a served certificate.
@@ -179,6 +189,7 @@ impl TryFrom<ServeFlags> for Settings {
             },
             threads: flags.threads.unwrap_or_else(one_a_core),
             upstream_timeout: flags.upstream_timeout.0,
+            door: flags.door.into(),
         })
     }
 }
@@ -367,6 +378,14 @@ mod tests {
             assert!(settings(&args).is_ok(), "{args:?}");
         }
         assert!(settings(&["--upstream", "http://localhost:5"]).is_ok());
+    }
+
+    #[test]
+    fn the_flags_defaults_are_the_doors_own() {
+        let flags = settings(&["--upstream", "https://h"]).unwrap().door;
+        assert_eq!(format!("{flags:?}"), format!("{:?}", DoorSettings::default()));
+        let zero = settings(&["--upstream", "https://h", "--shutdown-grace", "0s"]).unwrap().door;
+        assert_eq!(zero.shutdown_grace, Duration::ZERO);
     }
 
     #[test]

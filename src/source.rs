@@ -4,8 +4,9 @@
 //! first mistake, so that one run names them all, and never panics on what it reads.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -55,6 +56,12 @@ const KNOWN_FILES: [&str; 8] = [
 
 /// The names of the folders in a policy set.
 const KNOWN_FOLDERS: [&str; 3] = ["devices", "operations", "tests"];
+
+/// A time as files write it, such as `90s`, `10m` or `1h 30m`; none if it is not within these bounds.
+pub(crate) fn time_within(text: &str, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
+    let time = Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok()?;
+    bounds.contains(&time).then_some(time)
+}
 
 // === impl SourceFile ===
 

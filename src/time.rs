@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -124,8 +125,11 @@ pub enum Clock {
 impl Clock {
     /// A clock that moves only when [`ManualClock::advance`] is called, and the handle that moves it.
     pub fn manual(wall: Wall) -> (Self, Arc<ManualClock>) {
-        let manual =
-            Arc::new(ManualClock { now: Mutex::new((Steady(NANOS_PER_MILLI), wall)), moved: Notify::new() });
+        let manual = Arc::new(ManualClock {
+            now: Mutex::new((Steady(NANOS_PER_MILLI), wall)),
+            moved: Notify::new(),
+            fault: AtomicU32::new(0),
+        });
         (Self::Manual(manual.clone()), manual)
     }
 
@@ -137,7 +141,7 @@ impl Clock {
                 let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
                 Steady(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
             }
-            Self::Manual(manual) => manual.now.lock().0,
+            Self::Manual(manual) => manual.read().0,
         }
     }
 
@@ -148,7 +152,7 @@ impl Clock {
                 let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
                 Wall { seconds: now.tv_sec, nanos: now.tv_nsec as u32 }
             }
-            Self::Manual(manual) => manual.now.lock().1,
+            Self::Manual(manual) => manual.read().1,
         }
     }
 
@@ -182,9 +186,26 @@ impl Clock {
 pub struct ManualClock {
     now: Mutex<(Steady, Wall)>,
     moved: Notify,
+    /// Which reading from now on panics; 0 is none.
+    fault: AtomicU32,
 }
 
 impl ManualClock {
+    /// Makes one reading panic, the first for 1, or none any more for 0. Whatever does anything reads the clock, so this
+    /// shows what a fault in the middle of it leaves behind.
+    pub fn fail_at(&self, reading: u32) {
+        self.fault.store(reading, Ordering::SeqCst);
+    }
+
+    #[expect(clippy::panic, reason = "a test has asked for it")]
+    fn read(&self) -> (Steady, Wall) {
+        let before = self.fault.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if before == Ok(1) {
+            panic!("the clock fails, as it was told to");
+        }
+        *self.now.lock()
+    }
+
     /// Moves both clocks on by `duration` and wakes the sleepers whose time has come.
     pub fn advance(&self, duration: Duration) {
         let mut now = self.now.lock();

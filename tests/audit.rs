@@ -249,7 +249,15 @@ async fn a_fact_stands_in_a_line_if_it_was_found_out_and_is_absent_if_not() {
             call: Call::Raw(
                 "GET //api/machines HTTP/1.1\r\nHost: gateway\r\nX-Request-Id: mine\r\n\r\n".into(),
             ),
-            facts: json!({ "reason": "malformed_request", "client_request_id": "mine" }),
+            // Nothing is read of a request that is refused at the door.
+            facts: json!({ "reason": "malformed_request" }),
+        },
+        Row {
+            words: "a path of nobody's, and the client's own id",
+            call: Call::Raw(
+                "GET /api/nothing HTTP/1.1\r\nHost: gateway\r\nX-Request-Id: mine\r\n\r\n".into(),
+            ),
+            facts: json!({ "reason": "no_operation", "client_request_id": "mine" }),
         },
         Row {
             words: "no token",

@@ -11,6 +11,7 @@
 //! - `catalogue`: the shipped operations are the documented ones, and their devices are found where the API has them.
 //! - `check`: what `tollgate check` says of a policy set.
 //! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
+//! - `door`: what slow, greedy and careless clients can do to others.
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
 //! - `logins`: how often an address may fail to say who it is.
@@ -35,6 +36,7 @@ mod bodies;
 mod catalogue;
 mod check;
 mod commands;
+mod door;
 mod errors;
 mod external;
 mod floors;

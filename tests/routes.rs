@@ -1,5 +1,6 @@
 //! Which request line asks for which operation, which for none, and which is refused before anybody asks.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
@@ -128,38 +129,6 @@ async fn a_device_is_decoded_once_before_its_group_is_looked_up() {
 }
 
 #[tokio::test]
-async fn a_byte_that_no_target_may_hold_is_encoded_before_the_decision_and_the_upstream_gets_what_was_decided()
- {
-    let upstream = RecordingUpstream::start(Answer::new(200, ""), Clock::System);
-    let gateway = TestGateway::start(upstream.address());
-    let authorization = bearer(&portal());
-    for (target, status, seen) in [
-        ("/api/machines/a b", 200, Some("/api/machines/a%20b")),
-        ("/api/machines?$filter=a eq 'b'", 200, Some("/api/machines?$filter=a%20eq%20'b'")),
-        ("/api/machines ", 404, None),
-        ("/api/machines/a\u{1}b", 404, None),
-        ("/api/machines#b", 200, Some("/api/machines")),
-    ] {
-        let before = upstream.requests().len();
-        let mut client = gateway.connect().await;
-        let answer = client.request("GET", target, &[("Authorization", &authorization)], "").await;
-        assert_eq!(answer.status, status, "{target}: {}", answer.text());
-        let after: Vec<_> =
-            upstream.requests().into_iter().skip(before).map(|request| request.path).collect();
-        assert_eq!(after, Vec::from_iter(seen.map(str::to_owned)), "{target}");
-    }
-}
-
-/// Who refuses a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum By {
-    /// Tollgate, in the API's shape.
-    Us,
-    /// The HTTP library, before Tollgate sees a request.
-    Http,
-}
-
-#[tokio::test]
 async fn what_could_mean_two_things_is_refused_and_closes_the_connection() {
     let upstream = RecordingUpstream::start(Answer::new(200, ""), Clock::System);
     let gateway = TestGateway::start(upstream.address());
@@ -175,73 +144,116 @@ async fn what_could_mean_two_things_is_refused_and_closes_the_connection() {
             "POST /api/libraryfiles HTTP/1.1\r\nHost: gateway\r\nAuthorization: {authorization}\r\n{framing}\r\n\r\n{body}"
         )
     };
-    use By::{Http, Us};
     let table = [
-        ("an empty segment at the beginning", target("//api/machines"), Us),
-        ("an empty segment", target("/api//machines"), Us),
-        ("empty segments at the end", target("/api/machines//"), Us),
-        ("a dot", target("/api/./machines"), Us),
-        ("a dot at the end", target("/api/machines/."), Us),
-        ("two dots", target("/api/x/../machines"), Us),
-        ("two dots at the end", target("/api/machines/x/.."), Us),
-        ("two encoded dots", target("/api/x/%2e%2E/machines"), Us),
-        ("one dot of two encoded", target("/api/x/.%2e/machines"), Us),
-        ("an encoded slash", target("/api%2fmachines"), Us),
-        ("an encoded slash in capitals", target("/api/machines/a%2Fb"), Us),
-        ("a backslash", target("/api\\machines"), Us),
-        ("an encoded backslash", target("/api/machines/a%5cb"), Us),
-        ("an encoded zero", target("/api/machines%00"), Us),
-        ("an encoding of an encoding", target("/api/machines/a%252fb"), Us),
-        ("a percent sign without digits", target("/api/machines/%zz"), Us),
-        ("a percent sign at the end", target("/api/machines/%"), Us),
-        ("a target in absolute form", target("http://gateway/api/machines"), Us),
-        ("one for another host", target("http://elsewhere/api/machines"), Http),
-        ("one with a user", target("http://user@gateway/api/machines"), Http),
-        ("a target that is a host", target("gateway:80"), Us),
-        ("a target without its first slash", target("api/machines"), Us),
-        ("a star", line("OPTIONS * HTTP/1.1"), Us),
-        ("two spaces before the target", line("GET  /api/machines HTTP/1.1"), Us),
-        ("a tab before the target", line("GET\t/api/machines HTTP/1.1"), Http),
-        ("a letter beyond ASCII", target("/api/machines/\u{e4}"), Us),
-        ("two versions", line("GET /api/machines HTTP/1.1 HTTP/1.1"), Http),
-        ("no version", line("GET /api/machines"), Http),
-        ("a tunnel", line("CONNECT gateway:80 HTTP/1.1"), Http),
-        ("a line that ends in a line feed alone", headers("Host: gateway\nX-Other: 1\r\n"), Us),
-        ("an end of the header in a line feed alone", headers("Host: gateway\r\n\n"), Us),
-        ("no host", headers(""), Us),
-        ("two hosts", headers("Host: gateway\r\nHost: gateway\r\n"), Http),
-        ("two different hosts", headers("Host: gateway\r\nHost: elsewhere\r\n"), Http),
-        ("a host with a space before the colon", headers("Host : gateway\r\n"), Http),
-        ("a header of two lines", header("X-Folded: a\r\n b"), Http),
-        ("another method in a header", header("X-HTTP-Method: DELETE"), Us),
-        ("another method to override with", header("X-HTTP-Method-Override: DELETE"), Us),
-        ("another method, spelled otherwise", header("x-method-override: DELETE"), Us),
-        ("another path in a header", header("X-Original-URL: /api/alerts"), Us),
-        ("another path to rewrite to", header("X-REWRITE-URL: /api/alerts"), Us),
-        ("two lengths in one header", body("Content-Length: 2, 2", "{}"), Us),
-        ("two lengths", body("Content-Length: 2\r\nContent-Length: 2", "{}"), Us),
-        ("two different lengths", body("Content-Length: 2\r\nContent-Length: 3", "{}x"), Http),
-        ("a length that is no number", body("Content-Length: +2", "{}"), Http),
+        ("an empty segment at the beginning", target("//api/machines"), "path"),
+        ("an empty segment", target("/api//machines"), "path"),
+        ("empty segments at the end", target("/api/machines//"), "path"),
+        ("a dot", target("/api/./machines"), "path"),
+        ("a dot at the end", target("/api/machines/."), "path"),
+        ("two dots", target("/api/x/../machines"), "path"),
+        ("two dots at the end", target("/api/machines/x/.."), "path"),
+        ("two encoded dots", target("/api/x/%2e%2E/machines"), "path"),
+        ("one dot of two encoded", target("/api/x/.%2e/machines"), "path"),
+        ("an encoded slash", target("/api%2fmachines"), "path"),
+        ("an encoded slash in capitals", target("/api/machines/a%2Fb"), "path"),
+        ("a backslash", target("/api\\machines"), "path"),
+        ("an encoded backslash", target("/api/machines/a%5cb"), "path"),
+        ("an encoded zero", target("/api/machines%00"), "path"),
+        ("an encoding of an encoding", target("/api/machines/a%252fb"), "path"),
+        ("a percent sign without digits", target("/api/machines/%zz"), "path"),
+        ("a percent sign at the end", target("/api/machines/%"), "path"),
+        ("a target in absolute form", target("http://gateway/api/machines"), "target"),
+        ("one for another host", target("http://elsewhere/api/machines"), "target"),
+        ("one with a user", target("http://user@gateway/api/machines"), "target"),
+        ("a target that is a host", target("gateway:80"), "target"),
+        ("a target without its first slash", target("api/machines"), "target"),
+        ("a star", line("OPTIONS * HTTP/1.1"), "target"),
+        ("two spaces before the target", line("GET  /api/machines HTTP/1.1"), "target"),
+        ("a tab before the target", line("GET\t/api/machines HTTP/1.1"), "request_line"),
+        ("a letter beyond ASCII", target("/api/machines/\u{e4}"), "target"),
+        ("two versions", line("GET /api/machines HTTP/1.1 HTTP/1.1"), "request_line"),
+        ("no version", line("GET /api/machines"), "request_line"),
+        ("a tunnel", line("CONNECT gateway:80 HTTP/1.1"), "request_line"),
+        ("a line that ends in a line feed alone", headers("Host: gateway\nX-Other: 1\r\n"), "lines"),
+        ("an end of the header in a line feed alone", headers("Host: gateway\r\n\n"), "lines"),
+        ("no host", headers(""), "host"),
+        ("two hosts", headers("Host: gateway\r\nHost: gateway\r\n"), "host"),
+        ("two different hosts", headers("Host: gateway\r\nHost: elsewhere\r\n"), "host"),
+        ("a host with a space before the colon", headers("Host : gateway\r\n"), "field"),
+        ("a header of two lines", header("X-Folded: a\r\n b"), "field"),
+        ("another method in a header", header("X-HTTP-Method: DELETE"), "override"),
+        ("another method to override with", header("X-HTTP-Method-Override: DELETE"), "override"),
+        ("another method, spelled otherwise", header("x-method-override: DELETE"), "override"),
+        ("another path in a header", header("X-Original-URL: /api/alerts"), "override"),
+        ("another path to rewrite to", header("X-REWRITE-URL: /api/alerts"), "override"),
+        ("two lengths in one header", body("Content-Length: 2, 2", "{}"), "body_framing"),
+        ("two lengths", body("Content-Length: 2\r\nContent-Length: 2", "{}"), "body_framing"),
+        ("two different lengths", body("Content-Length: 2\r\nContent-Length: 3", "{}x"), "body_framing"),
+        ("a length that is no number", body("Content-Length: +2", "{}"), "body_framing"),
         (
             "a length and chunks",
             body("Content-Length: 12\r\nTransfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n"),
-            Us,
+            "body_framing",
         ),
-        ("a coding before the chunks", body("Transfer-Encoding: gzip, chunked", "2\r\n{}\r\n0\r\n\r\n"), Us),
-        ("a coding without chunks", body("Transfer-Encoding: gzip", "{}"), Http),
+        (
+            "a coding before the chunks",
+            body("Transfer-Encoding: gzip, chunked", "2\r\n{}\r\n0\r\n\r\n"),
+            "body_framing",
+        ),
+        ("a coding without chunks", body("Transfer-Encoding: gzip", "{}"), "body_framing"),
+        ("a space within the target", target("/api/machines/a b"), "request_line"),
+        ("a space in the query", target("/api/machines?$filter=a eq 'b'"), "request_line"),
+        ("a space after the target", target("/api/machines "), "request_line"),
+        ("a control character in the target", target("/api/machines/a\u{1}b"), "target"),
+        ("a fragment", target("/api/machines#b"), "target"),
+        ("a fragment behind a query", target("/api/machines?a#b"), "target"),
+        ("a version of another number", line("GET /api/machines HTTP/1.2"), "request_line"),
+        ("an empty line before", format!("\r\n{}", target("/api/machines")), "request_line"),
+        ("a host with a user", headers("Host: user@gateway\r\n"), "host"),
+        ("a control character in a value", header("X-Other: a\u{1}b"), "field"),
+        ("a zero in a value", header("X-Other: a\0b"), "field"),
+        ("a carriage return in a value", header("X-Other: a\rb"), "field"),
+        ("a name with a space", header("X Other: a"), "field"),
+        ("a line without a colon", header("X-Other"), "field"),
+        (
+            "chunks in HTTP/1.0",
+            body("Transfer-Encoding: chunked", "").replace("HTTP/1.1", "HTTP/1.0"),
+            "body_framing",
+        ),
+        (
+            "a chunk with an extension",
+            body("Transfer-Encoding: chunked", "2;a=b\r\n{}\r\n0\r\n\r\n"),
+            "body_framing",
+        ),
+        (
+            "chunks with a trailer",
+            body("Transfer-Encoding: chunked", "2\r\n{}\r\n0\r\nX: y\r\n\r\n"),
+            "body_framing",
+        ),
+        (
+            "a chunk's size without CR",
+            body("Transfer-Encoding: chunked", "2\n{}\r\n0\r\n\r\n"),
+            "body_framing",
+        ),
     ];
+    let mut kinds = BTreeMap::<&str, usize>::new();
     let mut failures = Vec::new();
-    for (what, request, by) in table {
+    for (what, request, kind) in table {
+        *kinds.entry(kind).or_default() += 1;
         let mut client = gateway.connect().await;
         client.send(&request).await;
         let answer = String::from_utf8(client.read_to_end().await).unwrap();
         let ours = answer.to_lowercase().contains("\r\ntollgate-reason: malformed_request\r\n");
-        let status = if what == "a tunnel" { "405" } else { "400" };
-        if !answer.starts_with(&format!("HTTP/1.1 {status} ")) || ours != (by == Us) {
+        if !answer.starts_with("HTTP/1.1 400 Bad Request\r\n") || !ours {
             failures.push(format!("{what}: {answer}"));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    for (kind, count) in kinds {
+        let series = format!("tollgate_malformed_requests_total{{kind=\"{kind}\"}} {count}\n");
+        let page = gateway.admin("/metrics").await;
+        assert!(page.text().contains(&series), "{series}, got {}", page.text());
+    }
     let seen = upstream.requests();
     assert!(seen.is_empty(), "{seen:?}");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use self::report::Report;
 use super::Failure;
-use super::print::Pointed;
+use super::print::{Pointed, say};
 use crate::reload::PolicySource;
 use crate::snapshot::Snapshot;
 use crate::source::Problem;
@@ -49,8 +49,11 @@ impl Check {
         let compiled = files.and_then(|files| Snapshot::compile(&files, None, Clock::System.wall()));
         match (self.format, compiled) {
             (Format::Text, Ok(snapshot)) => {
-                snapshot.warnings.iter().for_each(|warning| println!("warning: {}\n", Pointed(warning)));
-                println!("policy {}: {}", snapshot.version, snapshot.counts());
+                snapshot
+                    .warnings
+                    .iter()
+                    .for_each(|warning| say(format_args!("warning: {}\n", Pointed(warning))));
+                say(format_args!("policy {}: {}", snapshot.version, snapshot.counts()));
                 Ok(())
             }
             (Format::Text, Err(problems)) => Err(super::mistakes(&problems)),
@@ -61,6 +64,6 @@ impl Check {
 
 fn print_json(compiled: Result<&Snapshot, &[Problem]>) -> Result<(), Failure> {
     let report = serde_json::to_string_pretty(&Report::new(compiled)).map_err(Failure::unable)?;
-    println!("{report}");
+    say(format_args!("{report}"));
     compiled.map(|_| ()).map_err(|problems| Failure::Negative(super::counted(problems)))
 }

@@ -14,12 +14,12 @@ use crate::time::Clock;
 Everything runs in this process and nothing leaves this machine. Stops on SIGTERM or SIGINT.
 Exit codes: 0 stopped when told to, 2 could not start")]
 pub(super) struct Sandbox {
-    /// Address that callers connect to
-    #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    /// Address that callers connect to, on this machine
+    #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = loopback)]
     listen: SocketAddr,
 
-    /// Address of /metrics, /livez, /readyz and /policy
-    #[arg(long, env = "TOLLGATE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
+    /// Address of /metrics, /livez, /readyz and /policy, on this machine
+    #[arg(long, env = "TOLLGATE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9090", value_parser = loopback)]
     admin: SocketAddr,
 
     /// How many seconds a collection runs on a device
@@ -29,6 +29,16 @@ pub(super) struct Sandbox {
     /// What is logged to standard error: error, warn, info, debug, or a filter such as info,tollgate=debug
     #[arg(long, env = "TOLLGATE_LOG", value_name = "FILTER", default_value = "warn")]
     log: String,
+}
+
+/// An address that only this machine reaches: the sandbox prints its tokens for whoever can read them.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "not an address and a port".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("the sandbox is for this machine alone".to_owned())
+    }
 }
 
 impl Sandbox {

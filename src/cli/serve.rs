@@ -9,7 +9,8 @@ use crate::time::Clock;
 /// Runs the gateway.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Stops on SIGTERM or SIGINT, after the requests in flight. SIGHUP reads the policy again and reopens the audit file.
+Stops on SIGTERM or SIGINT, after the requests in flight; a second one waits for nothing.
+SIGHUP reads the policy again and reopens the audit file.
 Exit codes: 0 stopped when told to, 2 could not start")]
 pub(super) struct Serve {
     #[command(flatten)]

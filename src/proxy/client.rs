@@ -1,140 +1,381 @@
-//! Where a call comes from, also behind proxies that say so.
+//! A client's connection as Pingora is given it: one request at a time, and no byte beyond it.
 //!
-//! A proxy that forwards a call adds the address that it saw to the end of `X-Forwarded-For`. What stands before that
-//! was added by whoever is further away, at last by the caller itself, which can write anything. So the number of
-//! proxies that are ours decides: with *n* of them, the *n*-th address from the right was written by the outermost of
-//! ours, and is the caller's.
+//! The door has read and checked a request's head; Pingora then reads the head and the body from here, and never what
+//! comes behind. So it cannot take a byte for another request's, and a client that sends its next request early is
+//! served that one next. A client that gives or takes too slowly is an error of the connection.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
+mod body;
+mod pace;
+mod socket;
+mod stream;
 
-use http::HeaderMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-/// How many proxies between the callers and us add to `X-Forwarded-For`. With none, the header is not looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TrustedHops(u8);
+use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
+use pingora::protocols::SocketDigest;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// Text that is not such a number.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a number of proxies from 0 to {MAX_HOPS}")]
-pub struct InvalidHops(String);
+use self::body::Body;
+use self::pace::Pace;
+use self::socket::Protocol;
+pub use self::socket::Socket;
+use super::bounds::Bounds;
+use super::strict::Framing;
+use crate::denial::Malformed;
+use crate::id::RequestId;
+use crate::time::Clock;
 
-/// More proxies in a row than anyone has; a larger number is an address or a port.
-const MAX_HOPS: u8 = 16;
+/// Read at once, and kept of what a client sends before its turn: most requests are one read.
+const READ_BYTES: usize = 8 * 1024;
 
-/// De facto; RFC 7239 (`Forwarded`) is what it should have become.
-const FORWARDED_FOR: &str = "x-forwarded-for";
+/// A header and a short body go out as one packet: what is smaller than a segment waits for more, or for a flush.
+const WRITE_BYTES: usize = 1_460;
 
-/// The address of whoever calls: that of the connection's other end, or the one that the outermost trusted proxy saw.
-/// If the header does not tell, for it has fewer entries or something else in the place, it is the connection's.
-pub(super) fn address(headers: &HeaderMap, peer: Option<IpAddr>, hops: TrustedHops) -> Option<IpAddr> {
-    let Some(behind) = usize::from(hops.0).checked_sub(1) else {
-        return peer.map(|peer| peer.to_canonical());
-    };
-    // Several headers of the name are one list, in their order (RFC 9110, section 5.3).
-    let entries = headers
-        .get_all(FORWARDED_FOR)
-        .into_iter()
-        .rev()
-        .flat_map(|value| value.as_bytes().rsplit(|b| *b == b','));
-    let entry = { entries }.nth(behind).and_then(|entry| std::str::from_utf8(entry).ok());
-    entry.and_then(|entry| parse(entry.trim())).or(peer).map(|address| address.to_canonical())
+/// The connection preface of HTTP/2 (RFC 9113, section 3.4): before it there is no request and no idle connection.
+const PREFACE_BYTES: usize = 24;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct ClientStream {
+    /// Gone once the connection went back to its door.
+    socket: Option<Socket>,
+    protocol: Protocol,
+    /// Read from the socket, and not handed on.
+    input: BytesMut,
+    /// How much of it is the head of the request that Pingora reads.
+    head: usize,
+    body: Body,
+    /// What the socket said last.
+    end: End,
+    /// To be written.
+    output: BytesMut,
+    /// Bytes of the answer that were written or wait to be.
+    answered: usize,
+    reading: Pace,
+    writing: Pace,
+    /// HTTP/2 bytes that are still to come before it may be idle.
+    preface: usize,
+    clock: Clock,
+    bounds: Arc<Bounds>,
+    digest: Arc<SocketDigest>,
+    link: Arc<Link>,
 }
 
-/// An address, with a port as some proxies add it, or without.
-fn parse(entry: &str) -> Option<IpAddr> {
-    let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
-    bare.parse().ok().or_else(|| entry.parse().ok().map(|address: SocketAddr| address.ip()))
+/// Whether more may come from a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    /// The client sends nothing more; it may still read.
+    Half,
+    /// The connection is broken.
+    Broken,
 }
 
-// === impl TrustedHops ===
+/// What a connection's door and its requests share.
+#[derive(Debug, Default)]
+pub(super) struct Link(Mutex<Linked>);
 
-impl FromStr for TrustedHops {
-    type Err = InvalidHops;
+#[derive(Debug, Default)]
+struct Linked {
+    /// The request that Pingora handed us, if it did.
+    request: Option<RequestId>,
+    /// The connection that Pingora dropped: it closes without a word where an answer may still have to be written, or
+    /// read by the client.
+    dropped: Option<ClientStream>,
+}
 
-    fn from_str(text: &str) -> Result<Self, InvalidHops> {
-        let hops = text.parse().ok().filter(|hops| *hops <= MAX_HOPS);
-        hops.map(Self).ok_or_else(|| InvalidHops(text.chars().take(40).collect()))
+/// A client that takes its answer too slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client does not take its answer")]
+pub(super) struct SlowReader;
+
+// === impl Link ===
+
+impl Link {
+    /// Pingora took the request for one, and has begun its phases.
+    pub(super) fn reached(&self, request: RequestId) {
+        self.0.lock().request = Some(request);
+    }
+
+    /// The request whose phases were begun, since the last call.
+    pub(super) fn request(&self) -> Option<RequestId> {
+        self.0.lock().request.take()
+    }
+
+    /// The connection that was dropped, if it is of any use.
+    pub(super) fn dropped(&self) -> Option<ClientStream> {
+        self.0.lock().dropped.take().filter(|client| client.end != End::Broken)
     }
 }
 
-impl fmt::Display for TrustedHops {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+// === impl ClientStream ===
+
+impl ClientStream {
+    pub(super) fn new(socket: Socket, digest: SocketDigest, clock: Clock, bounds: Arc<Bounds>) -> Self {
+        let protocol = socket.protocol();
+        Self {
+            protocol,
+            socket: Some(socket),
+            input: BytesMut::new(),
+            head: 0,
+            body: Body::Left(0),
+            end: End::Open,
+            output: BytesMut::new(),
+            answered: 0,
+            reading: Pace::new(&bounds),
+            writing: Pace::new(&bounds),
+            preface: if protocol == Protocol::Http2 { PREFACE_BYTES } else { 0 },
+            clock,
+            bounds,
+            digest: Arc::new(digest),
+            link: Arc::default(),
+        }
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.protocol == Protocol::Http2
+    }
+
+    /// What was read and belongs to no request yet.
+    pub(super) fn input(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Whether an answer to the present request was begun.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered > 0
+    }
+
+    /// Lets buffers go that an idle connection does not need.
+    pub(super) fn idle(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        self.output = BytesMut::new();
+    }
+
+    /// Reads more; `None` if there is no more.
+    pub(super) async fn fill(&mut self) -> Option<()> {
+        std::future::poll_fn(|cx| self.poll_fill(cx)).await.ok()?;
+        (self.end == End::Open).then_some(())
+    }
+
+    /// Makes the first bytes of the input, a head of this length and a body, all that Pingora gets to read.
+    pub(super) fn begin(&mut self, head: usize, framing: Framing) -> Arc<Link> {
+        self.head = head;
+        self.body = Body::new(framing);
+        self.answered = 0;
+        self.reading = Pace::new(&self.bounds);
+        self.writing = Pace::new(&self.bounds);
+        self.link.clone()
+    }
+
+    /// Whether the present request was read to its end, so that the next can follow.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.head == 0 && self.body.has_ended() && self.end != End::Broken
+    }
+
+    /// Says that nothing follows, and reads what still comes, so that a close with unread bytes does not take the
+    /// answer from a client that has not read it yet.
+    pub(super) async fn linger(&mut self, most: usize) {
+        if self.shutdown_output().await.is_err() {
+            return;
+        }
+        let mut read = self.input.len();
+        while read < most && self.fill().await.is_some() {
+            read += self.input.len();
+            self.input.clear();
+        }
+    }
+
+    async fn shutdown_output(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        AsyncWriteExt::shutdown(self).await
+    }
+
+    fn socket(&mut self) -> io::Result<Pin<&mut Socket>> {
+        self.socket.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Reads once from the socket into the input.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.end != End::Open {
+            return Poll::Ready(Ok(()));
+        }
+        // On the stack: an idle connection has no buffer.
+        let mut bytes = [const { MaybeUninit::<u8>::uninit() }; READ_BYTES];
+        let mut bytes = ReadBuf::uninit(&mut bytes);
+        match ready!(self.socket()?.poll_read(cx, &mut bytes)) {
+            Ok(()) if bytes.filled().is_empty() => self.end = End::Half,
+            Ok(()) => self.input.extend_from_slice(bytes.filled()),
+            Err(error) => {
+                self.end = End::Broken;
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands on what of the input belongs to the request; how much that is.
+    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<usize> {
+        let room = buf.remaining().min(self.input.len());
+        let bytes = self.input.get(..room).unwrap_or_default();
+        let count = if self.head > 0 {
+            let count = room.min(self.head);
+            self.head -= count;
+            count
+        } else {
+            self.body
+                .take(bytes)
+                .map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?
+        };
+        buf.put_slice(bytes.get(..count).unwrap_or_default());
+        self.input.advance(count);
+        Ok(count)
+    }
+
+    fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.hand_on(buf)? > 0 || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let ended = self.head == 0 && self.body.has_ended();
+            match self.end {
+                End::Open if ended && self.input.len() >= READ_BYTES => return Poll::Pending,
+                End::Open => {}
+                // Whoever has sent the next request already is not gone.
+                End::Half if ended && !self.input.is_empty() => return Poll::Pending,
+                End::Half | End::Broken => return Poll::Ready(Ok(())),
+            }
+            let before = self.input.len();
+            match self.poll_fill(cx) {
+                Poll::Ready(read) => read?,
+                // Behind its request a client owes us nothing.
+                Poll::Pending if ended => return Poll::Pending,
+                Poll::Pending => {
+                    ready!(self.reading.poll_too_slow(cx, &self.clock));
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Malformed::BodyTimeout)));
+                }
+            }
+            self.reading.moved(self.input.len() - before, &self.clock, &self.bounds);
+        }
+    }
+
+    /// HTTP/2: everything is handed on; Pingora closes idle connections itself, once the preface has come.
+    fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match self.socket()?.poll_read(cx, buf) {
+            Poll::Pending if self.preface > 0 => {
+                ready!(self.reading.poll_too_slow(cx, &self.clock));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(read) => {
+                self.preface = self.preface.saturating_sub(buf.filled().len() - before);
+                Poll::Ready(read)
+            }
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.socket()?.poll_write(cx, bytes) {
+            Poll::Ready(Ok(sent)) => {
+                self.writing.moved(sent, &self.clock, &self.bounds);
+                Poll::Ready(Ok(sent))
+            }
+            Poll::Ready(Err(error)) => {
+                self.end = End::Broken;
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => {
+                ready!(self.writing.poll_too_slow(cx, &self.clock));
+                self.end = End::Broken;
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, SlowReader)))
+            }
+        }
+    }
+
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let output = std::mem::take(&mut self.output);
+            let sent = self.poll_send(cx, &output);
+            self.output = output;
+            match ready!(sent)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.output.advance(sent),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    const PEER: &str = "10.0.0.1";
-
-    fn seen(hops: u8, headers: &[&str]) -> String {
-        let mut map = HeaderMap::new();
-        for value in headers {
-            map.append(FORWARDED_FOR, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-        }
-        address(&map, PEER.parse().ok(), TrustedHops(hops)).unwrap().to_string()
-    }
-
-    #[test]
-    fn the_header_is_not_looked_at_unless_a_proxy_is_trusted() {
-        assert_eq!(seen(0, &["192.0.2.1"]), PEER);
-    }
-
-    #[test]
-    fn the_address_is_the_one_that_the_outermost_trusted_proxy_saw() {
-        let said_by_the_caller = "1.1.1.1, 192.0.2.1, 198.51.100.7";
-        for (hops, address) in [(1, "198.51.100.7"), (2, "192.0.2.1"), (3, "1.1.1.1")] {
-            assert_eq!(seen(hops, &[said_by_the_caller]), address);
-        }
-        // Several headers are one list.
-        assert_eq!(seen(1, &["1.1.1.1", "192.0.2.1"]), "192.0.2.1");
-        assert_eq!(seen(2, &["1.1.1.1", "192.0.2.1,198.51.100.7"]), "192.0.2.1");
-        assert_eq!(seen(3, &["1.1.1.1", "192.0.2.1,198.51.100.7"]), "1.1.1.1");
-    }
-
-    #[test]
-    fn an_address_is_read_with_its_port_and_in_every_form() {
-        for (entry, address) in [
-            (" 192.0.2.1 ", "192.0.2.1"),
-            ("192.0.2.1:4711", "192.0.2.1"),
-            ("2001:db8::1", "2001:db8::1"),
-            ("[2001:db8::1]", "2001:db8::1"),
-            ("[2001:db8::1]:4711", "2001:db8::1"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-        ] {
-            assert_eq!(seen(1, &[entry]), address, "{entry}");
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.protocol {
+            Protocol::Http1 => this.poll_request(cx, buf),
+            Protocol::Http2 => this.poll_frames(cx, buf),
         }
     }
+}
 
-    #[test]
-    fn where_the_header_does_not_tell_it_is_the_connections_address() {
-        for header in [
-            "",
-            "unknown",
-            "_hidden",
-            "192.0.2.1.5",
-            "192.0.2.1,",
-            "192.0.2.1, \u{e4}",
-            "[::1",
-            "for=1.1.1.1",
-        ] {
-            assert_eq!(seen(1, &[header]), PEER, "{header}");
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.output.len() + buf.len() > WRITE_BYTES {
+            ready!(this.poll_output(cx))?;
         }
-        assert_eq!(seen(1, &[]), PEER);
-        assert_eq!(seen(2, &["192.0.2.1"]), PEER, "the caller reached the inner proxy without the outer");
+        let taken = if this.output.len() + buf.len() <= WRITE_BYTES {
+            this.output.extend_from_slice(buf);
+            buf.len()
+        } else {
+            ready!(this.poll_send(cx, buf))?
+        };
+        this.answered += taken;
+        Poll::Ready(Ok(taken))
     }
 
-    #[test]
-    fn a_number_of_proxies_is_small() {
-        assert_eq!("2".parse(), Ok(TrustedHops(2)));
-        for text in ["", "-1", "17", "300", "many"] {
-            assert!(text.parse::<TrustedHops>().unwrap_err().to_string().contains(text), "{text}");
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_output(cx))?;
+        this.socket()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_output(cx))?;
+        this.socket()?.poll_shutdown(cx)
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        let Some(socket) = self.socket.take() else { return };
+        if self.protocol == Protocol::Http2 || Arc::strong_count(&self.link) == 1 {
+            return;
         }
+        let saved = Self {
+            socket: Some(socket),
+            protocol: self.protocol,
+            input: std::mem::take(&mut self.input),
+            head: self.head,
+            body: self.body,
+            end: self.end,
+            output: std::mem::take(&mut self.output),
+            answered: self.answered,
+            reading: Pace::new(&self.bounds),
+            writing: Pace::new(&self.bounds),
+            preface: 0,
+            clock: self.clock.clone(),
+            bounds: self.bounds.clone(),
+            digest: self.digest.clone(),
+            link: Arc::default(),
+        };
+        self.link.0.lock().dropped = Some(saved);
     }
 }

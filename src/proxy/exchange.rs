@@ -5,15 +5,27 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::circuit::Passage;
+use super::upstream::Choice;
 use crate::admit::Permit;
-use crate::denial::Denial;
+use crate::denial::{Denial, Malformed};
 use crate::id::RequestId;
 use crate::outcome::{Decision, Findings, Outcome};
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::InFlight;
+use crate::telemetry::audit::Audit;
+use crate::telemetry::metrics::{InFlight, Metrics};
 use crate::time::{Clock, Steady};
 
-/// The CTX of one request.
+/// Where every request is entered at its end.
+#[derive(Debug)]
+pub struct Books {
+    /// What Prometheus sees.
+    pub metrics: Metrics,
+    /// The trail of decisions, if one is kept.
+    pub audit: Option<Audit>,
+}
+
+/// The CTX of one request. It is entered in the books when it ends, however it ends.
 #[derive(Debug)]
 pub struct Exchange {
     /// What is known so far, for the gallery.
@@ -22,17 +34,33 @@ pub struct Exchange {
     pub(super) snapshot: Arc<Snapshot>,
     /// Present from the decision to the end; without it there is no upstream.
     pub(super) permit: Option<Permit>,
+    /// Present from the decision until it is known whether the upstream answers.
+    pub(super) passage: Option<Passage>,
+    /// Which of the upstream's addresses is tried.
+    pub(super) choice: Option<Choice>,
     /// The API's answer to a call that starts an action, as far as it came.
     pub(super) captured: Option<BytesMut>,
+    /// What is wrong with its bytes.
+    malformed: Option<Malformed>,
     started: Steady,
     forwarded: Option<Steady>,
+    clock: Clock,
+    books: Arc<Books>,
+    entry: Entry,
     _in_flight: InFlight,
+}
+
+/// Whether a request is in the books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Due,
+    Made,
 }
 
 impl Exchange {
     /// A request that has just arrived. Until the line has let it through it counts as refused: if it ends before, its
     /// caller went away.
-    pub(super) fn new(snapshot: Arc<Snapshot>, in_flight: InFlight, clock: &Clock) -> Self {
+    pub(super) fn new(snapshot: Arc<Snapshot>, books: Arc<Books>, clock: Clock) -> Self {
         let outcome = Outcome {
             request_id: RequestId::random(),
             client_request_id: None,
@@ -52,10 +80,16 @@ impl Exchange {
             outcome,
             snapshot,
             permit: None,
+            passage: None,
+            choice: None,
             captured: None,
+            malformed: None,
             started,
             forwarded: None,
-            _in_flight: in_flight,
+            clock,
+            _in_flight: books.metrics.in_flight(),
+            books,
+            entry: Entry::Due,
         }
     }
 
@@ -78,7 +112,7 @@ impl Exchange {
             self.outcome.findings.standings = standings.clone();
         }
         self.outcome.decision = Decision::Refused;
-        self.outcome.reason = Some(denial.reason());
+        self.because(denial);
         self.outcome.admission = now.since(self.started);
     }
 
@@ -88,7 +122,14 @@ impl Exchange {
             // No byte left: nothing is charged.
             self.permit = None;
         }
+        self.because(denial);
+    }
+
+    fn because(&mut self, denial: &Denial) {
         self.outcome.reason = Some(denial.reason());
+        if let Denial::Malformed(malformed) = denial {
+            self.malformed = Some(*malformed);
+        }
     }
 
     /// The next thing that happens is that the upstream gets its first byte.
@@ -110,8 +151,32 @@ impl Exchange {
     }
 
     /// It is over.
-    pub(super) fn ended(&mut self, now: Steady) -> &Outcome {
-        self.outcome.total = now.since(self.started);
-        &self.outcome
+    pub(super) fn ended(&mut self) {
+        if std::mem::replace(&mut self.entry, Entry::Made) == Entry::Made {
+            return;
+        }
+        self.outcome.total = self.clock.steady().since(self.started);
+        let Books { metrics, audit } = &*self.books;
+        metrics.request(&self.outcome);
+        if let Some(malformed) = self.malformed {
+            metrics.malformed(malformed.as_str());
+        }
+        if let Some(audit) = audit {
+            audit.finished(&self.outcome);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    /// One that did not come to its end otherwise: a panic, or it took longer than any request may.
+    fn drop(&mut self) {
+        if self.entry == Entry::Due && self.outcome.reason.is_none() {
+            self.failed(match (std::thread::panicking(), self.forwarded) {
+                (true, _) => &Denial::Internal,
+                (false, Some(_)) => &Denial::UpstreamTimeout,
+                (false, None) => &Denial::ClientGone,
+            });
+        }
+        self.ended();
     }
 }

@@ -1,10 +1,14 @@
 //! Pingora's phases, each a few lines: the line decides in `request_filter`, and every request ends in `logging`.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -12,8 +16,10 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use super::client::{self, TrustedHops};
-use super::exchange::Exchange;
+use super::bounds::Bounds;
+use super::client::Link;
+use super::exchange::{Books, Exchange};
+use super::forwarded::{self, TrustedHops};
 use super::incoming::{Incoming, unread};
 use super::reply::{self, Connection, Reply};
 use super::strict;
@@ -22,12 +28,6 @@ use crate::admit::{Line, Permit, admit};
 use crate::denial::Denial;
 use crate::id::{ActionId, DeviceRef};
 use crate::reload::PolicyStore;
-use crate::telemetry::audit::Audit;
-use crate::telemetry::metrics::Metrics;
-
-/// How long an idle connection stays open, in seconds: longer than a playbook's pause between two calls, short
-/// enough that abandoned ones do not pile up.
-const KEEP_ALIVE: u64 = 60;
 
 /// A refused body up to this size is read and thrown away, so that the connection survives the refusal; reading
 /// more would cost more than a new connection.
@@ -43,7 +43,7 @@ const CAPTURE_BYTES: usize = 64 * 1024;
 const CLIENT_ID_CHARACTERS: usize = 128;
 
 /// The gateway, as Pingora runs it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Gateway {
     /// What outlives requests.
     pub line: Arc<Line>,
@@ -53,10 +53,12 @@ pub struct Gateway {
     pub trusted_hops: TrustedHops,
     /// The API.
     pub upstream: Arc<Upstream>,
-    /// What Prometheus sees.
-    pub metrics: Metrics,
-    /// The trail of decisions, if one is kept.
-    pub audit: Option<Audit>,
+    /// Where each request is entered at its end.
+    pub books: Arc<Books>,
+    /// What one client may take.
+    pub bounds: Bounds,
+    /// Set when the process is about to stop: every answer closes its connection.
+    pub stopping: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -64,7 +66,18 @@ impl ProxyHttp for Gateway {
     type CTX = Exchange;
 
     fn new_ctx(&self) -> Exchange {
-        Exchange::new(self.policies.load(), self.metrics.in_flight(), &self.line.clock)
+        self.exchange()
+    }
+
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        exchange: &mut Exchange,
+        link: Box<dyn Any + Send + Sync>,
+    ) {
+        if let Some(link) = link.downcast_ref::<Arc<Link>>() {
+            link.reached(exchange.id());
+        }
     }
 
     /// None: what passes is passed on as it is, neither compressed nor unpacked.
@@ -72,23 +85,32 @@ impl ProxyHttp for Gateway {
 
     async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-        exchange.outcome.address = client::address(&session.req_header().headers, peer, self.trusted_hops);
+        exchange.outcome.address = forwarded::address(&session.req_header().headers, peer, self.trusted_hops);
         let downstream = session.as_downstream_mut();
         downstream.set_total_drain_timeout(Some(DRAIN_TIME));
-        // Pingora keeps HTTP/1.1 connections for ever unless told; where it decided to close, that stands.
-        if downstream.get_keepalive().is_some() {
-            downstream.set_keepalive(Some(KEEP_ALIVE));
+        // A client that closes its half after the request still reads the answer (RFC 9112, section 9.6).
+        downstream.set_abort_on_close(false);
+        // Of HTTP/1 the connection itself knows how slow it may be. Of an HTTP/2 stream this bounds how long a client
+        // gives no room for more of its answer.
+        downstream.set_read_timeout(None);
+        if downstream.is_http2() {
+            downstream.set_write_timeout(Some(self.bounds.patience));
         }
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        let permit = self.decide(session, exchange).await;
+        // A fault in a check is a refusal like any other; in a later phase it is the door's to answer.
+        let permit = AssertUnwindSafe(self.decide(session, exchange)).catch_unwind().await;
+        let permit = permit.unwrap_or_else(|_| {
+            self.books.metrics.panicked();
+            Err(Denial::Internal)
+        });
         let now = self.line.clock.steady();
         match permit {
             Ok(permit) => {
                 exchange.admitted(permit, now);
-                if self.audit.as_ref().is_none_or(|audit| audit.admitted(&exchange.outcome).is_ok()) {
+                if self.books.audit.as_ref().is_none_or(|audit| audit.admitted(&exchange.outcome).is_ok()) {
                     return Ok(false);
                 }
                 self.refuse(session, exchange, &Denial::AuditUnavailable).await;
@@ -100,8 +122,12 @@ impl ProxyHttp for Gateway {
 
     /// No permit, no peer.
     async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
-        let peer = exchange.permit.as_ref().and_then(|_| self.upstream.peer());
-        peer.map(Box::new).ok_or_else(|| Error::explain(ErrorType::InternalError, "no permit, or no address"))
+        let choice = exchange.permit.as_ref().and_then(|_| self.upstream.peer());
+        let Some((peer, choice)) = choice else {
+            return Error::e_explain(ErrorType::InternalError, "no permit, or no address");
+        };
+        exchange.choice = Some(choice);
+        Ok(Box::new(peer))
     }
 
     async fn upstream_request_filter(
@@ -145,7 +171,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
@@ -155,6 +181,10 @@ impl ProxyHttp for Gateway {
         }
         if response.status.is_informational() {
             return Ok(());
+        }
+        self.close_if_stopping(session);
+        if let Some(passage) = exchange.passage.take() {
+            passage.answered();
         }
         exchange.answered(response.status.as_u16(), self.line.clock.steady());
         let starts = exchange.permit.as_ref().is_some_and(|permit| permit.starts_action_on().is_some());
@@ -183,11 +213,13 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        _exchange: &mut Exchange,
+        exchange: &mut Exchange,
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing was sent, so the next address may be tried (max_retries bounds how often).
-        self.upstream.try_another();
+        if let Some(choice) = exchange.choice.take() {
+            self.upstream.try_another(choice);
+        }
         error.set_retry(true);
         error
     }
@@ -201,6 +233,11 @@ impl ProxyHttp for Gateway {
         let denial = failure(error, exchange);
         tracing::warn!(request = %exchange.id(), reason = %denial.reason(), %error, "a call failed");
         exchange.failed(&denial);
+        if matches!(denial, Denial::UpstreamUnavailable | Denial::UpstreamTimeout)
+            && let Some(passage) = exchange.passage.take()
+        {
+            passage.failed(self.line.clock.steady());
+        }
         let mut error_code = 0;
         if session.response_written().is_none()
             && let Some(reply) = Reply::to(&denial, exchange.id())
@@ -223,31 +260,39 @@ impl ProxyHttp for Gateway {
         {
             exchange.failed(&failure(error, exchange));
         }
-        let outcome = exchange.ended(self.line.clock.steady());
-        self.metrics.request(outcome);
-        if let Some(audit) = &self.audit {
-            audit.finished(outcome);
-        }
+        exchange.ended();
     }
 }
 
 impl Gateway {
+    /// A request that has just arrived.
+    pub(super) fn exchange(&self) -> Exchange {
+        Exchange::new(self.policies.load(), self.books.clone(), self.line.clock.clone())
+    }
+
     async fn decide(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Permit, Denial> {
         exchange.outcome.client_request_id = client_id(session.req_header());
-        unambiguous(session).inspect_err(|denial| {
-            if let Denial::Malformed(kind) = denial {
-                self.metrics.malformed(kind.as_str());
-            }
-        })?;
+        // The door has checked the bytes of HTTP/1, before anyone parsed them.
+        if session.as_downstream().is_http2() {
+            strict::check(session.req_header())?;
+        }
+        // Before the token is looked at: it is the dearest check.
+        if self.books.metrics.requests_in_flight() > i64::from(self.bounds.in_flight.get()) {
+            return Err(Denial::Overload);
+        }
         let world = exchange.snapshot.clone();
         let mut request = Incoming::new(session, exchange.outcome.address, &self.line.clock);
         let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
         match (&exchange.outcome.findings.principal, &decision) {
-            (Some(_), _) => self.metrics.token(Ok(())),
-            (None, Err(Denial::Token(error))) => self.metrics.token(Err(error.reason())),
+            (Some(_), _) => self.books.metrics.token(Ok(())),
+            (None, Err(Denial::Token(error))) => self.books.metrics.token(Err(error.reason())),
             (None, _) => {}
         }
-        decision
+        let permit = decision?;
+        // Last, so that a probe is a call that would pass; a call that does not pass gives its charge back.
+        let passage = self.upstream.pass(self.line.clock.steady());
+        exchange.passage = Some(passage.map_err(|retry_after| Denial::CircuitOpen { retry_after })?);
+        Ok(permit)
     }
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, denial: &Denial) {
@@ -260,7 +305,15 @@ impl Gateway {
             Connection::Closed => session.as_downstream_mut().set_keepalive(None),
             Connection::Kept => drain(session).await,
         }
+        self.close_if_stopping(session);
         write(session, reply).await;
+    }
+
+    /// Tells a client to send its next request to another.
+    fn close_if_stopping(&self, session: &mut Session) {
+        if self.stopping.load(Ordering::Acquire) {
+            session.as_downstream_mut().set_keepalive(None);
+        }
     }
 
     /// Learns from the API's answer which device the new action belongs to.
@@ -282,15 +335,6 @@ impl Gateway {
         // A name may fit several devices; the API says which of them it took.
         let taken = answer.machine_id.and_then(|id| id.parse().ok()).map(DeviceRef::Id);
         self.line.actions.record(action, taken.unwrap_or_else(|| device.clone()));
-    }
-}
-
-/// What is refused before policy is asked.
-fn unambiguous(session: &Session) -> Result<(), Denial> {
-    strict::check(session.req_header())?;
-    match session.as_downstream().as_http1() {
-        Some(session) => strict::check_bytes(&session.get_headers_raw_bytes()),
-        None => Ok(()),
     }
 }
 

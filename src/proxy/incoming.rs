@@ -1,5 +1,6 @@
 //! A Pingora session as the line sees it: a head, and a body on demand.
 
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -102,6 +103,11 @@ impl Request for Incoming<'_> {
 
 /// What it means that a body can't be read.
 pub(super) fn unread(error: &Error) -> Denial {
+    // What the client's stream found out, it says itself.
+    let said = error.root_cause().downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    if let Some(malformed) = said.and_then(|said| said.downcast_ref::<Malformed>()) {
+        return (*malformed).into();
+    }
     match error.etype() {
         ErrorType::ReadTimedout => Malformed::BodyTimeout.into(),
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Denial::ClientGone,

@@ -6,13 +6,14 @@
 
 use std::fmt::Write;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
 use pingora::http::ResponseHeader;
 
 use crate::denial::Denial;
 use crate::id::RequestId;
 use crate::outcome::{ReasonCode, Standing};
+use crate::time::Wall;
 
 /// The header that tells our answers from the API's.
 pub const REASON: &str = "Tollgate-Reason";
@@ -100,9 +101,12 @@ pub const fn row(reason: ReasonCode) -> Option<Row> {
         R::MissingParameter => (StatusCode::BAD_REQUEST, "MissingRequiredParameter", Silent, Kept),
         R::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", Silent, Kept),
         R::OverLimit | R::FailedLogins => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", Silent, Kept),
-        R::StaleInventory | R::KeysUnavailable | R::KeysFull | R::AuditUnavailable => {
-            (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept)
-        }
+        R::StaleInventory
+        | R::KeysUnavailable
+        | R::KeysFull
+        | R::Overload
+        | R::CircuitOpen
+        | R::AuditUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept),
         R::UpstreamUnavailable => (StatusCode::BAD_GATEWAY, "BadGateway", Silent, Closed),
         R::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "GatewayTimeout", Silent, Closed),
         R::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", Silent, Kept),
@@ -119,6 +123,23 @@ impl Reply {
         let body = body(row.code, &denial.to_string(), id);
         let header = header(denial, reason, row, body.len()).ok()?;
         Some(Self { header, body, connection: row.connection })
+    }
+
+    /// As it goes over an HTTP/1 connection that is closed after it.
+    pub(super) fn into_last_bytes(self, now: Wall) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(1_024);
+        let status = self.header.status;
+        let reason = status.canonical_reason().unwrap_or_default();
+        bytes.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
+        let date = jiff::Timestamp::from_second(now.unix_seconds())
+            .and_then(|now| jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now));
+        if let Ok(date) = date {
+            bytes.extend_from_slice(format!("Date: {date}\r\n").as_bytes());
+        }
+        self.header.header_to_h1_wire(&mut bytes);
+        bytes.extend_from_slice(b"Connection: close\r\n\r\n");
+        bytes.extend_from_slice(&self.body);
+        bytes.freeze()
     }
 }
 

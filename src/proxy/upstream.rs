@@ -12,8 +12,9 @@ use pingora::http::RequestHeader;
 use pingora::protocols::TcpKeepalive;
 use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
 
+use super::circuit::{Circuit, Passage};
 use crate::id::RequestId;
-use crate::time::Clock;
+use crate::time::{Clock, Steady};
 
 /// A TCP and TLS handshake to another continent takes under a second.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -41,7 +42,12 @@ pub struct Upstream {
     addresses: ArcSwap<Vec<SocketAddr>>,
     /// Which of the addresses is used; moves on when it can't be connected to.
     chosen: AtomicUsize,
+    circuit: Arc<Circuit>,
 }
+
+/// Which address a connection was tried at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Choice(usize);
 
 /// How the upstream is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +82,7 @@ impl Upstream {
             timeout,
             addresses: ArcSwap::from_pointee(addresses),
             chosen: AtomicUsize::new(0),
+            circuit: Arc::default(),
         })
     }
 
@@ -96,11 +103,20 @@ impl Upstream {
         }
     }
 
+    /// Lets a call through, unless the upstream keeps failing.
+    ///
+    /// # Errors
+    /// How long it is still left alone.
+    pub(super) fn pass(&self, now: Steady) -> Result<Passage, Duration> {
+        self.circuit.pass(now)
+    }
+
     /// The peer to connect to.
-    pub(super) fn peer(&self) -> Option<HttpPeer> {
+    pub(super) fn peer(&self) -> Option<(HttpPeer, Choice)> {
         let addresses = self.addresses.load();
-        let chosen = self.chosen.load(Ordering::Relaxed) % addresses.len().max(1);
-        let mut peer = HttpPeer::new(*addresses.get(chosen)?, self.tls == Tls::Verified, self.host.clone());
+        let choice = Choice(self.chosen.load(Ordering::Relaxed));
+        let address = addresses.get(choice.0 % addresses.len().max(1))?;
+        let mut peer = HttpPeer::new(*address, self.tls == Tls::Verified, self.host.clone());
         let options = &mut peer.options;
         options.connection_timeout = Some(CONNECT);
         options.total_connection_timeout = Some(CONNECT_IN_ALL);
@@ -117,12 +133,15 @@ impl Upstream {
             #[cfg(target_os = "linux")]
             user_timeout: Duration::ZERO,
         });
-        Some(peer)
+        Some((peer, choice))
     }
 
-    /// The chosen address did not answer: the next connection tries another.
-    pub(super) fn try_another(&self) {
-        self.chosen.fetch_add(1, Ordering::Relaxed);
+    /// This address could not be connected to: the next connection tries another. Of many that failed at once, the first
+    /// moves on; if all did, they could come back to where they began.
+    pub(super) fn try_another(&self, Choice(failed): Choice) {
+        let next = failed.wrapping_add(1);
+        // If another has moved on already, its choice stands.
+        let _ = self.chosen.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Makes the request what the upstream is to see. It runs after Pingora took the hop-by-hop fields out, so a
@@ -145,5 +164,23 @@ impl Upstream {
         }
         request.insert_header(header::HOST, &self.authority)?;
         request.insert_header(REQUEST_ID, id.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_connections_that_fail_at_once_one_moves_on_to_the_next_address() {
+        let upstream = Upstream::resolve("127.0.0.1", 1, String::new(), Tls::Off, CONNECT).unwrap();
+        let addresses = ["127.0.0.1:1", "127.0.0.1:2"].map(|address| address.parse().unwrap());
+        upstream.addresses.store(Arc::new(addresses.to_vec()));
+        let choices = [(); 4].map(|()| upstream.peer().unwrap().1);
+        choices.into_iter().for_each(|choice| upstream.try_another(choice));
+        assert_eq!(upstream.peer().unwrap().0._address.to_string(), "127.0.0.1:2");
+        let choice = upstream.peer().unwrap().1;
+        upstream.try_another(choice);
+        assert_eq!(upstream.peer().unwrap().0._address.to_string(), "127.0.0.1:1");
     }
 }

@@ -1,22 +1,25 @@
-//! The gateway as a Pingora service: on our own listening socket, stopped by our own signal.
+//! The gateway's connections: accepted on a listening socket, bounded in number, served on threads of their own, and told
+//! to go when the process stops.
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora::listeners::tls::TlsSettings;
-use pingora::proxy::{HttpProxy, http_proxy_service_with_name};
+use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{ListenFds, RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
-use pingora::services::Service;
-use pingora::services::listening;
-use tokio::sync::Notify;
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, watch};
+use tokio_rustls::TlsAcceptor;
 
-use crate::proxy::Gateway;
+use crate::proxy::{Bounds, Door, Gateway, Socket};
 use crate::server::StartError;
 use crate::settings::Settings;
+use crate::telemetry::metrics::{Metrics, OpenConnection, RefusedConnection};
+use crate::time::Clock;
 
 /// Connections to the upstream that are kept for reuse, a thread: as many calls as are in flight at once in the
 /// busiest tenant.
@@ -25,80 +28,244 @@ const UPSTREAM_POOL: usize = 1_024;
 /// A call that could not be connected is tried on this many addresses in all.
 const CONNECT_ATTEMPTS: usize = 3;
 
-/// Runs the gateway on threads of Pingora's, on a socket that is bound already, until `stop` is notified.
-///
-/// # Errors
-/// If the certificate can't be used, or the system gives no thread.
-pub(super) fn run(
-    gateway: Gateway,
-    listener: TcpListener,
-    address: SocketAddr,
-    settings: &Settings,
-    stop: Arc<Notify>,
-) -> Result<JoinHandle<()>, StartError> {
-    let conf = ServerConf {
-        threads: settings.threads.get(),
-        upstream_keepalive_pool_size: UPSTREAM_POOL,
-        max_retries: CONNECT_ATTEMPTS,
-        ..ServerConf::default()
-    };
-    let mut server = pingora::server::Server::new_with_opt_and_conf(None, conf);
-    server.bootstrap();
-    let mut proxy = http_proxy_service_with_name(&server.configuration, gateway, "gateway");
-    match &settings.tls {
-        None => proxy.add_tcp(&address.to_string()),
-        Some(tls) => {
-            let (cert, key) = (tls.cert.display().to_string(), tls.key.display().to_string());
-            let mut tls_settings = TlsSettings::intermediate(&cert, &key)
-                .map_err(|error| StartError::Tls { path: tls.cert.clone(), error: error.to_string() })?;
-            tls_settings.enable_h2();
-            proxy.add_tls_with_settings(&address.to_string(), None, tls_settings);
+/// After the system gave no connection, usually because all of the process's files are open: others end meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// For the threads to let go of what they hold at the end.
+const THREADS_END: Duration = Duration::from_secs(1);
+
+/// The threads that serve, and the connections that they have.
+#[derive(Debug)]
+pub(super) struct Service {
+    runtime: Runtime,
+    closing: watch::Sender<bool>,
+    connections: Arc<Connections>,
+}
+
+/// The connections that are open.
+#[derive(Debug)]
+struct Connections {
+    open: Mutex<Open>,
+    /// Told of each that ends.
+    ended: Notify,
+    bounds: Bounds,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    total: u32,
+    /// Those of each address; none is kept at zero.
+    addresses: HashMap<IpAddr, u32>,
+}
+
+/// One connection's place among them.
+struct Seat {
+    connections: Arc<Connections>,
+    address: IpAddr,
+    _counted: OpenConnection,
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Serves the gateway on a socket that is bound already.
+    ///
+    /// # Errors
+    /// If the system gives no thread, or does not take the socket.
+    pub(super) fn start(
+        gateway: Gateway,
+        listener: TcpListener,
+        address: SocketAddr,
+        settings: &Settings,
+        tls: Option<ServerConfig>,
+    ) -> Result<Self, StartError> {
+        let conf = ServerConf {
+            threads: settings.threads.get(),
+            upstream_keepalive_pool_size: UPSTREAM_POOL,
+            max_retries: CONNECT_ATTEMPTS,
+            ..ServerConf::default()
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(settings.threads.get())
+            .thread_name("gateway")
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
+        let within = runtime.enter();
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|error| StartError::Listen { address, error })?;
+        drop(within);
+        let (closing, is_closing) = watch::channel(false);
+        let bounds = settings.door.bounds.clone();
+        let connections = Arc::new(Connections {
+            open: Mutex::default(),
+            ended: Notify::new(),
+            bounds: bounds.clone(),
+            metrics: gateway.books.metrics.clone(),
+        });
+        let clock = gateway.line.clock.clone();
+        let door = Door::new(gateway, &Arc::new(conf), bounds, is_closing.clone());
+        let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        let accepting = Accepting { listener, connections: connections.clone(), door, tls, clock };
+        runtime.spawn(accepting.run(is_closing));
+        Ok(Self { runtime, closing, connections })
+    }
+
+    /// Takes no further connection and no further request: idle connections are closed, HTTP/2 ones are told to go
+    /// away. Done when the last has ended.
+    pub(super) async fn close(&self) {
+        self.closing.send_replace(true);
+        loop {
+            let ended = self.connections.ended.notified();
+            tokio::pin!(ended);
+            // Registered before the look, so that one that ends in between is not missed.
+            ended.as_mut().enable();
+            if self.connections.open.lock().total == 0 {
+                return;
+            }
+            ended.await;
         }
     }
-    server.add_service(Adopting { proxy, listener: Some((address, listener)) });
-    std::thread::Builder::new()
-        .name("pingora".to_owned())
-        .spawn(move || server.run(RunArgs { shutdown_signal: Box::new(StopSignal(stop)) }))
-        .map_err(StartError::Thread)
+
+    /// Ends the threads, and with them what is still being served.
+    pub(super) fn end(self) {
+        self.runtime.shutdown_timeout(THREADS_END);
+    }
 }
 
-/// The proxy service, on a socket that is listening already.
-struct Adopting {
-    proxy: listening::Service<HttpProxy<Gateway>>,
-    listener: Option<(SocketAddr, TcpListener)>,
+// === the listener ===
+
+struct Accepting {
+    listener: tokio::net::TcpListener,
+    connections: Arc<Connections>,
+    door: Door,
+    tls: Option<TlsAcceptor>,
+    clock: Clock,
 }
 
-#[async_trait]
-impl Service for Adopting {
-    async fn start_service(
-        &mut self,
-        fds: Option<ListenFds>,
-        shutdown: ShutdownWatch,
-        listeners_per_fd: usize,
-    ) {
-        if let (Some(fds), Some((address, listener))) = (&fds, self.listener.take()) {
-            // Pingora takes the socket of its address from this table, as it does in an upgrade.
-            fds.lock().add(address.to_string(), listener.into_raw_fd());
+impl Accepting {
+    async fn run(self, mut closing: watch::Receiver<bool>) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = closing.wait_for(|closing| *closing) => return,
+            };
+            match accepted {
+                Ok((stream, address)) => match self.connections.take(address.ip()) {
+                    Ok(seat) => self.serve(stream, address, seat),
+                    // Closed without a word: an answer would cost what the bound is to save.
+                    Err(reason) => self.connections.metrics.refused_connection(reason),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    Clock::System.sleep(ACCEPT_PAUSE).await;
+                }
+            }
         }
-        Service::start_service(&mut self.proxy, fds, shutdown, listeners_per_fd).await;
     }
 
-    fn name(&self) -> &str {
-        Service::name(&self.proxy)
-    }
-
-    fn threads(&self) -> Option<usize> {
-        Service::threads(&self.proxy)
+    fn serve(&self, stream: TcpStream, address: SocketAddr, seat: Seat) {
+        let (door, tls, clock) = (self.door.clone(), self.tls.clone(), self.clock.clone());
+        tokio::spawn(async move {
+            let _seat = seat;
+            // An answer is written as a whole; waiting for more would only delay it. A socket that is closed already
+            // says so when it is read.
+            let _ = stream.set_nodelay(true);
+            let socket = match tls {
+                None => Socket::Plain(stream),
+                Some(tls) => match clock.timeout(door.bounds().header, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => Socket::Tls(Box::new(stream)),
+                    Ok(Err(error)) => return tracing::debug!(%address, %error, "no TLS handshake"),
+                    Err(_) => return tracing::debug!(%address, "no TLS handshake in time"),
+                },
+            };
+            door.serve(socket, address).await;
+        });
     }
 }
 
-/// Stops Pingora when we say so: its own handlers close listeners before readiness has failed.
-struct StopSignal(Arc<Notify>);
+// === impl Connections ===
 
-#[async_trait]
-impl ShutdownSignalWatch for StopSignal {
-    async fn recv(&self) -> ShutdownSignal {
-        self.0.notified().await;
-        ShutdownSignal::FastShutdown
+impl Connections {
+    fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, RefusedConnection> {
+        let address = one_party(address);
+        let mut open = self.open.lock();
+        if open.total >= self.bounds.connections.get() {
+            return Err(RefusedConnection::Total);
+        }
+        let count = open.addresses.entry(address).or_default();
+        if *count >= self.bounds.connections_per_address.get() {
+            return Err(RefusedConnection::Address);
+        }
+        *count += 1;
+        open.total += 1;
+        drop(open);
+        Ok(Seat { connections: self.clone(), address, _counted: self.metrics.connection() })
+    }
+}
+
+/// What one party may be taken to hold: an IPv4 address, or the 64 bits of an IPv6 network, in which a host has as many
+/// addresses as it likes.
+fn one_party(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock();
+        open.total -= 1;
+        if let Entry::Occupied(mut count) = open.addresses.entry(self.address) {
+            match *count.get() {
+                1 => drop(count.remove()),
+                _ => *count.get_mut() -= 1,
+            }
+        }
+        drop(open);
+        self.connections.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections(total: u32, address: u32) -> Arc<Connections> {
+        let count = |count| std::num::NonZeroU32::new(count).unwrap();
+        Arc::new(Connections {
+            open: Mutex::default(),
+            ended: Notify::new(),
+            bounds: Bounds {
+                connections: count(total),
+                connections_per_address: count(address),
+                ..Bounds::default()
+            },
+            metrics: Metrics::new(),
+        })
+    }
+
+    #[test]
+    fn as_many_connections_are_open_as_may_be_in_all_and_of_an_address() {
+        let connections = connections(3, 2);
+        let take = |address: &str| {
+            connections.take(address.parse().unwrap()).map_err(|reason| match reason {
+                RefusedConnection::Total => "total",
+                RefusedConnection::Address => "address",
+            })
+        };
+        let first = take("192.0.2.1").unwrap();
+        let second = take("::ffff:192.0.2.1").unwrap();
+        assert_eq!(take("192.0.2.1").err(), Some("address"));
+        let third = take("2001:db8::1").unwrap();
+        assert_eq!(take("192.0.2.2").err(), Some("total"));
+        drop((first, second));
+        let fourth = take("2001:db8::ffff:2").unwrap();
+        assert_eq!(take("2001:db8::3").err(), Some("address"));
+        drop((third, fourth, take("2001:db8:0:1::1").unwrap()));
+        let open = connections.open.lock();
+        assert_eq!((open.total, open.addresses.len()), (0, 0));
     }
 }

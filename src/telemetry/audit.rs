@@ -44,7 +44,7 @@ pub enum AuditTarget {
     File(PathBuf),
 }
 
-/// What becomes of a call whose line cannot be queued: `audit_full` in the policy.
+/// What becomes of a call whose line cannot be queued: the flag `--audit-full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AuditFullMode {
     /// It is refused with `audit_unavailable`: no call without its line.

@@ -20,10 +20,12 @@ use prometheus::{
 use crate::outcome::{Decision, Outcome, ReasonCode};
 use crate::time::Wall;
 
+mod door;
 mod facts;
 mod family;
 mod issuers;
 
+pub use door::{InFlight, OpenConnection, RefusedConnection};
 pub use facts::{AuditResult, LoadedPolicy, ReloadResult, TokenCachePart};
 pub use family::{MetricInfo, MetricKind};
 pub use issuers::IssuerNumbers;
@@ -37,11 +39,6 @@ impl std::fmt::Debug for Metrics {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
-
-/// One request being served: counted in `tollgate_requests_in_flight` for as long as it lives.
-#[derive(Debug)]
-#[must_use = "the request counts as in flight only while this lives"]
-pub struct InFlight(IntGauge);
 
 struct Inner {
     registry: Registry,
@@ -97,6 +94,12 @@ metrics! {
         "Requests refused before any policy was asked because they could be read in two ways or not at all.";
     in_flight: IntGauge = "tollgate_requests_in_flight" [],
         "Requests whose header has arrived and whose answer is not complete.";
+    connections: IntGauge = "tollgate_connections" [],
+        "Connections of clients that are open.";
+    refused_connections: IntCounterVec = "tollgate_connections_refused_total" ["reason"],
+        "Connections closed as soon as they were accepted: too many in all (`total`) or of one address (`address`).";
+    panics: IntCounter = "tollgate_panics_total" [],
+        "Requests that ended in a fault of Tollgate's own code; each is to be reported.";
     admission: HistogramVec = "tollgate_admission_duration_seconds" ["outcome"] in ADMISSION_SECONDS,
         "From the arrival of a request's header to the decision.";
     upstream: Histogram = "tollgate_upstream_duration_seconds" [] in UPSTREAM_SECONDS,
@@ -150,7 +153,7 @@ const PROCESS: &[(&str, MetricKind)] = &[
 
 impl Metrics {
     /// The `Content-Type` of what [`render`](Self::render) returns.
-    pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+    pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
     /// The most series of `tollgate_requests_total`: about 2 MB of text at each scrape. Names that left the policy
     /// keep their series, since a counter that vanishes reads as one that was reset; past this bound a new
@@ -174,6 +177,9 @@ impl Metrics {
         }
         for result in [AuditResult::Written, AuditResult::Dropped] {
             families.audit_lines.with_label_values(&[result.as_str()]);
+        }
+        for reason in [RefusedConnection::Total, RefusedConnection::Address] {
+            families.refused_connections.with_label_values(&[reason.as_str()]);
         }
         Self(Arc::new(Inner {
             registry,
@@ -217,23 +223,6 @@ impl Metrics {
         } else {
             families.requests.with_label_values(&["other", decision, reason, "other"]).inc();
         }
-    }
-
-    /// Counts a request as in flight until the guard is dropped.
-    pub fn in_flight(&self) -> InFlight {
-        let gauge = self.0.families.in_flight.clone();
-        gauge.inc();
-        InFlight(gauge)
-    }
-
-    /// How many requests are in flight now.
-    pub fn requests_in_flight(&self) -> i64 {
-        self.0.families.in_flight.get()
-    }
-
-    /// Counts a request that was refused before policy. `kind` is a word of the caller's source, never of a request.
-    pub fn malformed(&self, kind: &'static str) {
-        self.0.families.malformed.with_label_values(&[kind]).inc();
     }
 
     /// Counts a token: verified, or refused for this reason.
@@ -339,14 +328,6 @@ fn show_age(gauge: &GaugeVec, since: Option<Wall>, now: Wall) {
 /// A count as a gauge takes it.
 fn as_gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-// === impl InFlight ===
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 #[cfg(test)]

@@ -81,6 +81,11 @@ const ENTRA_DOMAINS: [&str; 3] = ["windows.net", "microsoftonline.com", "microso
 // === impl LoginHost ===
 
 impl LoginHost {
+    /// The host, without a scheme.
+    pub(super) fn host(self) -> String {
+        self.0.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
     /// The address of a tenant's discovery document for tokens of version 1.0.
     pub(super) fn v1_document(self, tenant: TenantId) -> String {
         format!("{}/{tenant}/.well-known/openid-configuration", self.0)

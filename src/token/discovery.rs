@@ -5,6 +5,7 @@ mod freshness;
 
 use std::error::Error;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, Url, redirect};
@@ -40,7 +41,9 @@ pub(super) enum ExpectedIssuer {
 pub(super) struct Publication {
     pub(super) keys: KeySet,
     /// The issuer's name, where only its own document tells it.
-    pub(super) issuer: Option<Box<str>>,
+    pub(super) issuer: Option<Arc<str>>,
+    /// What its document calls it.
+    pub(super) named: Arc<str>,
     /// For how long the issuer says that the keys may be kept; none if it does not say.
     pub(super) max_age: Option<Duration>,
 }
@@ -112,7 +115,7 @@ impl Discovery {
         let url = parse_url(&document.jwks_uri).map_err(FetchError::KeysUrl)?;
         let (body, max_age) = self.get(&url).await?;
         let keys = KeySet::parse(&body).map_err(|error| FetchError::Keys(url, error))?;
-        Ok(Publication { keys, issuer, max_age })
+        Ok(Publication { keys, issuer, named: document.issuer.into(), max_age })
     }
 
     /// The body of the answer, and for how long it may be kept.
@@ -139,7 +142,7 @@ impl Discovery {
 impl ExpectedIssuer {
     /// The document must be the issuer's own, for every tenant that its keys will speak for. Returns the issuer's name
     /// where only the document tells it.
-    fn check(&self, found: &str) -> Result<Option<Box<str>>, FetchError> {
+    pub(super) fn check(&self, found: &str) -> Result<Option<Arc<str>>, FetchError> {
         match self {
             Self::Written { template, tenants } => {
                 let theirs = Template::new(found);

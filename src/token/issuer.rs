@@ -39,8 +39,19 @@ struct Compiler<'a> {
     keys: Vec<IssuerKeys>,
     routes: Routes,
     names: HashSet<Arc<str>>,
+    /// Whom each entry believes, and where that is written.
+    authorities: Vec<(Arc<str>, Authority, Range<usize>)>,
     /// Which tenants belong to which login host, and where that is written.
     presets: Vec<(LoginHost, TenantId, Range<usize>)>,
+}
+
+/// Who says which keys an issuer has.
+#[derive(Debug, PartialEq, Eq)]
+enum Authority {
+    /// The host of its discovery document.
+    Host(String),
+    /// The policy set, where its keys stand in a file.
+    Policy,
 }
 
 const FILE: &str = "issuers.toml";
@@ -76,6 +87,7 @@ pub(super) fn compile_in(
         keys: Vec::new(),
         routes: Routes::default(),
         names: HashSet::new(),
+        authorities: Vec::new(),
         presets: Vec::new(),
     };
     let skew = compiler.skew(skew);
@@ -84,6 +96,7 @@ pub(super) fn compile_in(
         compiler.entry(document);
     }
     compiler.no_second_judge();
+    compiler.warn_of_strangers();
     let Compiler { routes, keys, bell, .. } = compiler;
     Verifier::new(skew, routes, keys, bell, cache, previous)
 }
@@ -139,13 +152,14 @@ impl<'a> Compiler<'a> {
         };
         let rules = self.rules(document, audiences, tenants.as_deref())?;
         let (cloud, name, ca) = (cloud.filter(|_| alone)?, name?, ca?);
+        self.authorities.push((name.clone(), Authority::Host(cloud.login.host()), span.clone()));
         for tenant in tenants? {
             let documents = [cloud.login.v1_document(tenant), cloud.login.v2_document(tenant)];
             let [v1, v2] = documents.map(|url| {
                 let url = discovery::parse_url(&url).ok()?;
                 let issuer = ExpectedIssuer::OfCloud { login: cloud.login, tenant };
                 let source = KeySource::Discovery(Discovery { url, issuer, ca: ca.clone() });
-                Some(self.ring(name.clone(), source, KeySet::default(), keep))
+                Some(self.keys(name.clone(), source, KeySet::default(), keep))
             });
             let route = CloudRoute { tenant, rules: rules.clone(), v1: v1?, v2: v2? };
             if self.routes.add_cloud(route) == Err(Taken) {
@@ -169,6 +183,9 @@ impl<'a> Compiler<'a> {
         let keep = self.keep_of(document.keep_keys.take());
         let (keys, discovery, ca) = (document.keys.take(), document.discovery.take(), document.ca.take());
         let rules = self.rules(document, audiences, tenants.as_deref());
+        if let (Some(name), Some(authority)) = (&name, self.authority(keys.as_ref(), discovery.as_ref())) {
+            self.authorities.push((name.clone(), authority, span.clone()));
+        }
         let keys: Vec<_> = match (keys, discovery) {
             (Some(keys), None) => {
                 if let Some(ca) = ca {
@@ -203,16 +220,25 @@ impl<'a> Compiler<'a> {
     /// A tenant of a cloud may not have an entry of its own for what may be the same issuer.
     fn no_second_judge(&mut self) {
         for (login, tenant, span) in std::mem::take(&mut self.presets) {
-            let twice = self
-                .routes
-                .written()
-                .find(|(iss, of)| *of == tenant && login.check_issuer(iss, tenant).is_ok());
-            if let Some((iss, _)) = twice {
+            let twice = self.routes.written().find(|iss| login.check_issuer(iss, tenant).is_ok());
+            if let Some(iss) = twice {
                 let message = format!(
                     "the tokens of tenant `{tenant}` may be those of issuer `{iss}`, which has an entry"
                 );
                 self.problems.at(self.source, span, message);
             }
+        }
+    }
+
+    /// Applications, users and groups have one name space: whoever issues tokens may name any of them.
+    fn warn_of_strangers(&mut self) {
+        let authorities = std::mem::take(&mut self.authorities);
+        let Some((first, trusted, _)) = authorities.first() else { return };
+        for (name, _, span) in authorities.iter().filter(|(_, authority, _)| authority != trusted) {
+            let message = format!(
+                "`{name}` has other keys than `{first}`, and a token of either may name any application, user and group of this policy: list only issuers that you trust for all of them"
+            );
+            self.problems.warn_at(self.source, span.clone(), message);
         }
     }
 
@@ -226,6 +252,14 @@ impl<'a> Compiler<'a> {
             self.at(written, format_args!("issuer `{name}` has an entry already"));
         }
         Some(name)
+    }
+
+    fn authority(&self, keys: Option<&Word>, discovery: Option<&Word>) -> Option<Authority> {
+        let host = |url: &Word| {
+            let url = Template::new(url.get_ref()).of(TenantId::from_u128(0));
+            discovery::parse_url(&url).ok()?.host_str().map(|host| Authority::Host(host.to_owned()))
+        };
+        discovery.and_then(host).or(keys.map(|_| Authority::Policy))
     }
 
     fn required<T>(&mut self, written: Option<T>, member: &str, entry: &Range<usize>) -> Option<T> {
@@ -265,7 +299,7 @@ impl<'a> Compiler<'a> {
         match KeySet::parse(file.text().as_bytes()) {
             Ok(keys) => {
                 let source = KeySource::File { name: file.name().clone(), text: file.text().to_owned() };
-                Some(self.ring(issuer, source, keys, keep))
+                Some(self.keys(issuer, source, keys, keep))
             }
             Err(error) => {
                 match error.line() {
@@ -306,19 +340,25 @@ impl<'a> Compiler<'a> {
             let url = discovery::parse_url(&url.of(*tenants.first()?)).ok()?;
             let issuer = ExpectedIssuer::Written { template: issuer.clone(), tenants: tenants.clone() };
             let source = KeySource::Discovery(Discovery { url, issuer, ca });
-            let keys = self.ring(name.clone(), source, KeySet::default(), keep);
+            let keys = self.keys(name.clone(), source, KeySet::default(), keep);
             found.extend(tenants.into_iter().map(|tenant| (tenant, keys.clone())));
         }
         Some(found)
     }
 
-    /// The ring that held the same issuer's keys from the same source before, or a new one with `keys`.
-    fn ring(&mut self, name: Arc<str>, source: KeySource, keys: KeySet, keep: Duration) -> IssuerKeys {
-        let before = self.previous.iter().map(|keys| &keys.ring);
-        let kept = before.clone().find(|ring| *ring.name() == name && *ring.source() == source);
-        let ring = kept.cloned();
-        let ring = ring.unwrap_or_else(|| Arc::new(KeyRing::new(name, source, keys, self.bell.clone())));
-        let keys = IssuerKeys { ring, keep };
+    /// The ring of the same source, in this load or the one before, or a new one: with what was held from the same
+    /// document, if only the tenants that it speaks for have changed, else with `keys`.
+    fn keys(&mut self, name: Arc<str>, source: KeySource, keys: KeySet, keep: Duration) -> IssuerKeys {
+        let mut before = self.keys.iter().chain(self.previous).map(|keys| &keys.ring);
+        let ring = match before.clone().find(|ring| *ring.source() == source) {
+            Some(ring) => ring.clone(),
+            None => Arc::new(
+                before
+                    .find_map(|ring| ring.succeeded_by(&source))
+                    .unwrap_or_else(|| KeyRing::new(source, keys, self.bell.clone())),
+            ),
+        };
+        let keys = IssuerKeys { name, ring, keep };
         self.keys.push(keys.clone());
         keys
     }

@@ -20,8 +20,15 @@ pub(super) struct Jws<'a> {
     pub(super) signed: &'a str,
     pub(super) header: Vec<u8>,
     pub(super) claims: Vec<u8>,
-    /// As it was sent, but known to be base64url in its one spelling.
-    pub(super) signature: &'a str,
+    pub(super) signature: Signature<'a>,
+}
+
+/// A signature that nobody has checked.
+#[derive(Debug)]
+pub(super) struct Signature<'a> {
+    /// As it was sent, in base64url.
+    pub(super) text: &'a str,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// What we need of a header; the rest of it was refused or does not matter.
@@ -55,14 +62,14 @@ impl<'a> Jws<'a> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Flaw::TooLong);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(Flaw::NotThreeParts)?;
+        let (signed, text) = token.rsplit_once('.').ok_or(Flaw::NotThreeParts)?;
         let (header, claims) = signed.split_once('.').ok_or(Flaw::NotThreeParts)?;
-        if header.is_empty() || claims.is_empty() || claims.contains('.') || signature.is_empty() {
+        if header.is_empty() || claims.is_empty() || claims.contains('.') || text.is_empty() {
             return Err(Flaw::NotThreeParts);
         }
         let decode = |text: &str, part| URL_SAFE_NO_PAD.decode(text).map_err(|_| Flaw::Encoding(part));
         let (header, claims) = (decode(header, "header")?, decode(claims, "claims part")?);
-        decode(signature, "signature")?;
+        let signature = Signature { text, bytes: decode(text, "signature")? };
         Ok(Self { signed, header, claims, signature })
     }
 }

@@ -3,10 +3,9 @@
 mod jwk;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aws_lc_rs::signature::ParsedPublicKey;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{DecodingKey, crypto};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,18 +13,26 @@ use smallvec::SmallVec;
 
 use super::algorithm::Algorithm;
 use super::error::Flaw;
+use super::jws::Signature;
 use super::template::Template;
 use crate::id::TenantId;
 
 use jwk::KeyDocument;
 pub(super) use jwk::UnusableKey;
 
-/// Keys by their `kid`. Entra publishes one `kid` for several issuers, so a name may have several keys.
+/// Keys by their `kid`.
 #[derive(Debug, Default)]
 pub(super) struct KeySet {
-    by_name: HashMap<Box<str>, SmallVec<[VerifyingKey; 1]>>,
-    /// The keys as they were published, of no use ones too, in an order that does not depend on the issuer's.
-    published: Vec<Box<str>>,
+    by_name: HashMap<Box<str>, Arc<NamedKeys>>,
+}
+
+/// The keys of one `kid`: mostly one, but Entra publishes one `kid` for several issuers.
+#[derive(Debug, Default)]
+pub(super) struct NamedKeys {
+    name: Box<str>,
+    keys: SmallVec<[VerifyingKey; 1]>,
+    /// Each as it was published.
+    published: SmallVec<[Box<str>; 1]>,
 }
 
 /// One key with the algorithm that it is for.
@@ -95,51 +102,88 @@ impl KeySet {
         if document.keys.len() > MAX_KEYS {
             return Err(InvalidKeys::TooMany(document.keys.len()));
         }
-        let mut published: Vec<Box<str>> = document.keys.iter().map(|key| key.get().into()).collect();
-        published.sort_unstable();
-        let mut keys = Self { published, ..Self::default() };
+        let mut named: HashMap<String, NamedKeys> = HashMap::new();
         let mut unusable = Vec::new();
         for key in document.keys {
             let kid = serde_json::from_str(key.get()).ok().and_then(|KeyName { kid }| kid);
             let read = serde_json::from_str::<KeyDocument>(key.get()).map_err(|_| UnusableKey::Malformed);
             match read.and_then(VerifyingKey::try_from) {
-                Ok(key) => keys.by_name.entry(kid.unwrap_or_default().into()).or_default().push(key),
+                Ok(verifying) => {
+                    let named = named.entry(kid.unwrap_or_default()).or_default();
+                    named.keys.push(verifying);
+                    named.published.push(key.get().into());
+                }
                 Err(error) => unusable.push((kid, error)),
             }
         }
-        if keys.by_name.is_empty() { Err(InvalidKeys::NoUsableKey(unusable)) } else { Ok(keys) }
+        if named.is_empty() {
+            return Err(InvalidKeys::NoUsableKey(unusable));
+        }
+        let named = named.into_iter().map(|(name, keys)| {
+            let name: Box<str> = name.into();
+            (name.clone(), Arc::new(NamedKeys { name, ..keys }))
+        });
+        Ok(Self { by_name: named.collect() })
+    }
+
+    /// Keeps of `before` whatever is still published.
+    pub(super) fn keep(&mut self, before: &Self) {
+        for (name, keys) in &mut self.by_name {
+            if let Some(same) = before.by_name.get(name).filter(|before| before.published == keys.published) {
+                *keys = same.clone();
+            }
+        }
+    }
+
+    /// The keys of this name.
+    pub(super) fn named(&self, kid: &str) -> Option<&Arc<NamedKeys>> {
+        self.by_name.get(kid)
     }
 
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
-        self.by_name.values().map(SmallVec::len).sum()
+        self.by_name.values().map(|named| named.keys.len()).sum()
     }
 
     /// Whether there is none, as before the first fetch.
     pub(super) fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
+}
 
-    /// The key of this name that is `issuer`'s and signs by this algorithm. The algorithm of the token chooses between
-    /// two keys at most; it never says how one is used.
+impl PartialEq for KeySet {
+    /// The same keys, whatever else was published beside them.
+    fn eq(&self, other: &Self) -> bool {
+        self.by_name == other.by_name
+    }
+}
+
+// === impl NamedKeys ===
+
+impl NamedKeys {
+    /// The `kid`.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The key that is `issuer`'s and signs by this algorithm. The algorithm of the token chooses between two keys at
+    /// most; it never says how one is used.
     pub(super) fn find(
         &self,
-        kid: &str,
         algorithm: Algorithm,
         issuer: &str,
         tenant: TenantId,
     ) -> Result<&VerifyingKey, Flaw> {
-        let named = self.by_name.get(kid).ok_or(Flaw::UnknownKey)?;
-        let mut ours = named.iter().filter(|key| key.belongs_to(issuer, tenant)).peekable();
+        let mut ours = self.keys.iter().filter(|key| key.belongs_to(issuer, tenant)).peekable();
         ours.peek().ok_or(Flaw::KeyOfAnother)?;
         ours.find(|key| key.algorithm == algorithm).ok_or(Flaw::AlgorithmOfAnotherKey)
     }
 }
 
-impl PartialEq for KeySet {
+impl PartialEq for NamedKeys {
     /// The same keys were published, to the letter.
     fn eq(&self, other: &Self) -> bool {
-        self.published == other.published
+        self.name == other.name && self.published == other.published
     }
 }
 
@@ -157,15 +201,12 @@ fn list(unusable: &[(Option<String>, UnusableKey)]) -> String {
 
 impl VerifyingKey {
     /// Checks that `signature` is this key's over `signed`.
-    pub(super) fn verify(&self, signed: &str, signature: &str) -> Result<(), Flaw> {
+    pub(super) fn verify(&self, signed: &str, signature: &Signature<'_>) -> Result<(), Flaw> {
         let signed = signed.as_bytes();
         let verified = match &self.key {
-            PublicKey::Rsa(key) => {
-                let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Flaw::Signature)?;
-                key.verify_sig(signed, &signature).is_ok()
-            }
+            PublicKey::Rsa(key) => key.verify_sig(signed, &signature.bytes).is_ok(),
             PublicKey::Point(key) => {
-                crypto::verify(signature, signed, key, self.algorithm.library()).unwrap_or(false)
+                crypto::verify(signature.text, signed, key, self.algorithm.library()).unwrap_or(false)
             }
         };
         if verified { Ok(()) } else { Err(Flaw::Signature) }

@@ -9,8 +9,8 @@ use super::verifier::Verifier;
 use crate::time::Clock;
 
 /// Fetches the keys of discovered issuers: at once those of an issuer that is new, or that a request needs and lacks
-/// (at most every 30 s for an issuer); every hour (give or take a tenth, or as long as the issuer's `Cache-Control`
-/// says, from 5 min to 24 h) those that it has; and after a failure in 30 s, doubled to 5 min.
+/// (at most every 30 s for an issuer); every hour, less up to a tenth, or sooner if the issuer's `Cache-Control` says so,
+/// but not within 5 min, those that it has; and after a failure in 30 s, doubled to 5 min.
 ///
 /// It runs beside the requests: they wait for it, if they must, but never do its work.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub struct KeyRefresher<F> {
 /// How often the schedule is looked at: the longest that an issuer which a reload added waits for its keys.
 const RECHECK: Duration = Duration::from_secs(2);
 
-/// How many issuers are fetched from at once in turn. With 100 tenants that all let us wait, a round takes 63 s. Fetches
-/// that requests wait for come on top, one for each issuer.
+/// How many documents are fetched at once in turn. With 100 of them that all let us wait, a round takes 65 s (13 times
+/// 5 s; a tenant of a cloud has two). Fetches that requests wait for come on top, one for each document.
 const CONCURRENT_FETCHES: usize = 8;
 
 // === impl KeyRefresher ===

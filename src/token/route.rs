@@ -129,13 +129,9 @@ impl Routes {
         }
     }
 
-    /// The issuers whose name the policy says, with their tenants.
-    pub(super) fn written(&self) -> impl Iterator<Item = (&str, TenantId)> {
-        let tenants =
-            |route: &Arc<IssuerRoute>| route.tenants.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>();
-        self.issuers
-            .iter()
-            .flat_map(move |(iss, route)| tenants(route).into_iter().map(|tenant| (&**iss, tenant)))
+    /// The issuers whose name the policy says.
+    pub(super) fn written(&self) -> impl Iterator<Item = &str> {
+        self.issuers.keys().map(|iss| &**iss)
     }
 
     /// Finds the entry by `iss` and the tenant; among the two issuers of a tenant of a cloud by `ver`, and then it is for

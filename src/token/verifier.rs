@@ -11,7 +11,7 @@ use super::claims::{Claims, Expected};
 use super::error::{Flaw, TokenError};
 use super::issuer;
 use super::jws::{Header, Jws};
-use super::ring::{IssuerKeys, IssuerState};
+use super::ring::{Basis, IssuerKeys, IssuerState, Renewal};
 use super::route::{InvalidRehearsalKeys, Judge, RehearsalIssuer, Routes};
 use crate::id::TenantId;
 use crate::principal::Principal;
@@ -88,22 +88,24 @@ impl Verifier {
         Ok((Self { routes: Arc::new(routes), ..self }, issuers))
     }
 
-    /// The caller of a token that was verified before, if a verification now would find the same. No cryptography,
-    /// and no allocation.
-    pub fn known(&self, bearer: BearerToken<'_>, clock: &Clock) -> Option<Arc<Principal>> {
-        let entry = self.cache.good.get(bearer.as_str(), |entry| self.holds(entry, clock))?;
-        entry.verdict.as_ref().ok().cloned()
+    /// The verdict on a token that was judged before, if a verification now would come to the same: the caller, or a
+    /// lasting refusal. No cryptography, and no allocation.
+    pub fn known(
+        &self,
+        bearer: BearerToken<'_>,
+        clock: &Clock,
+    ) -> Option<Result<Arc<Principal>, TokenError>> {
+        let entry = self.cache.get(bearer.as_str(), |entry| self.holds(entry, clock))?;
+        Some(entry.verdict.clone())
     }
 
-    /// Proves who calls. The order of the checks is in the room's own documentation. The verdict is remembered, for
-    /// [`known`](Self::known) or, if it is a lasting refusal, for the next time that the token comes.
+    /// Proves who calls. The order of the checks is in the room's own documentation. A verdict that lasts is remembered,
+    /// for [`known`](Self::known).
     ///
-    /// It waits only for a key that is not held and that a fetch may bring, for at most 3 s.
+    /// It waits only for a key that is not held and that a fetch may bring, for at most 3 s. If that fetch brings no
+    /// answer, nobody knows whether the key is the issuer's, and the keys are unavailable.
     pub async fn verify(&self, bearer: BearerToken<'_>, clock: &Clock) -> Result<Arc<Principal>, TokenError> {
         let token = bearer.as_str();
-        if let Some(entry) = self.cache.refused.get(token, |entry| self.holds(entry, clock)) {
-            return entry.verdict.clone();
-        }
         let rules = Rules::All(self.routes.clone());
         let mut grounds = Grounds { rules, keys: None, times: None, since: clock.steady() };
         let verdict = self.judge(token, clock, &mut grounds).await;
@@ -127,8 +129,11 @@ impl Verifier {
         let signed = Signed { jws: &jws, header: &header, issuer: claims.issuer()?, tenant };
         let mut verdict = signed.check(keys, clock, grounds);
         if verdict.is_err_and(TokenError::may_lack_a_key) {
-            keys.renew(clock).await;
+            let renewal = keys.renew(clock).await;
             verdict = signed.check(keys, clock, grounds);
+            if renewal == Renewal::Unknown && verdict == Err(Flaw::UnknownKey.into()) {
+                return Err(TokenError::KeysUnavailable { retry_after: keys.retry_after(clock) });
+            }
         }
         verdict?;
 
@@ -211,12 +216,14 @@ impl Signed<'_> {
         let Self { jws, header, issuer, tenant } = *self;
         let unavailable = || TokenError::KeysUnavailable { retry_after: keys.retry_after(clock) };
         let published = keys.usable(clock).ok_or_else(unavailable)?.published.clone();
-        grounds.keys = Some((keys.clone(), published.clone()));
+        grounds.keys = Some((keys.clone(), Basis::Whole(published.clone())));
         if published.issuer.as_deref().is_some_and(|name| name != issuer) {
             return Err(TokenError::WrongIssuer);
         }
-        let key = published.keys.find(&header.kid, header.algorithm, issuer, tenant)?;
-        key.verify(jws.signed, jws.signature)?;
+        let named = published.keys.named(&header.kid).ok_or(Flaw::UnknownKey)?;
+        let basis = Basis::Named { keys: named.clone(), issuer: published.issuer.clone() };
+        grounds.keys = Some((keys.clone(), basis));
+        named.find(header.algorithm, issuer, tenant)?.verify(jws.signed, &jws.signature)?;
         Ok(())
     }
 }

@@ -28,8 +28,10 @@ async fn described(command: &str) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn help_describes_every_flag_and_names_its_variable() {
-    let serve = "--policies --upstream --listen --admin --tls-cert --tls-key --trusted-hops --audit \
-                 --audit-full --threads --upstream-timeout --log --insecure-listen --insecure-admin --insecure-upstream";
+    let serve = "--policies --upstream --listen --admin --tls-cert --tls-key --trusted-hops --audit --audit-full --threads \
+                 --upstream-timeout --header-timeout --idle-timeout --client-patience --min-rate --request-timeout \
+                 --max-connections --max-connections-per-address --max-requests-per-connection --max-streams \
+                 --max-in-flight --shutdown-delay --shutdown-grace --log --insecure-listen --insecure-admin --insecure-upstream";
     let sandbox = "--listen --admin --running-for --log";
     for (command, flags) in [
         ("serve", serve),

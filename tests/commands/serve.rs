@@ -89,6 +89,33 @@ async fn a_signal_to_stop_lets_a_request_in_flight_finish_and_then_ends_with_exi
     }
 }
 
+#[tokio::test]
+async fn a_second_signal_to_stop_waits_for_nobody_and_the_trail_says_what_became_of_the_call() {
+    let silent = Answer::new(200, "").ending(crate::support::upstream::Ending::Never);
+    let (folder, upstream) = (policy_folder(), RecordingUpstream::start(silent, Clock::System));
+    let serving =
+        Serving::start(folder.path(), upstream.address(), &["--shutdown-grace", "1h", "--audit", "-"]).await;
+    let mut client = RawClient::connect(serving.gateway).await;
+    let authorization = format!("Bearer {}", token_of_today(&playbooks()));
+    let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+    let path = format!("/api/machines/{WORKSTATION}/collectInvestigationPackage");
+    client.send_request("POST", &path, &headers, COMMENT).await;
+    upstream.wait_for(1).await;
+
+    serving.process.signal(Signal::TERM);
+    serving.process.says_anywhere("shutting down").await;
+    serving.process.signal(Signal::TERM);
+
+    let ended = serving.process.ended().await;
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let events: Vec<serde_json::Value> = ended
+        .out
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].clone())
+        .collect();
+    assert_eq!(events, ["policy", "admitted", "ended"]);
+}
+
 fn nobody_listens(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_err()
 }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use tollgate::proxy::TrustedHops;
 use tollgate::reload::PolicySource;
 use tollgate::server::Server;
-use tollgate::settings::{Settings, UpstreamUrl, one_a_core};
+use tollgate::settings::{DoorSettings, Settings, UpstreamUrl, one_a_core};
 use tollgate::telemetry::audit::{AuditFullMode, AuditTarget};
 use tollgate::time::Clock;
 
@@ -72,6 +72,14 @@ async fn a_bad_argument_is_said_in_one_line_at_once_with_exit_code_2() {
     ];
     for (what, args, parts) in rows {
         assert_one_line(what, &serve_with(2_000, text(folder.path()), args).await, parts);
+    }
+}
+
+#[tokio::test]
+async fn the_sandbox_listens_for_this_machine_alone() {
+    for flag in ["--listen", "--admin"] {
+        let ended = run(&["sandbox", flag, "0.0.0.0:0"]).await;
+        assert_one_line(flag, &ended, &[flag, "'0.0.0.0:0'", "the sandbox is for this machine alone"]);
     }
 }
 
@@ -146,6 +154,7 @@ async fn a_gateway_that_did_not_start_in_a_process_that_goes_on_leaves_nobody_li
         audit_full: AuditFullMode::Refuse,
         threads: one_a_core(),
         upstream_timeout: super::AT_ONCE,
+        door: DoorSettings::default(),
     };
 
     let error = Server::start(settings, PolicySource::Memory(policy()), Clock::System).unwrap_err();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tollgate::time::{Clock, Wall};
 
-use crate::support::gateway::{COMMENT, Setup, TestGateway, WORKSTATION, policy_with};
+use crate::support::gateway::{COMMENT, Setup, TestGateway, WORKSTATION, policy_with, portal};
 use crate::support::upstream::{Answer, Ending, RecordingUpstream, nobody};
 use crate::support::{until, within_deadline};
 
@@ -22,6 +22,8 @@ pub(super) enum Scene {
     FailedLogin,
     /// The keys come by discovery, from where nobody listens.
     IssuerOutOfReach,
+    /// The upstream has closed so many connections that it is left alone.
+    UpstreamFailing,
     /// The audit cannot be written, and its queue is full.
     AuditFull,
     /// Nobody listens at the upstream's address.
@@ -44,7 +46,7 @@ impl Scene {
         let upstream = RecordingUpstream::start(answer, Clock::System);
         let setup = Setup::new(upstream.address());
         let setup = match self {
-            Self::Usual | Self::UpstreamHangsUp => setup,
+            Self::Usual | Self::UpstreamHangsUp | Self::UpstreamFailing => setup,
             Self::Policy(file, text) => setup.policy(policy_with(file, text)),
             Self::InventoryStale => {
                 let groups = include_str!("../support/policy/device-groups.toml");
@@ -77,6 +79,12 @@ impl Scene {
                 gateway.connect().await.collect("none", WORKSTATION, COMMENT).await.assert_status(401);
             }
             Self::AuditFull => fill_audit(&gateway).await,
+            Self::UpstreamFailing => {
+                for _ in 0..10 {
+                    upstream.answer_next(Answer::new(201, "").ending(Ending::CloseBefore));
+                    gateway.get(&portal(), "/api/machines").await.assert_status(502);
+                }
+            }
             _ => {}
         }
         (upstream, gateway)

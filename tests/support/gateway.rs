@@ -7,11 +7,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tollgate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
-use tollgate::proxy::TrustedHops;
+use tollgate::proxy::{Bounds, TrustedHops};
 use tollgate::reload::PolicySource;
 use tollgate::sandbox::issuer::{Caller, Issuer, TokenVersion};
 use tollgate::server::Server;
-use tollgate::settings::{Settings, TlsFiles, UpstreamUrl};
+use tollgate::settings::{DoorSettings, Settings, TlsFiles, UpstreamUrl};
 use tollgate::source::{PolicyFiles, SourceFile};
 use tollgate::telemetry::audit::{AuditFullMode, AuditTarget};
 use tollgate::time::{Clock, ManualClock, Wall};
@@ -69,6 +69,7 @@ pub(crate) struct Setup {
     threads: NonZeroUsize,
     upstream_timeout: Duration,
     trusted_hops: TrustedHops,
+    door: DoorSettings,
 }
 
 enum Source {
@@ -208,6 +209,7 @@ impl Setup {
             threads: NonZeroUsize::MIN,
             upstream_timeout: Duration::from_secs(5),
             trusted_hops: TrustedHops::default(),
+            door: DoorSettings::default(),
         }
     }
 
@@ -246,6 +248,18 @@ impl Setup {
         Self { trusted_hops: hops.parse().unwrap(), ..self }
     }
 
+    /// What clients may take.
+    pub(crate) fn bounds(mut self, bounds: Bounds) -> Self {
+        self.door.bounds = bounds;
+        self
+    }
+
+    /// How it stops, in real time.
+    pub(crate) fn shutdown(mut self, delay: Duration, grace: Duration) -> Self {
+        (self.door.shutdown_delay, self.door.shutdown_grace) = (delay, grace);
+        self
+    }
+
     /// Starts it on ports of its own, its clock at the beginning of manual time.
     pub(crate) fn start(self) -> TestGateway {
         let (clock, hand) = Clock::manual(BEGINNING);
@@ -262,6 +276,7 @@ impl Setup {
             audit_full: self.audit_full,
             threads: self.threads,
             upstream_timeout: self.upstream_timeout,
+            door: self.door,
         };
         let source = match self.source {
             Source::Memory(files) => PolicySource::Memory(files),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, kill_process};
+use tempfile::TempDir;
 use tokio::sync::Notify;
 use tollgate::time::Clock;
 
@@ -22,6 +23,8 @@ pub(crate) struct Process {
     child: Child,
     out: Arc<Printed>,
     err: Arc<Printed>,
+    /// Where its temporary files lie, some of which outlive it when it is killed.
+    _folder: TempDir,
 }
 
 /// How a `tollgate` ended.
@@ -55,7 +58,7 @@ const LOOK: Duration = Duration::from_millis(10);
 // === impl Process ===
 
 impl Process {
-    /// Starts one with these arguments, and nothing in its environment.
+    /// Starts one with these arguments, and nothing in its environment but a folder for temporary files.
     pub(crate) fn start<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
         Self::start_in(args, [])
     }
@@ -65,9 +68,11 @@ impl Process {
         args: impl IntoIterator<Item = S>,
         environment: impl IntoIterator<Item = (&'e str, &'e str)>,
     ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .args(args)
             .env_clear()
+            .env("TMPDIR", folder.path())
             .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -76,7 +81,7 @@ impl Process {
             .unwrap();
         let out = Printed::read(child.stdout.take().unwrap());
         let err = Printed::read(child.stderr.take().unwrap());
-        Self { child, out, err }
+        Self { child, out, err, _folder: folder }
     }
 
     /// Waits for a line on standard error that begins with this; returns what follows, to the first space.

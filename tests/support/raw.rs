@@ -117,6 +117,11 @@ impl RawClient {
         within_deadline("the peer's closing", self.0.take_to_end()).await
     }
 
+    /// Closes the sending half of a connection that the peer may have closed.
+    pub(crate) async fn try_finish_sending(&mut self) {
+        self.0.try_finish_sending().await;
+    }
+
     /// Closes the sending half only.
     pub(crate) async fn finish_sending(&mut self) {
         self.0.finish_sending().await;

@@ -129,6 +129,11 @@ impl RecordingUpstream {
         self.shared.requests.lock().clone()
     }
 
+    /// Everything recorded since the last call, which is then forgotten.
+    pub(crate) fn take_requests(&self) -> Vec<RecordedRequest> {
+        std::mem::take(&mut *self.shared.requests.lock())
+    }
+
     /// Waits until `count` requests have been recorded, and returns them; fails the test if there are more.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<RecordedRequest> {
         let recorded = async {

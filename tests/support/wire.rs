@@ -34,6 +34,12 @@ impl Wire {
         self.stream.shutdown().await.unwrap();
     }
 
+    /// The same of a connection that the other side may have closed.
+    pub(super) async fn try_finish_sending(&mut self) {
+        // What is closed already needs no closing.
+        let _ = self.stream.shutdown().await;
+    }
+
     /// The bytes that were taken since the last call.
     pub(super) fn taken(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.taken)
@@ -47,7 +53,8 @@ impl Wire {
     /// A head's first line and its headers.
     pub(super) async fn take_head(&mut self) -> Option<(String, Vec<Header>)> {
         let head = self.take_through(b"\r\n\r\n").await?;
-        let head = std::str::from_utf8(&head).unwrap_or_else(|_| panic!("UTF-8, got {}", show(&head)));
+        // A value may hold bytes of any encoding (RFC 9110, section 5.5).
+        let head = String::from_utf8_lossy(&head);
         let mut lines = head.trim_end_matches("\r\n").split("\r\n");
         let first = lines.next().unwrap_or_default().to_owned();
         let header = |line: &str| match line.split_once(':') {

@@ -165,12 +165,8 @@ impl StepName {
             Denial::Permit(_) => Self::Permit,
             Denial::Body(_) => Self::Read,
             Denial::Reach(_) => Self::Reach,
-            Denial::Limit(_)
-            | Denial::AuditUnavailable
-            | Denial::UpstreamUnavailable
-            | Denial::UpstreamTimeout
-            | Denial::ClientGone
-            | Denial::Internal => Self::Acquire,
+            // There is no room, or it goes wrong later.
+            _ => Self::Acquire,
         }
     }
 }

@@ -57,8 +57,8 @@ impl Caller {
         })
     }
 
-    /// The claims of a token that is issued at this time.
-    pub(super) fn claims(&self, now: Wall) -> Value {
+    /// The claims of a token that is issued at this time, and that no other token has.
+    pub(super) fn claims(&self, now: Wall, rehearsal: &Rehearsal) -> Value {
         let issuer = &self.issuer;
         let now = now.unix_seconds();
         let mut claims = Map::from_iter([
@@ -77,6 +77,7 @@ impl Caller {
         if let Some(version) = issuer.version {
             set("ver", json!(version));
         }
+        set("uti", json!(format!("token-{}", rehearsal.next_token())));
         set("appid", json!(self.application.to_string()));
         match self.user {
             Some(user) => {

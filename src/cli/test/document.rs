@@ -82,6 +82,9 @@ pub(super) struct StepDocument {
     pub(super) at: Option<Word>,
     /// How many times the call is made.
     pub(super) repeat: Option<Spanned<u32>>,
+    /// Which token each of these times brings.
+    #[serde(default)]
+    pub(super) tokens: Tokens,
     pub(super) caller: Option<Word>,
     pub(super) call: Option<Word>,
     pub(super) body: Option<Value>,
@@ -95,4 +98,15 @@ pub(super) struct StepDocument {
     pub(super) left: Option<BTreeMap<String, u32>>,
     /// What `Retry-After` says, in seconds.
     pub(super) retry_after: Option<u64>,
+}
+
+/// `tokens` of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Tokens {
+    /// The same one, as a script does.
+    #[default]
+    Same,
+    /// Each a new one, as whoever tries tokens does.
+    New,
 }

@@ -182,3 +182,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_address_takes_no_more_bytes_than_check_counts_for_it() {
+    const ADDRESSES: u32 = 100_000;
+    let world = World::new("\"60 per minute\"", ADDRESSES);
+    let counted = allocation_counter::measure(|| {
+        for number in 0..ADDRESSES {
+            let attempt = world.quotas.attempt(Some(std::net::Ipv4Addr::from_bits(number).into()));
+            (0..60).for_each(|_| world.logins.charge(&attempt, &world.clock));
+        }
+    });
+    assert_eq!(world.logins.addresses(), ADDRESSES as usize);
+    let each = counted.bytes_current / i64::from(ADDRESSES);
+    let most = i64::try_from(ADDRESS_BYTES + 60 * FAILURE_BYTES).unwrap();
+    assert!(each <= most && each > most / 2, "{each} bytes, counted as {most}");
+}

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::source::time_within;
+
 /// The age from which on an inventory is too old: more than nothing, at most a year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MaxAge(Duration);
@@ -28,10 +30,7 @@ impl FromStr for MaxAge {
     type Err = InvalidMaxAge;
 
     fn from_str(text: &str) -> Result<Self, InvalidMaxAge> {
-        text.parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|duration| Duration::try_from(duration).ok())
-            .filter(|duration| !duration.is_zero() && *duration <= Self::MAX)
+        time_within(text, &(Duration::from_nanos(1)..=Self::MAX))
             .map(Self)
             .ok_or_else(|| InvalidMaxAge { text: text.into() })
     }

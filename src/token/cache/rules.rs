@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Spanned;
 
-use crate::source::{Problems, TomlFile};
+use crate::source::{Problems, TomlFile, time_within};
 
 /// How much is kept, and for how long: three keys at the head of `issuers.toml`, each optional.
 ///
@@ -36,7 +37,7 @@ const ENTRIES: [u64; 2] = [1, 16_777_216];
 const SIZE: [u64; 2] = [MIB, 16 * GIB];
 
 /// A token lives for an hour or a day; one that is kept for less than a second was not worth keeping.
-const KEEPS_FOR: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(86_400)];
+const KEEPS_FOR: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -61,7 +62,7 @@ impl CacheRules {
         }
         if let Some(written) = file.value::<String>("cache_for", problems) {
             let message = format_args!("`{}` is not a time from `1s` to `24h`", written.get_ref());
-            let time = time(written.get_ref()).map(Some);
+            let time = time_within(written.get_ref(), &KEEPS_FOR).map(Some);
             rules.keeps_for = or(time, None, file, &written, message, problems);
         }
         rules
@@ -102,11 +103,4 @@ fn size(text: &str) -> Option<NonZeroU64> {
     let bytes = number.parse::<u64>().ok()?.checked_mul(unit)?;
     let [least, most] = SIZE;
     NonZeroU64::new(bytes).filter(|_| (least..=most).contains(&bytes))
-}
-
-/// A time such as `90s`, `10m` or `1h 30m`.
-fn time(text: &str) -> Option<Duration> {
-    let time = Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok()?;
-    let [least, most] = KEEPS_FOR;
-    (least..=most).contains(&time).then_some(time)
 }

@@ -155,6 +155,24 @@ fn a_token_that_was_seen_is_verified_again_when_its_issuer_has_other_keys() {
 }
 
 #[test]
+fn keys_that_are_added_or_withdrawn_forget_no_token_by_another() {
+    let (verifier, token) = (ours(), SIGNER.sign(&application()));
+    let wrong = STRANGER.sign(&application());
+    let principal = verify(&verifier, &token).unwrap();
+    verify(&verifier, &wrong).unwrap_err();
+    for keys in [&[SIGNER.jwk("one"), STRANGER.jwk("two")][..], &[SIGNER.jwk("one")]] {
+        replace_keys(&verifier, keys);
+        assert!(Arc::ptr_eq(&principal, &verify(&verifier, &token).unwrap()));
+        verify(&verifier, &wrong).unwrap_err();
+    }
+    assert_eq!((verifier.remembered().hits, verifier.remembered_refused().hits), (2, 2));
+    // A second key of the same name might be the one that is taken.
+    replace_keys(&verifier, &[STRANGER.jwk("one"), SIGNER.jwk("one")]);
+    assert!(verify(&verifier, &token).is_err());
+    assert!(verify(&verifier, &wrong).is_ok());
+}
+
+#[test]
 fn keys_that_are_fetched_again_and_are_the_same_in_any_order_forget_no_token() {
     let (two, token) = ([SIGNER.jwk("one"), STRANGER.jwk("two")], SIGNER.sign(&application()));
     let verifier = verifier(&files(&issuers(), &two), None);
@@ -233,7 +251,7 @@ fn a_token_is_remembered_for_as_long_as_the_policy_says_and_no_longer() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(verifier.verify(bearer, &clock)).unwrap();
     hand.advance(Duration::from_secs(599));
-    assert!(verifier.known(bearer, &clock).is_some());
+    assert!(verifier.known(bearer, &clock).is_some_and(|verdict| verdict.is_ok()));
     hand.advance(Duration::from_secs(1));
     assert!(verifier.known(bearer, &clock).is_none());
 }

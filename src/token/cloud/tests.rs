@@ -95,6 +95,12 @@ fn a_mistake_in_a_preset_is_named_at_its_place() {
         ),
         (fixed("https://sts.windows.net/{tid}/"), "issuers.toml:1:1: the tokens of tenant"),
         (fixed("https://login.microsoftonline.com/{tid}/v2.0"), "issuers.toml:1:1: the tokens of tenant"),
+        // Whatever tenant it says: the tokens of this `iss` would have two judges.
+        (
+            fixed(&format!("https://sts.windows.net/{TENANT}/"))
+                .replace(&format!("tenants = [\"{TENANT}\"]"), &format!("tenants = [\"{OTHER_TENANT}\"]")),
+            "issuers.toml:1:1: the tokens of tenant",
+        ),
     ] {
         let problems = problems(&files(&format!("{PRESET}{more}"), &[SIGNER.jwk("one")]));
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{more}: {problems:?}");

@@ -1,19 +1,22 @@
-//! For how long an answer may be kept (RFC 9111, section 5.2.2).
+//! For how long an answer may be kept (RFC 9111, sections 4.2 and 5.2.2).
 
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::CACHE_CONTROL;
+use http::header::{AGE, CACHE_CONTROL};
 
-/// What `Cache-Control` says: none if it says nothing of time. An answer that may not be kept, or says so in a way
-/// that can't be read, is stale at once (section 4.2.1); of two times the shorter one holds.
+/// What `Cache-Control` says, less the `Age` that the answer has already: none if it says nothing of time. An answer that
+/// may not be kept, or says so in a way that can't be read, is stale at once (section 4.2.1); of two times the shorter one
+/// holds.
 pub(super) fn max_age(headers: &HeaderMap) -> Option<Duration> {
-    headers
+    let fresh = headers
         .get_all(CACHE_CONTROL)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|directive| directive_age(directive.trim_ascii()))
-        .min()
+        .min()?;
+    let age = headers.get(AGE).and_then(|age| seconds(age.as_bytes())).unwrap_or_default();
+    Some(fresh.saturating_sub(age))
 }
 
 /// The time that one directive gives.
@@ -28,12 +31,15 @@ fn directive_age(directive: &[u8]) -> Option<Duration> {
     }
     let argument = argument.unwrap_or_default().trim_ascii();
     let quoted = argument.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-    let digits = std::str::from_utf8(quoted.unwrap_or(argument)).unwrap_or_default();
-    if digits.is_empty() || digits.bytes().any(|byte| !byte.is_ascii_digit()) {
-        return Some(Duration::ZERO);
-    }
+    Some(seconds(quoted.unwrap_or(argument)).unwrap_or_default())
+}
+
+/// `delta-seconds` (section 1.2.2); none if it is no whole number.
+fn seconds(digits: &[u8]) -> Option<Duration> {
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.is_empty())?;
     // What does not fit is far beyond any time that we keep keys.
-    Some(Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
+    let number = |digits: &str| Duration::from_secs(digits.parse().unwrap_or(u64::MAX));
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| number(digits))
 }
 
 #[cfg(test)]
@@ -60,6 +66,15 @@ mod tests {
             let headers = values.iter().map(|value| (CACHE_CONTROL, value.parse().unwrap()));
             let expected = expected.map(Duration::from_secs);
             assert_eq!(max_age(&headers.collect()), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_old_already_may_be_kept_for_less() {
+        for (age, expected) in [("0", 600), ("200", 400), ("700", 0), ("soon", 600), ("-1", 600)] {
+            let headers = [(CACHE_CONTROL, "max-age=600"), (AGE, age)];
+            let headers = headers.map(|(name, value)| (name, value.parse().unwrap()));
+            assert_eq!(max_age(&headers.into_iter().collect()), Some(Duration::from_secs(expected)), "{age}");
         }
     }
 }

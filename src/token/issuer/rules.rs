@@ -9,6 +9,7 @@ use toml::Spanned;
 use super::Compiler;
 use super::document::{ClaimsDocument, IssuerDocument, Word, Words};
 use crate::id::TenantId;
+use crate::source::time_within;
 use crate::token::algorithm::Algorithm;
 use crate::token::claims::names::{Claim, ClaimNames, ENTRA, Form, Permissions};
 use crate::token::jws::TokenType;
@@ -17,15 +18,15 @@ use crate::token::route::Rules;
 /// Entra and this machine keep their clocks within seconds of each other; Envoy's default is the same.
 const DEFAULT_SKEW: Duration = Duration::from_secs(60);
 
-/// What `clock_skew` may be, in seconds: a token must not outlive its hour by much.
-const SKEW_SECONDS: RangeInclusive<u64> = 0..=300;
+/// What `clock_skew` may be: a token must not outlive its hour by much.
+const SKEW: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(300);
 
-/// A day without its issuer is the longest outage that Entra has had; a key withdrawn in that time is the price.
+/// A day without the issuer is an outage that somebody will have noticed; a key withdrawn in that time is the price.
 pub(super) const DEFAULT_KEEP: Duration = Duration::from_secs(24 * 3_600);
 
-/// What `keep_keys` may be, in hours: less would make every hiccup of the issuer one of ours, more would trust keys that
-/// nobody has vouched for in a week.
-const KEEP_HOURS: RangeInclusive<u64> = 1..=168;
+/// What `keep_keys` may be: less would make every hiccup of the issuer one of ours, more would trust keys that nobody has
+/// vouched for in a week.
+const KEEP: RangeInclusive<Duration> = Duration::from_secs(3_600)..=Duration::from_secs(168 * 3_600);
 
 /// The claims whose names are the same everywhere (RFC 7519, section 4.1).
 const REGISTERED: [&str; 5] = ["iss", "aud", "exp", "nbf", "iat"];
@@ -35,20 +36,20 @@ const REGISTERED: [&str; 5] = ["iss", "aud", "exp", "nbf", "iat"];
 impl Compiler<'_> {
     pub(super) fn skew(&mut self, written: Option<Word>) -> Duration {
         let Some(written) = written else { return DEFAULT_SKEW };
-        let seconds = number(written.get_ref(), "s").filter(|seconds| SKEW_SECONDS.contains(seconds));
-        if seconds.is_none() {
+        let skew = time_within(written.get_ref(), &SKEW);
+        if skew.is_none() {
             self.at(&written, format_args!("`{}` is not a time from `0s` to `300s`", written.get_ref()));
         }
-        seconds.map_or(DEFAULT_SKEW, Duration::from_secs)
+        skew.unwrap_or(DEFAULT_SKEW)
     }
 
     pub(super) fn keep(&mut self, written: Option<Word>) -> Duration {
         let Some(written) = written else { return DEFAULT_KEEP };
-        let hours = number(written.get_ref(), "h").filter(|hours| KEEP_HOURS.contains(hours));
-        if hours.is_none() {
+        let keep = time_within(written.get_ref(), &KEEP);
+        if keep.is_none() {
             self.at(&written, format_args!("`{}` is not a time from `1h` to `168h`", written.get_ref()));
         }
-        hours.map_or(DEFAULT_KEEP, |hours| Duration::from_secs(hours * 3_600))
+        keep.unwrap_or(DEFAULT_KEEP)
     }
 
     /// The entry's own `keep_keys`, or that of the file.
@@ -197,10 +198,4 @@ impl Compiler<'_> {
         }
         (read.len() == written.get_ref().len()).then_some(read)
     }
-}
-
-/// A whole number with its unit behind it.
-fn number(text: &str, unit: &str) -> Option<u64> {
-    let digits = text.strip_suffix(unit)?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }

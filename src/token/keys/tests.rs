@@ -25,9 +25,19 @@ fn curves() -> [Value; 3] {
     [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa].map(|algorithm| Signer::of(algorithm).jwk("one"))
 }
 
+fn find<'k>(
+    keys: &'k KeySet,
+    kid: &str,
+    algorithm: Algorithm,
+    issuer: &str,
+    tenant: TenantId,
+) -> Result<&'k VerifyingKey, Flaw> {
+    keys.named(kid).ok_or(Flaw::UnknownKey)?.find(algorithm, issuer, tenant)
+}
+
 fn only(key: Value) -> Algorithm {
     let keys = parse(&[key]).unwrap();
-    keys.by_name["one"][0].algorithm
+    keys.by_name["one"].keys[0].algorithm
 }
 
 #[test]
@@ -205,8 +215,8 @@ fn a_key_of_an_unknown_kind_does_not_hide_the_others() {
     let keys = parse(&[json!({"kty": "AKP", "kid": "new"}), json!(5), SIGNER.jwk("one")]).unwrap();
     let tenant = TENANT.parse().unwrap();
     assert_eq!(keys.len(), 1);
-    assert!(keys.find("one", Algorithm::Rs256, "any", tenant).is_ok());
-    assert_eq!(keys.find("new", Algorithm::Rs256, "any", tenant).err(), Some(Flaw::UnknownKey));
+    assert!(find(&keys, "one", Algorithm::Rs256, "any", tenant).is_ok());
+    assert_eq!(find(&keys, "new", Algorithm::Rs256, "any", tenant).err(), Some(Flaw::UnknownKey));
 }
 
 #[test]
@@ -215,9 +225,9 @@ fn one_kid_may_have_a_key_for_each_issuer() {
     let keys = parse(&[key("https://a/{tenantid}/"), key("https://b/")]).unwrap();
     let tenant = TENANT.parse().unwrap();
     assert_eq!(keys.len(), 2);
-    assert!(keys.find("one", Algorithm::Rs256, &format!("https://a/{TENANT}/"), tenant).is_ok());
-    assert!(keys.find("one", Algorithm::Rs256, "https://b/", tenant).is_ok());
-    assert_eq!(keys.find("one", Algorithm::Rs256, "https://c/", tenant).err(), Some(Flaw::KeyOfAnother));
+    assert!(find(&keys, "one", Algorithm::Rs256, &format!("https://a/{TENANT}/"), tenant).is_ok());
+    assert!(find(&keys, "one", Algorithm::Rs256, "https://b/", tenant).is_ok());
+    assert_eq!(find(&keys, "one", Algorithm::Rs256, "https://c/", tenant).err(), Some(Flaw::KeyOfAnother));
 }
 
 #[test]

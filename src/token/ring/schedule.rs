@@ -10,8 +10,8 @@ pub(super) struct Schedule {
     stage: Stage,
     /// When the last fetch began.
     began: Option<Steady>,
-    /// When the last one that succeeded ended.
-    succeeded: Option<Steady>,
+    /// When the last one that succeeded began and ended.
+    succeeded: Option<(Steady, Steady)>,
     /// Failures since then.
     failures: u32,
     /// When to fetch next in turn.
@@ -55,15 +55,13 @@ pub(super) enum Answered {
 /// The longest that one fetch may take, both documents together.
 pub(in crate::token) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time between two fetches in turn, give or take a tenth, if the issuer does not say: Entra rotates keys without a
-/// schedule and asks for about an hour (*Signing key rollover*).
+/// The time between two fetches in turn, less up to a tenth, unless the issuer asks for a shorter one: Entra rotates keys
+/// without a schedule and asks for about an hour (*Signing key rollover*). An issuer that asks for more is asked as often
+/// all the same, so that a key that was withdrawn is worth nothing after an hour.
 pub(in crate::token) const REFRESH_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// The shortest such time that an issuer may ask for: one that forbids caches must not be asked all the time.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(300);
-
-/// The longest: a key that was withdrawn must not outlive the day.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3_600);
 
 /// The wait after a failure, doubled after each further one.
 pub(in crate::token) const FIRST_RETRY: Duration = Duration::from_secs(30);
@@ -72,7 +70,7 @@ pub(in crate::token) const FIRST_RETRY: Duration = Duration::from_secs(30);
 pub(in crate::token) const LAST_RETRY: Duration = Duration::from_secs(300);
 
 /// The least time between the beginnings of two fetches that requests ask for: strangers can ask as often as they
-/// like. Entra publishes a key days before it signs with it.
+/// like. For as long, what was fetched is what there is.
 pub(in crate::token) const DEMAND_INTERVAL: Duration = Duration::from_secs(30);
 
 // === impl Schedule ===
@@ -98,7 +96,7 @@ impl Schedule {
     /// Begins the next fetch in turn, if it is time: early enough that keys which are kept for `keep` are fetched twice
     /// before they are too old.
     pub(super) fn begin_due(&mut self, now: Steady, keep: Duration) -> Option<Begun> {
-        let half = self.succeeded.filter(|_| self.failures == 0).map(|at| at + keep / 2);
+        let half = self.succeeded.filter(|_| self.failures == 0).map(|(_, ended)| ended + keep / 2);
         let due = half.map_or(self.due, |half| half.min(self.due));
         (self.stage != Stage::Fetching && due <= now).then(|| self.begin(now))
     }
@@ -119,8 +117,8 @@ impl Schedule {
         match answered {
             Answered::Keys { max_age } => {
                 let interval =
-                    max_age.map_or(REFRESH_INTERVAL, |age| age.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL));
-                self.succeeded = Some(now);
+                    max_age.map_or(REFRESH_INTERVAL, |age| age.clamp(SHORTEST_INTERVAL, REFRESH_INTERVAL));
+                self.succeeded = Some((self.began.unwrap_or(now), now));
                 self.failures = 0;
                 self.due = now + jittered(interval);
             }
@@ -139,6 +137,11 @@ impl Schedule {
         }
     }
 
+    /// Whether the issuer has said lately what its keys are: then a key that is not among them is none.
+    pub(super) fn is_current(&self, now: Steady) -> bool {
+        self.succeeded.is_some_and(|(began, _)| now < began + DEMAND_INTERVAL)
+    }
+
     /// When there may be keys again: when the fetch under way ends at the latest, or when the next one may begin, in turn
     /// or because a request asks for it.
     pub(super) fn next(&self) -> Steady {
@@ -153,10 +156,10 @@ impl Schedule {
     }
 }
 
-/// The interval give or take a tenth, so that many gateways don't ask in the same second.
+/// The interval less up to a tenth, so that many gateways don't ask in the same second.
 fn jittered(interval: Duration) -> Duration {
     let mut random = [0; 2];
     // Without random numbers the interval is as good, only shared.
     let _ = aws_lc_rs::rand::fill(&mut random);
-    interval.mul_f64(0.9 + 0.2 * f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
+    interval.mul_f64(0.9 + 0.1 * f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
 }

@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 use super::{CloudRoute, IssuerRoute, Routes, Rules};
 use crate::id::TenantId;
 use crate::token::algorithm::Algorithm;
@@ -49,8 +47,8 @@ impl Routes {
             let keys =
                 KeySet::parse(text.as_bytes()).map_err(|error| InvalidRehearsalKeys(error.to_string()))?;
             let published = Published { keys, issuer: issuer.map(Into::into) };
-            let ring = KeyRing::publishing(before.ring.name().clone(), published, Arc::new(Notify::new()));
-            Ok(IssuerKeys { ring: Arc::new(ring), keep: before.keep })
+            let ring = Arc::new(KeyRing::publishing(&before.name, published));
+            Ok(IssuerKeys { name: before.name.clone(), ring, keep: before.keep })
         };
         let (mut routes, mut issuers) = (Self::default(), Vec::new());
         for route in self.issuers.values() {
@@ -98,7 +96,7 @@ impl Rules {
         version: Option<&'static str>,
     ) -> RehearsalIssuer {
         RehearsalIssuer {
-            name: keys.ring.name().clone(),
+            name: keys.name.clone(),
             iss: iss.to_owned(),
             tenant,
             audience: self.audiences.first().map(|audience| audience.to_string()).unwrap_or_default(),

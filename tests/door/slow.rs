@@ -1,0 +1,196 @@
+//! Clients that take their time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+use crate::support::tls::LocalCertificate;
+use crate::support::upstream::Ending;
+use crate::support::within_deadline;
+
+#[tokio::test]
+async fn a_header_has_ten_seconds_from_its_first_byte_however_it_trickles() {
+    let (upstream, gateway) = start(Bounds::default());
+    for before in [0, 1] {
+        let mut client = gateway.connect().await;
+        for _ in 0..before {
+            client.send(list("")).await;
+            client.read_response().await.assert_status(200);
+        }
+        let trickle = async {
+            for byte in list("").bytes().cycle() {
+                if client.try_send([byte]).await.is_err() {
+                    return;
+                }
+                Clock::System.sleep(Duration::from_millis(2)).await;
+                if gateway.server().metrics.requests_in_flight() > 0 {
+                    return;
+                }
+            }
+        };
+        let counted = async {
+            let series = format!("kind=\"header_timeout\"}} {}\n", before + 1);
+            while !gateway.admin("/metrics").await.text().contains(&series) {}
+        };
+        let waited = time_until(&gateway, async {
+            tokio::select! {
+                () = trickle => {}
+                () = counted => {}
+            }
+        });
+        let (passed, ()) = waited.await;
+        assert!(passed >= Duration::from_secs(10), "{passed:?}");
+        let answer = client.read_response().await;
+        assert_eq!((answer.status, answer.header("Tollgate-Reason")), (400, Some("malformed_request")));
+    }
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed_without_a_word() {
+    let (_upstream, gateway) = start(Bounds::default());
+    let mut client = gateway.connect().await;
+    let (passed, ()) = time_until(&gateway, client.expect_close()).await;
+    assert!(passed >= Duration::from_secs(10), "{passed:?}");
+    let mut client = gateway.connect().await;
+    client.send(list("")).await;
+    client.read_response().await.assert_status(200);
+    let (passed, ()) = time_until(&gateway, client.expect_close()).await;
+    assert!(passed >= Duration::from_secs(60), "{passed:?}");
+}
+
+#[tokio::test]
+async fn a_streamed_body_that_stops_is_refused_and_never_reaches_the_upstream_as_whole() {
+    let (upstream, gateway) = start(Bounds::default());
+    let authorization = bearer(&portal());
+    for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let mut client = gateway.connect().await;
+        client
+            .send(format!(
+                "POST /api/libraryfiles HTTP/1.1\r\nHost: gateway\r\nAuthorization: {authorization}\r\n{framing}\r\n\r\n5\r\nabc"
+            ))
+            .await;
+        let (passed, answer) = time_until(&gateway, client.read_response()).await;
+        assert!(passed >= Duration::from_secs(60), "{passed:?}");
+        assert_eq!((answer.status, answer.header("Tollgate-Reason")), (400, Some("malformed_request")));
+        client.expect_close().await;
+    }
+    expect_metric(&gateway, "tollgate_malformed_requests_total{kind=\"body_timeout\"} 2").await;
+    settled(&gateway).await;
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_slow_upstream_after_its_body_is_not_slow_itself() {
+    let (clock, hand) = Clock::manual(crate::support::gateway::BEGINNING);
+    let upstream = RecordingUpstream::start(Answer::new(200, "").after(Duration::from_secs(1)), clock);
+    let gateway = TestGateway::start(upstream.address());
+    let authorization = bearer(&portal());
+    for (index, framing) in ["Content-Length: 10", "Transfer-Encoding: chunked"].into_iter().enumerate() {
+        let mut client = gateway.connect().await;
+        let head = format!(
+            "POST /api/libraryfiles HTTP/1.1\r\nHost: gateway\r\nAuthorization: {authorization}\r\n{framing}\r\n\r\n"
+        );
+        client.send(head + "5\r\nabcde\r\n0\r\n\r\n").await;
+        upstream.wait_for(index + 1).await;
+        for _ in 0..100 {
+            gateway.hand.advance(Duration::from_secs(5));
+            tokio::task::yield_now().await;
+        }
+        hand.advance(Duration::from_secs(1));
+        client.read_response().await.assert_status(200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answer_lets_go_of_its_request() {
+    let (_upstream, gateway) = {
+        let upstream = RecordingUpstream::start(Answer::new(200, vec![0; 32 << 20]), Clock::System);
+        let gateway = TestGateway::start(upstream.address());
+        (upstream, gateway)
+    };
+    let mut client = gateway.connect().await;
+    client.send(list("")).await;
+    until("the request", || gateway.server().metrics.requests_in_flight() == 1).await;
+    let (passed, ()) = time_until(&gateway, settled(&gateway)).await;
+    assert!(passed >= Duration::from_secs(60), "{passed:?}");
+    let read = client.read_to_end().await.len();
+    assert!(read < 32 << 20, "{read}");
+}
+
+#[tokio::test]
+async fn a_request_ends_with_its_time_whoever_takes_it() {
+    let upstream = RecordingUpstream::start(Answer::new(200, "").ending(Ending::Never), Clock::System);
+    let gateway = Setup::new(upstream.address()).upstream_timeout(Duration::from_secs(3_600)).start();
+    let mut client = gateway.connect().await;
+    client.send(list("")).await;
+    upstream.wait_for(1).await;
+    let (passed, ()) = time_until(&gateway, client.expect_close()).await;
+    assert!(passed >= Duration::from_secs(15 * 60), "{passed:?}");
+    settled(&gateway).await;
+}
+
+// === TLS and HTTP/2 ===
+
+/// A gateway over TLS, and its certificate.
+fn secure(bounds: Bounds) -> (RecordingUpstream, TestGateway, LocalCertificate) {
+    let upstream = RecordingUpstream::start(Answer::new(200, "taken"), Clock::System);
+    let files = LocalCertificate::make();
+    let gateway = Setup::new(upstream.address()).bounds(bounds).tls(files.files()).start();
+    (upstream, gateway, files)
+}
+
+/// A connection on which HTTP/2 was agreed, and nothing said.
+async fn http2(address: SocketAddr, files: &LocalCertificate) -> TlsStream<TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(files.ca_file()).unwrap()).unwrap();
+    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    within_deadline("a handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap()
+}
+
+/// Everything until the other side closes, in whichever way.
+async fn rest(mut stream: TlsStream<TcpStream>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {}
+    bytes
+}
+
+#[tokio::test]
+async fn a_tls_handshake_has_ten_seconds() {
+    let (_upstream, gateway, _files) = secure(Bounds::default());
+    let mut client = gateway.connect().await;
+    client.send([0x16, 3, 1]).await;
+    let (passed, ()) = time_until(&gateway, client.expect_close()).await;
+    assert!(passed >= Duration::from_secs(10), "{passed:?}");
+}
+
+#[tokio::test]
+async fn an_http_2_connection_that_never_begins_is_closed() {
+    let (_upstream, gateway, files) = secure(Bounds::default());
+    let stream = http2(gateway.address(), &files).await;
+    let (passed, _) = time_until(&gateway, rest(stream)).await;
+    assert!(passed >= Duration::from_secs(60), "{passed:?}");
+}
+
+/// In real time: Pingora's own timer knows no other.
+#[tokio::test]
+async fn an_http_2_connection_without_a_request_is_closed() {
+    let idle = Duration::from_millis(200);
+    let (_upstream, gateway, files) = secure(Bounds { idle, ..Bounds::default() });
+    let mut stream = http2(gateway.address(), &files).await;
+    let started = Clock::System.steady();
+    // The preface, and settings that are all as they are by default.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    within_deadline("the end of the connection", rest(stream)).await;
+    assert!(Clock::System.steady().since(started) >= idle);
+}
