@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod check;
+mod diff;
 mod explain;
 mod print;
 mod rehearsal;
@@ -37,6 +38,8 @@ enum Command {
     Sandbox(sandbox::Sandbox),
     /// Compile a policy set and print every mistake in it
     Check(check::Check),
+    /// Say what changes between two policy sets, and for whom
+    Diff(diff::Diff),
     /// Say how the gateway would decide a call, step by step
     Explain(Box<explain::Explain>),
     /// Play the cases of a policy set and compare what becomes of them with what must
@@ -62,6 +65,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Sandbox(sandbox) => sandbox.run(),
         Command::Check(check) => check.run(),
+        Command::Diff(diff) => diff.run(),
         Command::Explain(explain) => explain.run(),
         Command::Test(test) => test.run(),
     };

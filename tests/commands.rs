@@ -1,6 +1,7 @@
 //! The commands, by the binary itself: what they print, when they end, with which exit code.
 
 mod check;
+mod diff;
 mod explain;
 mod flags;
 mod serve;

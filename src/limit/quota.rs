@@ -186,6 +186,25 @@ impl QuotaSet {
         Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
     }
 
+    /// What a limit comes to, as sentences that can be compared with those of another set.
+    pub fn describe(&self, limit: &LimitName) -> Vec<String> {
+        let mut facts = Vec::new();
+        for (operation, quotas) in &self.by_operation {
+            for quota in quotas.iter().filter(|quota| quota.name == *limit) {
+                facts.push(format!("is for `{operation}`"));
+                facts.extend(quota.rates.iter().map(|rate| format!("lets {rate} through")));
+            }
+        }
+        let counts: Vec<_> = self.counts_by(limit).collect();
+        if !counts.is_empty() {
+            facts.push(format!("counts by {}", counts.join(", ")));
+        }
+        if let Some(logins) = self.logins.as_ref().filter(|logins| logins.name == *limit) {
+            facts.extend(logins.rates.iter().map(|rate| format!("lets {rate} fail from an address")));
+        }
+        facts
+    }
+
     /// Where a limit is written.
     pub fn place(&self, limit: &LimitName) -> Option<&Place> {
         self.places.get(limit)
