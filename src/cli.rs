@@ -7,6 +7,7 @@ mod print;
 mod rehearsal;
 mod replay;
 mod sandbox;
+mod schema;
 mod serve;
 mod test;
 
@@ -42,6 +43,8 @@ enum Command {
     Diff(diff::Diff),
     /// Say how the gateway would decide a call, step by step
     Explain(Box<explain::Explain>),
+    /// Print what may stand in policy files, as JSON Schemas
+    Schema(schema::Schema),
     /// Play the cases of a policy set and compare what becomes of them with what must
     Test(test::Test),
 }
@@ -67,6 +70,7 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Diff(diff) => diff.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Schema(schema) => schema.run(),
         Command::Test(test) => test.run(),
     };
     match done {

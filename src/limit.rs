@@ -32,6 +32,7 @@ mod sync;
 mod window;
 
 pub use document::DEFAULT_MAX_KEYS;
+pub(crate) use document::schema;
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
 pub use quota::{Charge, Charges, DocumentedLimit, LimitKey, MAX_CHARGES, Quota, QuotaSet};
 pub use store::{Admission, LimitError, Limiter, OverLimit, RetryAfter, Swept};

@@ -40,6 +40,7 @@ mod route;
 
 pub use body::{BadBody, BodyContract, BodyError, Contents};
 pub use decide::{Grant, PermitError, ReachError, TokenKind};
+pub(crate) use document::schemas;
 pub use facts::Facts;
 pub use grounds::Ground;
 pub use operation::{DeviceScope, Operation, OperationPlaces};

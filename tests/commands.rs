@@ -4,6 +4,7 @@ mod check;
 mod diff;
 mod explain;
 mod flags;
+mod schema;
 mod serve;
 mod start;
 mod test;

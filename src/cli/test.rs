@@ -8,6 +8,8 @@ mod suite;
 
 use std::path::PathBuf;
 
+pub(in crate::cli) use self::document::schema;
+
 use self::coverage::Coverage;
 use self::suite::{Case, Suite};
 use super::Failure;

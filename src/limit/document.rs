@@ -24,6 +24,7 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, SeqAccess, Visitor};
 use smallvec::SmallVec;
@@ -36,7 +37,7 @@ use crate::limit::quota::{
     Dimension, DocumentedLimit, MAX_CHARGES, Per, Quota, QuotaSet, Rule, TooManyRules, Visibility,
 };
 use crate::outcome::Rate;
-use crate::source::{Place, PolicyFiles, Problems, SourceFile, did_you_mean};
+use crate::source::{FileSchema, Place, PolicyFiles, Problems, SourceFile, did_you_mean, list_or_all};
 
 mod logins;
 
@@ -52,12 +53,17 @@ pub(super) const FILE: &str = "limits.toml";
 /// The longest name of a limit: it goes out in a header with every answer, and into a label of the metrics.
 const MAX_NAME: usize = 64;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LimitDocument {
+    #[schemars(with = "String")]
     name: Spanned<String>,
+    #[schemars(schema_with = "list_or_all")]
+    #[serde(default)]
     operations: Option<Spanned<OperationsDocument>>,
+    #[schemars(with = "Vec<Dimension>")]
     per: Vec<Spanned<Dimension>>,
+    #[schemars(with = "Vec<String>")]
     windows: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     when_full: WhenFull,
@@ -71,7 +77,7 @@ enum OperationsDocument {
 }
 
 /// What becomes of a call that finds no room.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum WhenFull {
     #[default]
@@ -87,6 +93,14 @@ struct Compiler<'a> {
     logins: Option<LoginQuota>,
     max_addresses: NonZeroU32,
     problems: &'a mut Problems,
+}
+
+/// The schema of the file.
+pub(crate) fn schema() -> FileSchema {
+    FileSchema::new(FILE)
+        .value::<NonZeroU32>("max_keys")
+        .value::<NonZeroU32>("max_addresses")
+        .entries::<LimitDocument>("limit")
 }
 
 // === impl QuotaSet ===

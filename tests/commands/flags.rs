@@ -39,6 +39,7 @@ async fn help_describes_every_flag_and_names_its_variable() {
         ("check", "--format"),
         ("test", ""),
         ("diff", "--audit"),
+        ("schema", ""),
         ("explain", "--policies --token --claims --audit --body --content-type"),
     ] {
         let described = described(command).await;
