@@ -1,11 +1,13 @@
 //! The command line: one file a command.
 
 mod check;
+mod diff;
 mod explain;
 mod print;
 mod rehearsal;
 mod replay;
 mod sandbox;
+mod schema;
 mod serve;
 mod test;
 
@@ -37,8 +39,12 @@ enum Command {
     Sandbox(sandbox::Sandbox),
     /// Compile a policy set and print every mistake in it
     Check(check::Check),
+    /// Say what changes between two policy sets, and for whom
+    Diff(diff::Diff),
     /// Say how the gateway would decide a call, step by step
     Explain(Box<explain::Explain>),
+    /// Print what may stand in policy files, as JSON Schemas
+    Schema(schema::Schema),
     /// Play the cases of a policy set and compare what becomes of them with what must
     Test(test::Test),
 }
@@ -62,7 +68,9 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Sandbox(sandbox) => sandbox.run(),
         Command::Check(check) => check.run(),
+        Command::Diff(diff) => diff.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Schema(schema) => schema.run(),
         Command::Test(test) => test.run(),
     };
     match done {

@@ -35,6 +35,7 @@ mod sync;
 mod window;
 
 pub use document::DEFAULT_MAX_KEYS;
+pub(crate) use document::schema;
 pub use key::LimitKey;
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
 pub use quota::{Charges, DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};

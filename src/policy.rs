@@ -30,6 +30,7 @@ mod compile;
 mod decide;
 mod device_group;
 mod document;
+mod facts;
 mod grounds;
 mod inventory;
 mod odd;
@@ -39,6 +40,8 @@ mod route;
 
 pub use body::{BadBody, BodyContract, BodyError, Contents};
 pub use decide::{Grant, PermitError, ReachError, TokenKind};
+pub(crate) use document::schemas;
+pub use facts::Facts;
 pub use grounds::Ground;
 pub use operation::{DeviceScope, Operation, OperationPlaces};
 pub use role::{InvalidRolePermission, Role, RolePermission};

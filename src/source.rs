@@ -17,9 +17,11 @@ use crate::time::Wall;
 
 mod hint;
 mod problem;
+mod schema;
 
 pub use hint::{did_you_mean, known_are};
 pub use problem::{Excerpt, Place, Problem, Problems};
+pub use schema::{FileSchema, list_or_all, one_or_many, table, table_or_text};
 
 /// One file of a policy set, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -51,6 +51,7 @@ mod verifier;
 pub use bearer::{BearerError, BearerToken};
 pub use cache::CacheState;
 pub use error::{Flaw, TokenError};
+pub(crate) use issuer::schema;
 pub use refresh::{KeyRefresher, refresh_now};
 pub use ring::{Fetches, IssuerState};
 pub use route::{InvalidRehearsalKeys, RehearsalIssuer};

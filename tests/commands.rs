@@ -1,8 +1,10 @@
 //! The commands, by the binary itself: what they print, when they end, with which exit code.
 
 mod check;
+mod diff;
 mod explain;
 mod flags;
+mod schema;
 mod serve;
 mod start;
 mod test;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use self::report::Report;
 use super::Failure;
-use super::print::Pointed;
+use super::print::{Pointed, say};
 use crate::reload::PolicySource;
 use crate::snapshot::Snapshot;
 use crate::source::Problem;
@@ -50,13 +50,16 @@ impl Check {
         let compiled = files.and_then(|files| Snapshot::compile(&files, None, Clock::System.wall()));
         match (self.format, compiled) {
             (Format::Text, Ok(snapshot)) => {
-                snapshot.warnings.iter().for_each(|warning| println!("warning: {}\n", Pointed(warning)));
-                println!("policy {}: {}", snapshot.version, snapshot.counts());
+                snapshot
+                    .warnings
+                    .iter()
+                    .for_each(|warning| say(format_args!("warning: {}\n", Pointed(warning))));
+                say(format_args!("policy {}: {}", snapshot.version, snapshot.counts()));
                 let (keys, bytes) = (snapshot.quotas.max_keys(), snapshot.quotas.worst_case_bytes());
-                println!(
+                say(format_args!(
                     "limiter: at most {keys} keys, {} MiB if all of them are full",
                     bytes.div_ceil(1 << 20)
-                );
+                ));
                 Ok(())
             }
             (Format::Text, Err(problems)) => Err(super::mistakes(&problems)),
@@ -67,6 +70,6 @@ impl Check {
 
 fn print_json(compiled: Result<&Snapshot, &[Problem]>) -> Result<(), Failure> {
     let report = serde_json::to_string_pretty(&Report::new(compiled)).map_err(Failure::unable)?;
-    println!("{report}");
+    say(format_args!("{report}"));
     compiled.map(|_| ()).map_err(|problems| Failure::Negative(super::counted(problems)))
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use self::steps::Steps;
 use super::Failure;
+use super::print::say;
 use super::rehearsal::{Call, Played, Rehearsal};
 use super::replay::Recorded;
 use crate::reload::PolicySource;
@@ -99,18 +100,18 @@ impl Explain {
 }
 
 fn explain(rehearsal: &Rehearsal, call: &Call, token: Option<&str>, now: Wall) -> Result<(), Failure> {
-    println!("policy {}, {now}\n", rehearsal.snapshot().version);
+    say(format_args!("policy {}, {now}\n", rehearsal.snapshot().version));
     conclude(call, &rehearsal.stage(now).play(call, token), rehearsal)
 }
 
 fn conclude(call: &Call, played: &Played, rehearsal: &Rehearsal) -> Result<(), Failure> {
-    print!("{}", Steps::of(call, played, rehearsal.snapshot()));
+    say(Steps::of(call, played, rehearsal.snapshot()));
     match &played.verdict {
         Ok(()) => {
-            println!("\nadmitted");
+            say("admitted");
             Ok(())
         }
-        Err(denial) => Err(Failure::Negative(format!("\nrefused: {}", denial.reason()))),
+        Err(denial) => Err(Failure::Negative(format!("refused: {}", denial.reason()))),
     }
 }
 
@@ -131,9 +132,9 @@ fn explain_line(snapshot: Snapshot, line: &str) -> Result<(), Failure> {
         |why| Failure::unable(format_args!("the call cannot be decided again: the line is {why}"));
     let operation = recorded.operation(&rehearsal).map_err(unplayable)?;
     let stage = rehearsal.stage(recorded.time().unwrap_or_default());
-    println!("policy {}, {}", rehearsal.snapshot().version, stage.now());
+    say(format_args!("policy {}, {}", rehearsal.snapshot().version, stage.now()));
     let version = recorded.policy_version.as_deref().unwrap_or("unknown");
-    println!("recorded under the policy {version}: {}\n", recorded.verdict());
+    say(format_args!("recorded under the policy {version}: {}\n", recorded.verdict()));
     let (call, played) = recorded.play(operation, &[], &stage, &rehearsal);
     conclude(&call, &played, &rehearsal)
 }

@@ -1,8 +1,14 @@
 //! Mistakes and warnings for people: the place, the sentence, the line itself, and a caret below the word.
 
 use std::fmt;
+use std::io::Write;
 
 use crate::source::{Excerpt, Problem};
+
+/// Prints a line to standard output. That nobody reads it any more, as when a pager was left, is no failure.
+pub(super) fn say(line: impl fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
 
 /// A problem with the line that it stands in, over several lines:
 ///

@@ -4,6 +4,7 @@
 //! A caller is claims. They are signed here, by a key of the rehearsal's own that every issuer of the set then publishes
 //! in the place of its keys, so that nothing is decided otherwise than it would be: issuer, audience, times, kind.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(super) struct Rehearsal {
     signer: Signer,
     issuers: Vec<RehearsalIssuer>,
     runtime: Runtime,
+    /// How many tokens were given a number. Verdicts on tokens are remembered across stages, so each must be its own.
+    tokens: Cell<u64>,
 }
 
 /// The windows, the actions and the time of one rehearsal, empty at its beginning.
@@ -74,7 +77,7 @@ impl Rehearsal {
         let signer = Signer::generate().map_err(Failure::unable)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::unable)?;
         runtime.block_on(refresh_now(&snapshot.verifier, &Clock::System));
-        Ok(Self { snapshot, signer, issuers: Vec::new(), runtime })
+        Ok(Self { snapshot, signer, issuers: Vec::new(), runtime, tokens: Cell::new(0) })
     }
 
     /// Takes a set that nobody else has, and gives its issuers the rehearsal's key.
@@ -90,7 +93,7 @@ impl Rehearsal {
         let (verifier, issuers) = verifier.rehearsing(&keys).map_err(Failure::unable)?;
         snapshot.verifier = Arc::new(verifier);
         let runtime = Builder::new_current_thread().build().map_err(Failure::unable)?;
-        Ok(Self { snapshot, signer, issuers, runtime })
+        Ok(Self { snapshot, signer, issuers, runtime, tokens: Cell::new(0) })
     }
 
     /// The set.
@@ -101,6 +104,11 @@ impl Rehearsal {
     /// The issuers that a token can be of, in the order of `issuers.toml`.
     pub(super) fn issuers(&self) -> &[RehearsalIssuer] {
         &self.issuers
+    }
+
+    /// A number that no token has yet, for its `uti`.
+    pub(super) fn next_token(&self) -> u64 {
+        self.tokens.replace(self.tokens.get() + 1)
     }
 
     /// A token with these claims.

@@ -21,6 +21,7 @@ pub(super) struct Recorded {
     pub(super) policy_version: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) operation: Option<String>,
+    application_name: Option<String>,
     #[serde(default)]
     devices: Vec<RecordedDevice>,
     tenant: Option<String>,
@@ -98,21 +99,44 @@ impl Recorded {
         }
     }
 
+    /// Who called, as a person knows it.
+    pub(super) fn caller(&self) -> String {
+        let application =
+            self.application_name.as_deref().or(self.application.as_deref()).unwrap_or("nobody");
+        match &self.user {
+            Some(user) => format!("user {user} through {application}"),
+            None => format!("application {application}"),
+        }
+    }
+
+    /// What it was called on; nothing for a call that named no device.
+    pub(super) fn on(&self) -> String {
+        let devices: Vec<_> = self.devices.iter().map(|device| device.device.as_str()).collect();
+        if devices.is_empty() { String::new() } else { format!(" on {}", devices.join(", ")) }
+    }
+
+    /// Whether the line tells enough of a call that the policy decided; its time, if so.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn is_playable(&self) -> Result<Wall, Unplayable> {
+        if self.event == Event::Other {
+            return Err(Unplayable::NoDecision);
+        }
+        let by_policy = self.reason.as_deref().is_none_or(|reason| BY_POLICY.contains(&reason));
+        if !by_policy || self.operation.is_none() || self.tenant.is_none() {
+            return Err(Unplayable::NotByPolicy);
+        }
+        self.time().filter(|_| self.permissions.is_some()).ok_or(Unplayable::Incomplete)
+    }
+
     /// The operation of the line in a set.
     ///
     /// # Errors
     /// That the line is of no call which this set could decide.
     pub(super) fn operation<'s>(&self, rehearsal: &'s Rehearsal) -> Result<&'s Operation, Unplayable> {
-        if self.event == Event::Other {
-            return Err(Unplayable::NoDecision);
-        }
-        let by_policy = self.reason.as_deref().is_none_or(|reason| BY_POLICY.contains(&reason));
-        let Some(name) = self.operation.as_deref().filter(|_| by_policy && self.tenant.is_some()) else {
-            return Err(Unplayable::NotByPolicy);
-        };
-        if self.permissions.is_none() || self.time().is_none() {
-            return Err(Unplayable::Incomplete);
-        }
+        self.is_playable()?;
+        let name = self.operation.as_deref().unwrap_or_default();
         let mut operations = rehearsal.snapshot().policies.operations();
         operations.find(|operation| operation.id().as_str() == name).ok_or(Unplayable::NoOperation)
     }

@@ -8,9 +8,12 @@ mod suite;
 
 use std::path::PathBuf;
 
+pub(in crate::cli) use self::document::schema;
+
 use self::coverage::Coverage;
 use self::suite::{Case, Suite};
 use super::Failure;
+use super::print::say;
 use super::rehearsal::Rehearsal;
 use crate::reload::PolicySource;
 use crate::snapshot::Snapshot;
@@ -54,7 +57,7 @@ impl Test {
         if !problems.is_empty() {
             return Err(super::mistakes(&problems.into_sorted()));
         }
-        println!("policy {version}: {} cases", suite.cases.len());
+        say(format_args!("policy {version}: {} cases", suite.cases.len()));
         play_all(&suite, &rehearsal)
     }
 }
@@ -70,17 +73,22 @@ fn play_all(suite: &Suite, rehearsal: &Rehearsal) -> Result<(), Failure> {
             }
         }
         let Some(Case { place, .. }) = cases.first() else { continue };
-        println!("{}: {} passed, {} failed", place.file, cases.len() - went_wrong.len(), went_wrong.len());
+        say(format_args!(
+            "{}: {} passed, {} failed",
+            place.file,
+            cases.len() - went_wrong.len(),
+            went_wrong.len()
+        ));
         for (Case { name, place, .. }, mismatch) in &went_wrong {
-            println!("  {place}: {name}\n    {mismatch}");
+            say(format_args!("  {place}: {name}\n    {mismatch}"));
         }
         failed += went_wrong.len();
     }
-    println!("\n{coverage}\n");
+    say(format_args!("\n{coverage}\n"));
     let passed = suite.cases.len() - failed;
     if failed > 0 {
         return Err(Failure::Negative(format!("failed: {passed} passed, {failed} failed")));
     }
-    println!("ok: {passed} passed");
+    say(format_args!("ok: {passed} passed"));
     Ok(())
 }

@@ -27,6 +27,7 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use smallvec::SmallVec;
 use toml::Spanned;
@@ -38,7 +39,7 @@ use crate::limit::odd;
 use crate::limit::quota::{DocumentedLimit, Effect, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Visibility};
 use crate::limit::window::{Bound, Bounds, Cost, InvalidMargin, Margin};
 use crate::outcome::Rate;
-use crate::source::{Place, PolicyFiles, Problems, SourceFile, did_you_mean};
+use crate::source::{FileSchema, Place, PolicyFiles, Problems, SourceFile, did_you_mean, list_or_all};
 
 mod cost;
 mod logins;
@@ -62,14 +63,22 @@ pub(super) const FILE: &str = "limits.toml";
 /// The longest name of a limit: it goes out in a header with every answer, and into a label of the metrics.
 const MAX_NAME: usize = 64;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LimitDocument {
+    #[schemars(with = "String")]
     name: Spanned<String>,
+    #[schemars(schema_with = "list_or_all")]
+    #[serde(default)]
     operations: Option<Spanned<OperationsDocument>>,
+    #[schemars(with = "Vec<Dimension>")]
     per: Vec<Spanned<Dimension>>,
+    #[schemars(with = "Vec<String>")]
     windows: Spanned<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<String>")]
     margin: Option<Spanned<String>>,
+    #[schemars(schema_with = "cost::schema")]
+    #[serde(default)]
     cost: Option<Spanned<CostDocument>>,
     #[serde(default)]
     when_full: WhenFull,
@@ -78,7 +87,7 @@ struct LimitDocument {
 }
 
 /// What becomes of a call that finds no room.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum WhenFull {
     #[default]
@@ -95,6 +104,15 @@ struct Compiler<'a> {
     logins: Option<LoginQuota>,
     max_addresses: NonZeroU32,
     problems: &'a mut Problems,
+}
+
+/// The schema of the file.
+pub(crate) fn schema() -> FileSchema {
+    FileSchema::new(FILE)
+        .value::<String>("documented_margin")
+        .value::<NonZeroU32>("max_keys")
+        .value::<NonZeroU32>("max_addresses")
+        .entries::<LimitDocument>("limit")
 }
 
 // === impl QuotaSet ===

@@ -33,7 +33,7 @@ pub(super) enum StoredKey {
 pub(super) struct Per(u8);
 
 /// One thing that a limit may count by, as `per` spells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Dimension {
     Tenant,

@@ -186,6 +186,32 @@ impl QuotaSet {
         Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
     }
 
+    /// What a limit comes to, as sentences that can be compared with those of another set.
+    pub fn describe(&self, limit: &LimitName) -> Vec<String> {
+        let mut facts = Vec::new();
+        for (operation, quotas) in &self.by_operation {
+            for quota in quotas.iter().filter(|quota| quota.name == *limit) {
+                facts.push(format!("is for `{operation}`"));
+                facts.extend(quota.bounds.each().iter().map(|bound| format!("lets {bound} through")));
+                if quota.cost != Cost::ONE {
+                    facts.push(format!("counts a call of `{operation}` as {}", quota.cost.get()));
+                }
+                if quota.effect == Effect::Shadow {
+                    facts.push("refuses nobody".to_owned());
+                }
+            }
+        }
+        let counts: Vec<_> = self.counts_by(limit).collect();
+        if !counts.is_empty() {
+            facts.push(format!("counts by {}", counts.join(", ")));
+        }
+        if let Some(logins) = self.logins.as_ref().filter(|logins| logins.name == *limit) {
+            let bounds = logins.bounds.each().iter();
+            facts.extend(bounds.map(|bound| format!("lets {bound} fail from an address")));
+        }
+        facts
+    }
+
     /// Where a limit is written.
     pub fn place(&self, limit: &LimitName) -> Option<&Place> {
         self.places.get(limit)

@@ -285,6 +285,11 @@ impl DeviceGroup {
         }
     }
 
+    /// What a device must be like to be in it, a sentence for each property.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        self.rule.describe()
+    }
+
     /// Where the file says it; none for ungrouped devices without a table of their own.
     pub(crate) fn place(&self) -> Option<&Place> {
         self.place.as_ref()

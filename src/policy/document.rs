@@ -4,34 +4,47 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
+
+use crate::source::{FileSchema, list_or_all, one_or_many};
 
 /// A word and its place.
 pub(crate) type Word = Spanned<String>;
 
 /// `[[operation]]` of `operations.toml`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OperationDocument {
+    #[schemars(with = "String")]
     pub(crate) name: Word,
+    #[schemars(with = "MethodWord")]
     pub(crate) method: Spanned<MethodWord>,
+    #[schemars(with = "String")]
     pub(crate) path: Word,
+    #[schemars(with = "Vec<String>")]
     pub(crate) application: Spanned<Vec<Word>>,
+    #[schemars(with = "Vec<String>")]
     pub(crate) delegated: Spanned<Vec<Word>>,
+    #[schemars(schema_with = "one_or_many")]
+    #[serde(default)]
     pub(crate) role: Option<Spanned<OneOrMany>>,
     pub(crate) body: Option<BodyDocument>,
+    #[schemars(with = "Option<String>")]
     pub(crate) max_body: Option<Word>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(crate) limits: Vec<Word>,
+    #[schemars(with = "Option<ActionWord>")]
     pub(crate) action: Option<Spanned<ActionWord>>,
     #[serde(default)]
     pub(crate) changes_tags: bool,
 }
 
 /// The methods that the API uses.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum MethodWord {
     Get,
@@ -42,32 +55,33 @@ pub(crate) enum MethodWord {
 }
 
 /// What a 201 answer of the operation says about actions.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ActionWord {
     Started,
 }
 
 /// `body` of an operation.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BodyDocument {
     #[serde(rename = "type")]
     pub(crate) media_type: MediaTypeWord,
     #[serde(default)]
     pub(crate) required: BTreeMap<String, MemberWord>,
+    #[schemars(with = "Option<String>")]
     pub(crate) devices: Option<Word>,
 }
 
 /// The body types that can be read.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(crate) enum MediaTypeWord {
     #[serde(rename = "application/json")]
     Json,
 }
 
 /// What a required member must be.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum MemberWord {
     String,
@@ -78,49 +92,62 @@ pub(crate) enum MemberWord {
 }
 
 /// `[[role]]` of `roles.toml`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RoleDocument {
+    #[schemars(with = "String")]
     pub(crate) name: Word,
+    #[schemars(with = "Vec<String>")]
     pub(crate) permissions: Vec<Word>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(crate) entra_groups: Vec<Word>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(crate) users: Vec<Word>,
 }
 
 /// `[[device_group]]` of `device-groups.toml`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviceGroupDocument {
+    #[schemars(with = "String")]
     pub(crate) name: Word,
+    #[schemars(with = "NonZeroU32")]
     pub(crate) rank: Spanned<NonZeroU32>,
     #[serde(rename = "match")]
+    #[schemars(with = "Option<MatchDocument>")]
     pub(crate) rule: Option<Spanned<MatchDocument>>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(crate) entra_groups: Vec<Word>,
 }
 
 /// `match` of a device group: for each property that is given, at least one value must match.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MatchDocument {
+    #[schemars(with = "Option<Vec<String>>")]
     pub(crate) name: Option<Spanned<Vec<Word>>>,
+    #[schemars(with = "Option<Vec<String>>")]
     pub(crate) domain: Option<Spanned<Vec<Word>>>,
+    #[schemars(with = "Option<Vec<String>>")]
     pub(crate) tag: Option<Spanned<Vec<Word>>>,
+    #[schemars(with = "Option<Vec<String>>")]
     pub(crate) os_platform: Option<Spanned<Vec<Word>>>,
 }
 
 /// `[ungrouped]` of `device-groups.toml`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UngroupedDocument {
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(crate) entra_groups: Vec<Word>,
 }
 
 /// `source` of `device-groups.toml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum GroupSource {
     /// The groups' rules say which devices are in them.
@@ -131,7 +158,7 @@ pub(crate) enum GroupSource {
 }
 
 /// `unknown_device` of `device-groups.toml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum UnknownDevice {
     /// Whoever a device group binds is refused.
@@ -142,7 +169,7 @@ pub(crate) enum UnknownDevice {
 }
 
 /// `stale_inventory` of `device-groups.toml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum StaleInventory {
     /// Whoever a device group binds is refused.
@@ -153,7 +180,7 @@ pub(crate) enum StaleInventory {
 }
 
 /// `unknown_action` of `device-groups.toml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum UnknownAction {
     /// Whoever a device group binds is refused.
@@ -164,19 +191,24 @@ pub(crate) enum UnknownAction {
 }
 
 /// `[[application]]` of `applications.toml`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ApplicationDocument {
+    #[schemars(with = "String")]
     pub(crate) id: Word,
+    #[schemars(with = "String")]
     pub(crate) name: Word,
+    #[schemars(schema_with = "list_or_all")]
     pub(crate) operations: Spanned<ListOrAll>,
+    #[schemars(schema_with = "list_or_all")]
     pub(crate) device_groups: Spanned<ListOrAll>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(crate) unscoped_operations: Vec<Word>,
 }
 
 /// `unlisted` of `applications.toml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Unlisted {
     /// An application without an entry may call nothing.
@@ -198,6 +230,25 @@ pub(crate) enum OneOrMany {
 pub(crate) enum ListOrAll {
     All,
     List(Vec<Word>),
+}
+
+/// The schemas of this room's files.
+pub(crate) fn schemas() -> Vec<FileSchema> {
+    vec![
+        FileSchema::new("operations.toml").entries::<OperationDocument>("operation"),
+        FileSchema::new("roles.toml").entries::<RoleDocument>("role"),
+        FileSchema::new("device-groups.toml")
+            .value::<GroupSource>("source")
+            .value::<UnknownDevice>("unknown_device")
+            .value::<UnknownAction>("unknown_action")
+            .value::<String>("max_age")
+            .value::<StaleInventory>("stale_inventory")
+            .value::<UngroupedDocument>("ungrouped")
+            .entries::<DeviceGroupDocument>("device_group"),
+        FileSchema::new("applications.toml")
+            .value::<Unlisted>("unlisted")
+            .entries::<ApplicationDocument>("application"),
+    ]
 }
 
 // === impl ListOrAll ===

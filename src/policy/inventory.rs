@@ -121,9 +121,9 @@ impl Inventory {
         self.devices.len()
     }
 
-    /// The group of each device.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupIndex> {
-        self.devices.iter().map(|device| device.group)
+    /// Every device.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Device> {
+        self.devices.iter().copied()
     }
 
     /// Every device that fits the name; none if the inventory lacks it.

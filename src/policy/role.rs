@@ -294,6 +294,11 @@ impl Role {
             || operation.roles().iter().any(|needed| self.permissions.contains(needed))
     }
 
+    /// The Entra groups and the users that hold it, in no order.
+    pub(crate) fn holders(&self) -> (impl Iterator<Item = &EntraGroupId>, impl Iterator<Item = &UserId>) {
+        (self.holders.groups.iter(), self.holders.users.iter())
+    }
+
     /// Whether nobody holds it.
     pub(crate) fn is_vacant(&self) -> bool {
         self.holders.groups.is_empty() && self.holders.users.is_empty()

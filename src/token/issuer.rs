@@ -1,6 +1,8 @@
 //! `issuers.toml`: from what is written to what [`Verifier`] knows.
 
 mod document;
+
+pub(crate) use document::schema;
 mod rules;
 
 use std::collections::HashSet;

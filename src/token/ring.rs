@@ -157,6 +157,14 @@ impl KeyRing {
         Self { source, held, health, ended, waiters, bell }
     }
 
+    /// A ring of a rehearsal, which holds this for good and has no source.
+    pub(super) fn publishing(name: &Arc<str>, published: Published) -> Self {
+        let source = KeySource::File { name: name.clone(), text: String::new() };
+        let ring = Self::new(source, KeySet::default(), Arc::default());
+        ring.replace(published, None, None);
+        ring
+    }
+
     /// A ring for `source` that begins with what this one holds: the same document of the same issuer, of which more or
     /// fewer tenants are believed now. None if it is another, or nothing is held.
     pub(super) fn succeeded_by(&self, source: &KeySource) -> Option<Self> {
@@ -171,14 +179,6 @@ impl KeyRing {
             ring.held.store(held);
             ring
         })
-    }
-
-    /// A ring of a rehearsal, which holds this for good and has no source.
-    pub(super) fn publishing(published: Published, bell: Arc<Notify>) -> Self {
-        let source = KeySource::File { name: "the rehearsal's".into(), text: String::new() };
-        let ring = Self::new(source, KeySet::default(), bell);
-        ring.replace(published, None, None);
-        ring
     }
 
     pub(super) fn source(&self) -> &KeySource {

@@ -38,6 +38,8 @@ async fn help_describes_every_flag_and_names_its_variable() {
         ("sandbox", sandbox),
         ("check", "--format"),
         ("test", ""),
+        ("diff", "--audit"),
+        ("schema", ""),
         ("explain", "--policies --token --claims --audit --body --content-type"),
     ] {
         let described = described(command).await;
@@ -59,6 +61,7 @@ async fn help_says_what_the_signals_do_and_what_the_exit_codes_mean() {
         ("serve", &["SIGTERM", "SIGHUP reads the policy again", "Exit codes: 0", "2 could not start"][..]),
         ("sandbox", &["SIGTERM", "Exit codes: 0", "2 could not start"]),
         ("check", &["0  the set is right", "1  it has mistakes", "2  the folder cannot be read"]),
+        ("diff", &["0  nothing changes", "1  something does", "2  a folder or the file cannot be read"]),
         ("explain", &["0  the call would be admitted", "1  it would be refused", "2  a file cannot be read"]),
         ("test", &["0  every case went as it is written", "1  one did not", "2  the folder cannot be read"]),
     ] {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use toml::Spanned;
@@ -15,6 +16,12 @@ use crate::limit::window::{Bounds, Cost};
 pub(super) enum CostDocument {
     All(i64),
     Each(BTreeMap<String, i64>),
+}
+
+/// What it is in a schema.
+pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
+    let cost = json_schema!({ "type": "integer", "minimum": 1, "maximum": Cost::MAX });
+    json_schema!({ "anyOf": [cost, { "type": "object", "additionalProperties": cost }] })
 }
 
 // === impl Compiler ===

@@ -1,5 +1,6 @@
 //! What a device must look like to be in a group.
 
+use std::fmt;
 use std::str::FromStr;
 
 use toml::Spanned;
@@ -64,6 +65,18 @@ impl MatchingRule {
         Self { name, domain, tag, os_platform }
     }
 
+    /// What it asks for, a sentence for each property.
+    pub(super) fn describe(&self) -> Vec<String> {
+        let Self { name, domain, tag, os_platform } = self;
+        let all = [("name", name), ("domain", domain), ("tag", tag), ("OS platform", os_platform)];
+        let asked = all.into_iter().filter(|(_, conditions)| !conditions.is_empty());
+        let sentence = |(property, conditions): (&str, &Vec<Condition>)| {
+            let conditions: Vec<_> = conditions.iter().map(ToString::to_string).collect();
+            format!("holds devices whose {property} {}", conditions.join(" or "))
+        };
+        asked.map(sentence).collect()
+    }
+
     /// Whether it depends on a device's tags.
     pub(super) fn looks_at_tags(&self) -> bool {
         !self.tag.is_empty()
@@ -93,6 +106,17 @@ impl Condition {
             Self::EndsWith(text) => value.ends_with(&**text),
             Self::Equals(text) => value == &**text,
             Self::Contains(text) => value.contains(&**text),
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartsWith(text) => write!(f, "starts with `{text}`"),
+            Self::EndsWith(text) => write!(f, "ends with `{text}`"),
+            Self::Equals(text) => write!(f, "equals `{text}`"),
+            Self::Contains(text) => write!(f, "contains `{text}`"),
         }
     }
 }

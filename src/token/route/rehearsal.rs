@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 use super::{CloudRoute, IssuerRoute, Routes, Rules};
 use crate::id::TenantId;
 use crate::token::algorithm::Algorithm;
@@ -49,8 +47,8 @@ impl Routes {
             let keys =
                 KeySet::parse(text.as_bytes()).map_err(|error| InvalidRehearsalKeys(error.to_string()))?;
             let published = Published { keys, issuer: issuer.map(Into::into) };
-            let ring = KeyRing::publishing(published, Arc::new(Notify::new()));
-            Ok(IssuerKeys { name: before.name.clone(), ring: Arc::new(ring), keep: before.keep })
+            let ring = Arc::new(KeyRing::publishing(&before.name, published));
+            Ok(IssuerKeys { name: before.name.clone(), ring, keep: before.keep })
         };
         let (mut routes, mut issuers) = (Self::default(), Vec::new());
         for route in self.issuers.values() {
@@ -111,6 +109,11 @@ impl Rules {
 // === impl RehearsalIssuer ===
 
 impl RehearsalIssuer {
+    /// What `aud` may be.
+    pub fn audiences(&self) -> impl Iterator<Item = &str> {
+        self.rules.audiences.iter().map(|audience| &**audience)
+    }
+
     /// What the issuer calls the claim that Entra calls so; none if its tokens have none.
     pub fn claim<'n>(&'n self, entra: &'n str) -> Option<&'n str> {
         let names = &self.rules.claims;

@@ -1,0 +1,68 @@
+//! `tollgate diff OLD NEW`: what a change of the policy comes to, for whom, and for which calls of an audit.
+
+mod again;
+mod facts;
+
+use std::path::{Path, PathBuf};
+
+use self::facts::changes;
+use super::Failure;
+use super::print::say;
+use super::rehearsal::Rehearsal;
+use crate::reload::PolicySource;
+use crate::snapshot::Snapshot;
+use crate::time::Clock;
+
+/// What `--help` says at its end.
+const NOTES: &str = "\
+With --audit, each decision of the file that the policy made is made again by both sets, in the order of the file and
+at its time; what both decide alike is not listed.
+Exit codes:
+  0  nothing changes
+  1  something does, or a set has mistakes
+  2  a folder or the file cannot be read";
+
+/// Says what changes between two policy sets, and for whom; with an audit, also which of its decisions would differ.
+#[derive(Debug, clap::Args)]
+#[command(after_help = NOTES)]
+pub(super) struct Diff {
+    /// Folder with the policy set before
+    #[arg(value_name = "OLD")]
+    old: PathBuf,
+    /// Folder with the policy set after
+    #[arg(value_name = "NEW")]
+    new: PathBuf,
+    /// Audit file whose decisions are made again
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
+}
+
+impl Diff {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let (old, new) = (rehearsal(&self.old)?, rehearsal(&self.new)?);
+        let mut changed = 0;
+        for (subject, facts) in changes(&old, &new) {
+            say(format_args!("{subject}"));
+            facts.iter().for_each(|fact| say(format_args!("  {fact}")));
+            changed += facts.len();
+        }
+        if let Some(audit) = &self.audit {
+            changed += again::list(audit, &old, &new)?;
+        }
+        match changed {
+            0 => {
+                say("nothing changes");
+                Ok(())
+            }
+            1 => Err(Failure::Negative("1 difference".to_owned())),
+            more => Err(Failure::Negative(format!("{more} differences"))),
+        }
+    }
+}
+
+fn rehearsal(folder: &Path) -> Result<Rehearsal, Failure> {
+    super::readable(folder)?;
+    let files = PolicySource::Folder(folder.to_owned()).files();
+    let compiled = files.and_then(|files| Snapshot::compile(&files, None, Clock::System.wall()));
+    Rehearsal::new(compiled.map_err(|problems| super::mistakes(&problems))?)
+}

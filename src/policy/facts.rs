@@ -1,0 +1,136 @@
+//! What a policy set comes to for whom, as sentences that can be compared with those of another set.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{DeviceGroupId, DeviceId};
+use crate::policy::PolicySet;
+use crate::policy::application::{OperationAnswer, UnscopedAnswer};
+use crate::policy::compile::quoted;
+use crate::policy::device_group::DeviceGroup;
+use crate::policy::document::{GroupSource, StaleInventory, UnknownAction, UnknownDevice, Unlisted};
+use crate::policy::operation::{DeviceScope, Operation};
+
+/// Of each subject, such as an application or an Entra group, what is so.
+pub type Facts = BTreeMap<String, BTreeSet<String>>;
+
+impl PolicySet {
+    /// What the set comes to. Two sets of equal facts and devices decide alike.
+    pub fn facts(&self) -> Facts {
+        let mut facts = Facts::new();
+        let mut add = |subject: String, fact: String| {
+            facts.entry(subject).or_default().insert(fact);
+        };
+        for operation in self.operations() {
+            let subject = format!("operation `{}`", operation.id());
+            self::operation(operation).into_iter().for_each(|fact| add(subject.clone(), fact));
+        }
+        for (id, entry) in self.applications.iter() {
+            let subject = format!("application `{}` ({id})", entry.name());
+            for operation in self.operations() {
+                let id = operation.id();
+                if entry.operation(id) == OperationAnswer::Named {
+                    add(subject.clone(), format!("may be used to call `{id}`"));
+                }
+                let unscoped = operation.device_scope() == DeviceScope::Unscoped;
+                if unscoped && entry.confining().is_some() && entry.unscoped(id) == UnscopedAnswer::Allowed {
+                    add(subject.clone(), format!("may call `{id}` although it names no device"));
+                }
+            }
+            for (index, group) in self.all_groups() {
+                if entry.device_group(index) == crate::policy::application::GroupAnswer::Inside {
+                    add(subject.clone(), format!("may act on the device group `{}`", group.id()));
+                }
+            }
+        }
+        for role in self.roles.iter() {
+            let (groups, users) = role.holders();
+            let groups = groups.map(|group| format!("Entra group {group}"));
+            for subject in groups.chain(users.map(|user| format!("user {user}"))) {
+                add(subject.clone(), format!("holds the role `{}`", role.name()));
+                let callable =
+                    self.operations().filter(|call| role.covers(call) && !call.delegated().is_empty());
+                callable.for_each(|call| add(subject.clone(), format!("may call `{}`", call.id())));
+            }
+        }
+        for (index, (_, group)) in self.all_groups().enumerate() {
+            let subject = format!("device group `{}`", group.id());
+            add(subject.clone(), format!("is number {} of the groups", index + 1));
+            group.describe().into_iter().for_each(|fact| add(subject.clone(), fact));
+            if group.entra_groups().is_empty() {
+                add(subject, "is open to every user with a role".to_owned());
+            }
+            for entra in group.entra_groups() {
+                let fact = format!("opens the device group `{}`", group.id());
+                add(format!("Entra group {entra}"), fact);
+            }
+        }
+        self.modes().into_iter().for_each(|fact| add("everybody".to_owned(), fact));
+        facts
+    }
+
+    /// Every device of the inventory, and the group that it is in.
+    pub fn devices(&self) -> impl Iterator<Item = (DeviceId, &DeviceGroupId)> {
+        self.inventory.iter().map(|device| (device.id, self.groups.get(device.group).id()))
+    }
+
+    fn all_groups(&self) -> impl Iterator<Item = (crate::policy::device_group::GroupIndex, &DeviceGroup)> {
+        let ungrouped = self.groups.ungrouped();
+        self.groups.ranked().chain([(ungrouped, self.groups.get(ungrouped))])
+    }
+
+    fn modes(&self) -> Vec<String> {
+        let unlisted = match self.applications.unlisted() {
+            Unlisted::Refuse => "applications without an entry are refused",
+            Unlisted::Permission => "the permissions of applications without an entry decide",
+        };
+        let unknown_device = match self.groups.unknown_device() {
+            UnknownDevice::Refuse => "a device that the inventory lacks is refused",
+            UnknownDevice::Ungrouped => "a device that the inventory lacks is an ungrouped one",
+        };
+        let unknown_action = match self.groups.unknown_action() {
+            UnknownAction::Refuse => "an action of an unknown device is refused",
+            UnknownAction::Forward => "an action of an unknown device passes",
+        };
+        let source = match self.groups.source() {
+            GroupSource::Rules => "rules say which group a device is in",
+            GroupSource::Inventory => "the inventory says which group a device is in",
+        };
+        let mut modes: Vec<_> =
+            [unlisted, unknown_device, unknown_action, source].map(str::to_owned).to_vec();
+        if let Some(age) = self.groups.max_age() {
+            let then = match self.groups.stale_inventory() {
+                StaleInventory::Refuse => "refused",
+                StaleInventory::Use => "used",
+            };
+            modes.push(format!("an inventory older than {age} is {then}"));
+        }
+        modes
+    }
+}
+
+fn operation(operation: &Operation) -> Vec<String> {
+    let list = |what: &str, words: String| match words.as_str() {
+        "" => format!("no {what} will do"),
+        words => format!("asks for {what} {words}"),
+    };
+    let mut facts = vec![
+        format!("is {} {}", operation.method(), operation.path()),
+        list("permission of an application", quoted(operation.application())),
+        list("permission of a user", quoted(operation.delegated())),
+    ];
+    facts.push(match operation.roles() {
+        [] => "asks a user for any role".to_owned(),
+        roles => format!("asks a user for a role with {}", quoted(roles)),
+    });
+    if operation.starts_action() {
+        facts.push("starts an action".to_owned());
+    }
+    if let Some(body) = operation.body() {
+        facts.push(format!(
+            "takes a body of at most {} bytes such as {}",
+            body.max_bytes(),
+            body.example(&[])
+        ));
+    }
+    facts
+}

@@ -1,0 +1,237 @@
+//! `tollgate diff`.
+
+use std::path::Path;
+
+use serde_json::json;
+use tempfile::TempDir;
+use tollgate::snapshot::version;
+
+use super::{policy_folder, run};
+use crate::support::gateway::policy;
+use crate::support::process::{Ended, text};
+
+/// The small set with these edits.
+fn edited(edits: &[(&str, &str, &str)]) -> TempDir {
+    let folder = policy_folder();
+    for (file, from, to) in edits {
+        let path = folder.path().join(file);
+        let said = std::fs::read_to_string(&path).unwrap();
+        assert!(said.contains(from), "{file} does not say {from:?}");
+        std::fs::write(path, said.replace(from, to)).unwrap();
+    }
+    folder
+}
+
+async fn diff(old: &Path, new: &Path, more: &[&str]) -> Ended {
+    run(&[&["diff", text(old), text(new)], more].concat()).await
+}
+
+#[tokio::test]
+async fn sets_that_decide_alike_do_not_differ_whatever_their_text() {
+    let (old, new) = (policy_folder(), edited(&[("roles.toml", "[[role]]", "# A role.\n[[role]]")]));
+    let ended = diff(old.path(), new.path(), &[]).await;
+    assert_eq!((ended.code, ended.out), (Some(0), vec!["nothing changes".to_owned()]));
+}
+
+#[tokio::test]
+async fn each_change_is_told_of_whom_it_is_about() {
+    for (file, from, to, expected) in [
+        (
+            "roles.toml",
+            "[\"View data\", \"Alerts investigation\"]",
+            "[\"View data\"]",
+            &[
+                "Entra group 00000000-0000-0000-0000-0000000000e1",
+                "  - may call `collect`",
+                "  - may call `package_uri`",
+                "user 00000000-0000-0000-0000-0000000000b9",
+                "  - may call `collect`",
+                "  - may call `package_uri`",
+            ][..],
+        ),
+        (
+            "applications.toml",
+            "[\"Workstations\"]",
+            "[\"Workstations\", \"Executives\"]",
+            &[
+                "application `playbooks` (00000000-0000-0000-0000-0000000000a1)",
+                "  + may act on the device group `Executives`",
+            ],
+        ),
+        (
+            "applications.toml",
+            "\"package_uri\", ",
+            "",
+            &[
+                "application `playbooks` (00000000-0000-0000-0000-0000000000a1)",
+                "  - may be used to call `package_uri`",
+            ],
+        ),
+        (
+            "device-groups.toml",
+            "0000000000e3",
+            "0000000000e4",
+            &[
+                "Entra group 00000000-0000-0000-0000-0000000000e3",
+                "  - opens the device group `Executives`",
+                "Entra group 00000000-0000-0000-0000-0000000000e4",
+                "  + opens the device group `Executives`",
+            ],
+        ),
+        (
+            "device-groups.toml",
+            "starts with EXEC-",
+            "starts with CEO-",
+            &[
+                "device group `Executives`",
+                "  - holds devices whose name starts with `exec-`",
+                "  + holds devices whose name starts with `ceo-`",
+                "devices",
+                "  ~ 2222222222222222222222222222222222222222 is in `Workstations`, and was in `Executives`",
+            ],
+        ),
+        (
+            "operations.toml",
+            "100 per minute",
+            "90 per minute",
+            &["limit `collect`", "  - lets 100 per 00:01:00 through", "  + lets 90 per 00:01:00 through"],
+        ),
+        (
+            "operations.toml",
+            "[\"Machine.Read.All\", \"Machine.ReadWrite.All\"]",
+            "[\"Machine.Read.All\"]",
+            &[
+                "operation `read_device`",
+                "  - asks for permission of an application `Machine.Read.All`, `Machine.ReadWrite.All`",
+                "  + asks for permission of an application `Machine.Read.All`",
+            ],
+        ),
+        (
+            "issuers.toml",
+            "fc780465-2017-40d4-a0c5-307022471b92",
+            "https://api.example",
+            &[
+                "issuer `v2`",
+                "  - may name the audience fc780465-2017-40d4-a0c5-307022471b92",
+                "  + may name the audience https://api.example",
+            ],
+        ),
+        (
+            "devices.csv",
+            "3333333333333333333333333333333333333333,odd-1.test.example,test.example,Linux,,\n",
+            "",
+            &["devices", "  - 1 are not in the inventory any more"],
+        ),
+    ] {
+        let (old, new) = (policy_folder(), edited(&[(file, from, to)]));
+        let ended = diff(old.path(), new.path(), &[]).await;
+        assert_eq!(ended.out, expected, "{file}, {to}: {ended:#?}");
+        let count = expected.iter().filter(|line| line.starts_with("  ")).count();
+        let sum = if count == 1 { "1 difference".to_owned() } else { format!("{count} differences") };
+        assert_eq!((ended.code, ended.err), (Some(1), vec![sum]), "{file}, {to}");
+    }
+    let (old, new) = (policy_folder(), policy_folder());
+    let path = new.path().join("applications.toml");
+    let said = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(path, format!("unlisted = \"permission\"\n{said}")).unwrap();
+    let ended = diff(old.path(), new.path(), &[]).await;
+    let expected = [
+        "everybody",
+        "  - applications without an entry are refused",
+        "  + the permissions of applications without an entry decide",
+    ];
+    assert_eq!(ended.out, expected);
+}
+
+/// A line of the audit, of a collection at this second.
+fn line(second: u32, reason: Option<&str>, device: &str, user: Option<&str>) -> String {
+    let mut line = json!({
+        "time": format!("2026-11-24T10:00:{second:02}.000Z"),
+        "event": if reason.is_some() { "refused" } else { "admitted" },
+        "operation": "collect",
+        "devices": [{ "device": device }],
+        "tenant": "00000000-0000-0000-0000-00000000007e",
+        "application": "00000000-0000-0000-0000-0000000000a1",
+        "application_name": "playbooks",
+        "permissions": ["Machine.CollectForensics"],
+        "policy_version": version(&policy()).to_string(),
+    });
+    if let Some(reason) = reason {
+        line["reason"] = json!(reason);
+    }
+    if let Some(user) = user {
+        line["user"] = json!(user);
+        line["application"] = json!("00000000-0000-0000-0000-0000000000a2");
+        line["groups"] = json!(["00000000-0000-0000-0000-0000000000e1"]);
+    }
+    format!("{line}\n")
+}
+
+#[tokio::test]
+async fn the_decisions_of_an_audit_that_would_differ_are_listed_and_no_others() {
+    let files = tempfile::tempdir().unwrap();
+    let audit = files.path().join("audit.jsonl");
+    let analyst = "00000000-0000-0000-0000-0000000000b1";
+    let lines = [
+        line(0, None, "ws-1", None),
+        line(1, None, "ws-1", None),
+        line(2, None, "ws-1", None),
+        line(3, Some("device_group"), "exec-1", None),
+        line(4, Some("unknown_device"), "ws-9", None),
+        line(5, None, "ws-1", Some(analyst)),
+        line(6, Some("device_group"), "exec-1", Some(analyst)),
+        json!({ "time": "2026-11-24T10:00:07Z", "event": "ended", "operation": "collect" }).to_string()
+            + "\n",
+        line(8, Some("missing_parameter"), "ws-1", None),
+        json!({ "time": "2026-11-24T10:00:09Z", "event": "refused", "reason": "no_token" }).to_string()
+            + "\n",
+    ];
+    std::fs::write(&audit, lines.concat()).unwrap();
+
+    let old = policy_folder();
+    let ended = diff(old.path(), policy_folder().path(), &["--audit", text(&audit)]).await;
+    let summary = [
+        "",
+        "7 decisions were made again, 0 differ",
+        "left out 1: no decision: the end of a call, or no call at all",
+        "left out 2: not decided by the policy: refused for the request, its token or its body",
+        "nothing changes",
+    ];
+    assert_eq!((ended.code, ended.out), (Some(0), summary.map(str::to_owned).to_vec()));
+
+    // Two a minute now, executives for playbooks too and for a group that the lines do not know.
+    let new = edited(&[
+        ("operations.toml", "\"100 per minute\", \"1500 per hour\"", "\"2 per minute\""),
+        ("applications.toml", "[\"Workstations\"]", "[\"Workstations\", \"Executives\"]"),
+        ("device-groups.toml", "0000000000e3", "0000000000e4"),
+    ]);
+    let ended = diff(old.path(), new.path(), &["--audit", text(&audit)]).await;
+    let told: Vec<_> = ended.out.iter().filter(|line| line.starts_with("2026-")).collect();
+    let user = format!("user {analyst} through playbooks");
+    assert_eq!(
+        told,
+        [
+            "2026-11-24T10:00:02.000Z application playbooks calls `collect` on ws-1: was `admitted`, would be `over_limit`",
+            "2026-11-24T10:00:03.000Z application playbooks calls `collect` on exec-1: was `device_group`, would be `over_limit`",
+            &format!(
+                "2026-11-24T10:00:06.000Z {user} calls `collect` on exec-1: was `device_group`, would be `device_group`, or `admitted` for a user in the groups that only the new set names"
+            ),
+        ]
+    );
+    assert!(ended.out.contains(&"7 decisions were made again, 3 differ".to_owned()), "{:#?}", ended.out);
+}
+
+#[tokio::test]
+async fn a_set_with_mistakes_or_a_file_that_is_no_audit_is_not_compared() {
+    let (old, new) = (policy_folder(), edited(&[("roles.toml", "View data", "View date")]));
+    let ended = diff(old.path(), new.path(), &[]).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.err[0].starts_with("roles.toml:3:17: unknown role permission `View date`"), "{ended:#?}");
+
+    let audit = text(&old.path().join("limits.toml")).to_owned();
+    let ended = diff(old.path(), old.path(), &["--audit", &audit]).await;
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.err[0].starts_with(&format!("error: `{audit}`, line 1: ")), "{ended:#?}");
+    let ended = diff(old.path(), Path::new("/no/policies"), &[]).await;
+    assert_eq!(ended.code, Some(2));
+}
