@@ -5,6 +5,7 @@ mod explain;
 mod flags;
 mod serve;
 mod start;
+mod state;
 mod test;
 mod tls;
 
