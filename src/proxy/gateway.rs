@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -188,7 +188,8 @@ impl ProxyHttp for Gateway {
         }
         exchange.answered(response.status.as_u16(), self.line.clock.steady());
         let starts = exchange.permit.as_ref().is_some_and(|permit| permit.starts_action_on().is_some());
-        exchange.captured = (starts && response.status == StatusCode::CREATED).then(BytesMut::new);
+        // The documents print 201 for most, and 200 for some.
+        exchange.captured = (starts && response.status.is_success()).then(BytesMut::new);
         reply::rate_limits(response, &exchange.outcome.findings.standings)
     }
 
