@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod inventory;
 mod print;
 mod rehearsal;
 mod replay;
@@ -39,6 +40,8 @@ enum Command {
     Check(check::Check),
     /// Say how the gateway would decide a call, step by step
     Explain(Box<explain::Explain>),
+    /// Bring the device inventory
+    Inventory(inventory::Inventory),
     /// Play the cases of a policy set and compare what becomes of them with what must
     Test(test::Test),
 }
@@ -63,6 +66,7 @@ pub fn run() -> ExitCode {
         Command::Sandbox(sandbox) => sandbox.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Inventory(inventory) => inventory.run(),
         Command::Test(test) => test.run(),
     };
     match done {

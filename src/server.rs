@@ -18,7 +18,7 @@ use crate::admin::Admin;
 use crate::admit::Line;
 use crate::journal::{JournalError, StateFolder};
 use crate::limit::{FailedLogins, Limiter};
-use crate::proxy::{Books, Gateway, Tls, Upstream};
+use crate::proxy::{Books, Gateway, PublicUrl, Tls, Upstream};
 use crate::reload::{PolicySource, PolicyStore, Reload};
 use crate::settings::{DoorSettings, Scheme, Settings, UpstreamUrl};
 use crate::source::Problem;
@@ -167,6 +167,7 @@ impl Server {
             policies: policies.clone(),
             trusted_hops: settings.trusted_hops,
             upstream,
+            public: settings.public_url.as_ref().map(|url| PublicUrl::new(&url.to_string())),
             books: Arc::new(Books { metrics: metrics.clone(), audit: audit.clone() }),
             bounds: settings.door.bounds.clone(),
             stopping: stopping.clone(),

@@ -32,6 +32,11 @@ pub struct ServeFlags {
     #[arg(long, env = "TOLLGATE_UPSTREAM", value_name = "URL")]
     upstream: UpstreamUrl,
 
+    /// How callers find the gateway, such as `https://tollgate.example`: links to further pages in the API's answers are
+    /// rewritten to lead there; without it they lead past the gateway
+    #[arg(long, env = "TOLLGATE_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<UpstreamUrl>,
+
     /// Address that callers connect to
     #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -108,6 +113,8 @@ enum AuditFull {
 pub struct Settings {
     /// The API.
     pub upstream: UpstreamUrl,
+    /// How callers find it, if links in answers are to lead there.
+    pub public_url: Option<UpstreamUrl>,
     /// Where callers connect; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// Where metrics and health are.
@@ -188,6 +195,7 @@ impl TryFrom<ServeFlags> for Settings {
         }
         Ok(Self {
             upstream: flags.upstream,
+            public_url: flags.public_url,
             listen: flags.listen,
             admin: flags.admin,
             tls,

@@ -1,10 +1,10 @@
-//! Where the API is.
+//! Where the API is, and where callers find the gateway.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-/// Where the API is: scheme, host and port. It has no path, since the API's own paths are forwarded as they are.
+/// Where the API is, or where callers find the gateway: scheme, host and port. It has no path, since the API's own paths are forwarded as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamUrl {
     scheme: Scheme,
@@ -56,7 +56,8 @@ impl UpstreamUrl {
         }
     }
 
-    pub(super) fn is_loopback(&self) -> bool {
+    /// Whether it is on this machine, so that nobody listens on the way.
+    pub fn is_loopback(&self) -> bool {
         self.host.eq_ignore_ascii_case("localhost")
             || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }

@@ -44,6 +44,8 @@ async fn serve_says_where_it_listens_what_it_loaded_and_how_much_of_it_and_then_
             format!("upstream http://{}", upstream.address()),
             "state    in memory: which device an action belongs to is forgotten at the end (--state DIR)"
                 .into(),
+            "links    as the API writes them: a client that follows one goes past the gateway (--public-url URL)"
+                .into(),
             format!("gateway  http://{}", serving.gateway),
             format!("admin    http://{} (/metrics /livez /readyz /policy)", serving.admin),
         ]

@@ -67,6 +67,7 @@ pub(crate) struct Setup {
     audit: Option<PathBuf>,
     audit_full: AuditFullMode,
     state: Option<PathBuf>,
+    public_url: Option<UpstreamUrl>,
     threads: NonZeroUsize,
     upstream_timeout: Duration,
     trusted_hops: TrustedHops,
@@ -208,6 +209,7 @@ impl Setup {
             audit: None,
             audit_full: AuditFullMode::Refuse,
             state: None,
+            public_url: None,
             threads: NonZeroUsize::MIN,
             upstream_timeout: Duration::from_secs(5),
             trusted_hops: TrustedHops::default(),
@@ -234,6 +236,11 @@ impl Setup {
 
     pub(crate) fn audit_full(self, audit_full: AuditFullMode) -> Self {
         Self { audit_full, ..self }
+    }
+
+    /// As `--public-url` says it.
+    pub(crate) fn public_url(self, url: &str) -> Self {
+        Self { public_url: Some(url.parse().unwrap()), ..self }
     }
 
     /// What must survive it lies there.
@@ -282,6 +289,7 @@ impl Setup {
             audit: self.audit.map(AuditTarget::File),
             audit_full: self.audit_full,
             state: self.state,
+            public_url: self.public_url,
             threads: self.threads,
             upstream_timeout: self.upstream_timeout,
             door: self.door,
