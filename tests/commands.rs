@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod flags;
+mod inventory;
 mod serve;
 mod start;
 mod state;

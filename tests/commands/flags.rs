@@ -60,6 +60,7 @@ async fn help_says_what_the_signals_do_and_what_the_exit_codes_mean() {
         ("sandbox", &["SIGTERM", "Exit codes: 0", "2 could not start"]),
         ("check", &["0  the set is right", "1  it has mistakes", "2  the folder cannot be read"]),
         ("explain", &["0  the call would be admitted", "1  it would be refused", "2  a file cannot be read"]),
+        ("inventory", &["pull"]),
         ("test", &["0  every case went as it is written", "1  one did not", "2  the folder cannot be read"]),
     ] {
         let help = run(&[command, "--help"]).await.out.join("\n");

@@ -66,7 +66,6 @@ pub(crate) struct Setup {
     tls: Option<TlsFiles>,
     audit: Option<PathBuf>,
     audit_full: AuditFullMode,
-    state: Option<PathBuf>,
     public_url: Option<UpstreamUrl>,
     threads: NonZeroUsize,
     upstream_timeout: Duration,
@@ -208,7 +207,6 @@ impl Setup {
             tls: None,
             audit: None,
             audit_full: AuditFullMode::Refuse,
-            state: None,
             public_url: None,
             threads: NonZeroUsize::MIN,
             upstream_timeout: Duration::from_secs(5),
@@ -241,11 +239,6 @@ impl Setup {
     /// As `--public-url` says it.
     pub(crate) fn public_url(self, url: &str) -> Self {
         Self { public_url: Some(url.parse().unwrap()), ..self }
-    }
-
-    /// What must survive it lies there.
-    pub(crate) fn state(self, folder: impl Into<PathBuf>) -> Self {
-        Self { state: Some(folder.into()), ..self }
     }
 
     pub(crate) fn threads(self, threads: usize) -> Self {
@@ -288,7 +281,7 @@ impl Setup {
             tls: self.tls,
             audit: self.audit.map(AuditTarget::File),
             audit_full: self.audit_full,
-            state: self.state,
+            state: None,
             public_url: self.public_url,
             threads: self.threads,
             upstream_timeout: self.upstream_timeout,
