@@ -1,54 +1,103 @@
 //! Which device each forwarded action belongs to.
 //!
-//! `getPackageUri` and `cancel` name an action, not a device. The proxy records the action of each 201 answer, so that
-//! such a call is held to the same device groups as the one that started it.
+//! `getPackageUri` and `cancel` name an action, not a device. The proxy records the action of each successful answer to
+//! a call that starts one, so that such a call is held to the same device groups as the one that started it.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::id::{ActionId, DeviceRef};
+use crate::journal::{Durability, Journal, JournalError, JournalNumbers, StateFolder};
 use crate::principal::Target;
 
-/// The actions that were started through this process, the newest of them. Shared by all requests.
+/// The actions that were started through this process and, with a state folder, those before it: the newest of them.
+/// Shared by all requests.
 ///
-/// One lock guards it: a record holds it for a few hundred nanoseconds, at most as often as actions are started (25
-/// a minute for one application, by the API's documented limits), and look-ups share it. What can go wrong: an action
-/// that is asked for before its answer was recorded, or after 100,000 newer ones, has no known device, and the policy
-/// (`unknown_action`) decides.
+/// One lock guards it: a record holds it for a microsecond, at most as often as actions are started (25 a minute for
+/// one application, by the API's documented limits), and look-ups share it. What can go wrong: an action that is asked
+/// for before its answer was recorded, or after 100,000 newer ones, has no known device, and the policy
+/// (`unknown_action`) decides. So it is with one whose record a crash took from memory before it was written.
 #[derive(Debug)]
 pub struct Actions {
-    capacity: usize,
-    known: RwLock<Known>,
+    known: Arc<RwLock<Known>>,
+    /// None where the memory ends with the process.
+    journal: Option<Journal>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
+    capacity: usize,
     devices: HashMap<ActionId, DeviceRef, foldhash::fast::RandomState>,
     /// The oldest first. INVARIANT: the keys of `devices`, each once.
     order: VecDeque<ActionId>,
+    /// How many have gone: the number of the first in `order`, counted over all that ever were.
+    gone: u64,
 }
+
+/// What is written of an action: its last record counts.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    action: String,
+    /// As [`DeviceRef`] prints it and reads it back.
+    device: String,
+}
+
+/// Actions that are copied at once when the file is written anew: the lock is held for some 10 microseconds.
+const STEP: usize = 1_000;
+
+/// Bytes of records that may wait for the disk: some 8,000 actions, the documented limit of five hours for one
+/// application.
+const QUEUE: usize = 1 << 20;
+
+// === impl Actions ===
 
 impl Actions {
     /// The actions of 66 hours at the documented 1500 an hour for one application; about 25 MB when full.
     pub const DEFAULT_CAPACITY: usize = 100_000;
 
-    /// None yet, and never more than `capacity`: then the oldest goes first.
+    /// What its file is called.
+    const NAME: &str = "actions";
+
+    /// None yet, and never more than `capacity`: then the oldest goes first. They are forgotten with the process.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, known: RwLock::default() }
+        Self { known: Arc::new(RwLock::new(Known::new(capacity))), journal: None }
+    }
+
+    /// Those of the folder, and each new one is written to it.
+    ///
+    /// # Errors
+    /// If the folder's file can't be used.
+    pub fn open(capacity: usize, folder: &StateFolder) -> Result<Self, JournalError> {
+        let mut known = Known::new(capacity);
+        let mut strange = 0_u64;
+        let replayed = folder.replay(Self::NAME, |bytes| match Record::read(bytes) {
+            Some((action, device)) => known.record(action, device),
+            None => strange += 1,
+        })?;
+        if strange > 0 {
+            tracing::error!(records = strange, "records of actions could not be read and are left out");
+        }
+        let known = Arc::new(RwLock::new(known));
+        let memory = known.clone();
+        let live = move |put: &mut dyn FnMut(&[u8])| write_all(&memory, put);
+        let journal = replayed.start(Durability::Power, QUEUE, Box::new(live))?;
+        Ok(Self { known, journal: Some(journal) })
     }
 
     /// Notes whose an action is. The API's word is the last one: a second record of the same action replaces the first.
     pub fn record(&self, action: ActionId, device: DeviceRef) {
+        let record = self.journal.as_ref().map(|journal| (journal, Record::write(&action, &device)));
         let mut known = self.known.write();
-        if known.devices.insert(action.clone(), device).is_none() {
-            known.order.push_back(action);
-        }
-        while known.order.len() > self.capacity
-            && let Some(oldest) = known.order.pop_front()
+        known.record(action, device);
+        // Under the lock, so that the file has the records in the order of the memory.
+        if let Some((journal, record)) = record
+            && journal.append(&record).is_err()
         {
-            known.devices.remove(&oldest);
+            tracing::warn!("the state file has no room for an action: it is kept in memory until it has");
         }
     }
 
@@ -74,82 +123,79 @@ impl Actions {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The name of its journal, and how that stands; none where the memory ends with the process.
+    pub fn journal(&self) -> Option<(&'static str, JournalNumbers)> {
+        self.journal.as_ref().map(|journal| (journal.name(), journal.numbers()))
+    }
+
+    /// Writes what is not written yet; from now on nothing is. It blocks the thread, for 5 s at most.
+    pub fn close(&self) {
+        if let Some(journal) = &self.journal {
+            journal.close();
+        }
+    }
+}
+
+/// Writes every action that is known, the oldest first, and those that come meanwhile.
+fn write_all(memory: &RwLock<Known>, put: &mut dyn FnMut(&[u8])) {
+    let mut from = 0;
+    loop {
+        let (step, next) = memory.read().step(from);
+        if step.is_empty() {
+            return;
+        }
+        step.iter().for_each(|(action, device)| put(&Record::write(action, device)));
+        from = next;
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn new(capacity: usize) -> Self {
+        Self { capacity, devices: HashMap::default(), order: VecDeque::new(), gone: 0 }
+    }
+
+    fn record(&mut self, action: ActionId, device: DeviceRef) {
+        if self.devices.insert(action.clone(), device).is_none() {
+            self.order.push_back(action);
+        }
+        while self.order.len() > self.capacity
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.devices.remove(&oldest);
+            self.gone += 1;
+        }
+    }
+
+    /// The next actions from this number on, and the number behind them. None is left out because older ones went
+    /// between two steps.
+    fn step(&self, from: u64) -> (Vec<(ActionId, DeviceRef)>, u64) {
+        let from = from.max(self.gone);
+        let skipped = usize::try_from(from - self.gone).unwrap_or(usize::MAX);
+        let named = self.order.iter().skip(skipped).take(STEP);
+        let step: Vec<_> =
+            named.filter_map(|action| Some((action.clone(), self.devices.get(action)?.clone()))).collect();
+        let next = from + step.len() as u64;
+        (step, next)
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    fn write(action: &ActionId, device: &DeviceRef) -> Vec<u8> {
+        let record = Self { action: action.to_string(), device: device.to_string() };
+        // Two strings can always be written.
+        serde_json::to_vec(&record).unwrap_or_default()
+    }
+
+    fn read(bytes: &[u8]) -> Option<(ActionId, DeviceRef)> {
+        let Self { action, device } = serde_json::from_slice(bytes).ok()?;
+        Some((ActionId::parse(&action)?, DeviceRef::parse(&device)))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn action(number: usize) -> ActionId {
-        ActionId::parse(&format!("action-{number}")).unwrap()
-    }
-
-    fn device(number: usize) -> DeviceRef {
-        DeviceRef::parse(&format!("pc-{number}"))
-    }
-
-    #[test]
-    fn an_action_stands_for_the_device_it_was_recorded_with() {
-        let actions = Actions::new(10);
-        actions.record(action(1), device(1));
-        assert_eq!(actions.resolve(None, Some(&action(1)))[..], [Target::Device(device(1))]);
-        let in_capitals = ActionId::parse("ACTION-1").unwrap();
-        assert_eq!(actions.resolve(None, Some(&in_capitals))[..], [Target::Device(device(1))]);
-    }
-
-    #[test]
-    fn an_action_that_was_never_recorded_is_unknown() {
-        let actions = Actions::new(10);
-        assert_eq!(actions.resolve(None, Some(&action(1)))[..], [Target::UnknownAction(action(1))]);
-    }
-
-    #[test]
-    fn a_call_that_names_devices_and_an_action_acts_on_all_of_them() {
-        let actions = Actions::new(10);
-        actions.record(action(1), device(1));
-        let targets = actions.resolve([&device(2), &device(3)], Some(&action(1)));
-        assert_eq!(targets[..], [2, 3, 1].map(|number| Target::Device(device(number))));
-        assert!(actions.resolve(None, None).is_empty());
-    }
-
-    #[test]
-    fn the_oldest_action_goes_first_and_no_more_are_kept_than_fit() {
-        let actions = Actions::new(3);
-        assert!(actions.is_empty());
-        for number in 0..5 {
-            actions.record(action(number), device(number));
-        }
-        assert_eq!(actions.len(), 3);
-        assert_eq!(actions.resolve(None, Some(&action(1)))[..], [Target::UnknownAction(action(1))]);
-        assert_eq!(actions.resolve(None, Some(&action(2)))[..], [Target::Device(device(2))]);
-    }
-
-    #[test]
-    fn an_action_recorded_twice_is_kept_once_with_its_last_device() {
-        let actions = Actions::new(2);
-        actions.record(action(1), device(1));
-        actions.record(action(1), device(2));
-        actions.record(action(2), device(2));
-        assert_eq!(actions.len(), 2);
-        assert_eq!(actions.resolve(None, Some(&action(1)))[..], [Target::Device(device(2))]);
-    }
-
-    #[test]
-    fn many_threads_never_hold_more_than_fit_and_lose_nothing_that_is_new() {
-        let actions = Actions::new(100);
-        std::thread::scope(|scope| {
-            for thread in 0..4 {
-                let actions = &actions;
-                scope.spawn(move || {
-                    for number in 0..1_000 {
-                        actions.record(action(thread * 1_000 + number), device(number));
-                        assert!(actions.len() <= 100);
-                    }
-                });
-            }
-        });
-        let known = actions.known.read();
-        assert_eq!((known.order.len(), known.devices.len()), (100, 100));
-        assert!(known.order.iter().all(|action| known.devices.contains_key(action)));
-    }
-}
+mod tests;

@@ -14,9 +14,10 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use crate::admit::Line;
+use crate::journal::JournalNumbers;
 use crate::reload::PolicyStore;
 use crate::snapshot::Counts;
-use crate::telemetry::metrics::{IssuerNumbers, Metrics, TokenCachePart};
+use crate::telemetry::metrics::{IssuerNumbers, Metrics, StateNumbers, TokenCachePart};
 use crate::time::Wall;
 use crate::token::{self, CacheState};
 
@@ -105,6 +106,14 @@ impl Admin {
         }
     }
 
+    fn state(&self) {
+        if let Some((name, JournalNumbers { written, dropped, failures, lost_bytes })) =
+            self.line.actions.journal()
+        {
+            self.metrics.state(&StateNumbers { name, written, dropped, failures, lost_bytes });
+        }
+    }
+
     fn issuers(&self) -> Vec<token::IssuerState> {
         self.policies.load().verifier.issuers(&self.line.clock).collect()
     }
@@ -120,6 +129,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         failed: issuer.fetches.failed,
     }));
     admin.token_cache();
+    admin.state();
     admin.metrics.failed_login_addresses(admin.line.logins.addresses());
     admin.metrics.limiter_keys(admin.line.limiter.keys());
     let text = admin.metrics.render(admin.line.clock.wall());

@@ -155,7 +155,7 @@ impl Permit {
         self.body.as_ref()
     }
 
-    /// The device that a machine action in the API's answer (201) will belong to; none if the call starts none.
+    /// The device that a machine action in the API's successful answer will belong to; none if the call starts none.
     pub fn starts_action_on(&self) -> Option<&DeviceRef> {
         self.starts_action_on.as_ref()
     }

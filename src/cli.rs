@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod inventory;
 mod print;
 mod rehearsal;
 mod replay;
@@ -45,6 +46,8 @@ enum Command {
     Explain(Box<explain::Explain>),
     /// Print what may stand in policy files, as JSON Schemas
     Schema(schema::Schema),
+    /// Bring the device inventory
+    Inventory(inventory::Inventory),
     /// Play the cases of a policy set and compare what becomes of them with what must
     Test(test::Test),
 }
@@ -71,6 +74,7 @@ pub fn run() -> ExitCode {
         Command::Diff(diff) => diff.run(),
         Command::Explain(explain) => explain.run(),
         Command::Schema(schema) => schema.run(),
+        Command::Inventory(inventory) => inventory.run(),
         Command::Test(test) => test.run(),
     };
     match done {

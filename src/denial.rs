@@ -59,6 +59,9 @@ pub enum Denial {
     /// The upstream can't be reached, or broke off.
     #[error("the API cannot be reached")]
     UpstreamUnavailable,
+    /// The upstream's answer may lead past us, and cannot be read.
+    #[error("the API's answer is encoded, so that this gateway cannot turn its links to itself")]
+    UpstreamUnreadable,
     /// The upstream did not answer in time; it may have done what was asked.
     #[error("the API did not answer in time: the action may have been started")]
     UpstreamTimeout,
@@ -165,6 +168,7 @@ impl Denial {
             Self::CircuitOpen { .. } => ReasonCode::CircuitOpen,
             Self::AuditUnavailable => ReasonCode::AuditUnavailable,
             Self::UpstreamUnavailable => ReasonCode::UpstreamUnavailable,
+            Self::UpstreamUnreadable => ReasonCode::UpstreamUnreadable,
             Self::UpstreamTimeout => ReasonCode::UpstreamTimeout,
             Self::ClientGone => ReasonCode::ClientGone,
             Self::Internal => ReasonCode::Internal,
@@ -183,7 +187,7 @@ impl Denial {
             Self::Overload => Some(seconds(OVERLOAD_RETRY)),
             Self::CircuitOpen { retry_after } => Some(seconds(*retry_after).max(1)),
             Self::AuditUnavailable => Some(seconds(AUDIT_RETRY)),
-            Self::UpstreamUnavailable => Some(seconds(UPSTREAM_RETRY)),
+            Self::UpstreamUnavailable | Self::UpstreamUnreadable => Some(seconds(UPSTREAM_RETRY)),
             _ => None,
         }
     }

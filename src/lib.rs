@@ -22,6 +22,7 @@
 //! 3  reload · admit · snapshot · denial           the line
 //! 2  token · policy · limit · actions             the rooms
 //! 1  outcome · principal · id · source · time     the words that everybody uses
+//!    journal                                      the files that outlive the process
 //! -  telemetry                                    the gallery: metrics and audit
 //! ```
 
@@ -30,6 +31,7 @@ pub mod admin;
 pub mod admit;
 pub mod denial;
 pub mod id;
+pub mod journal;
 pub mod limit;
 pub mod outcome;
 pub mod policy;

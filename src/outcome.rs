@@ -104,6 +104,8 @@ reasons! {
     AuditUnavailable = "audit_unavailable",
     /// The upstream can't be reached, or broke off.
     UpstreamUnavailable = "upstream_unavailable",
+    /// The upstream's answer is encoded, so that its links can't be read.
+    UpstreamUnreadable = "upstream_unreadable",
     /// The upstream did not answer in time.
     UpstreamTimeout = "upstream_timeout",
     /// The caller hung up before there was an answer.

@@ -92,7 +92,7 @@ pub struct Counts {
 // === impl Routed ===
 
 impl Routed<'_> {
-    /// The device that a machine action in the API's answer (201) belongs to; none if the operation starts none.
+    /// The device that a machine action in the API's successful answer belongs to; none if the operation starts none.
     pub fn starts_action_on(&self) -> Option<&DeviceRef> {
         self.device.as_ref().filter(|_| self.operation.starts_action())
     }

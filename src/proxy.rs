@@ -8,7 +8,10 @@ mod exchange;
 mod forwarded;
 mod gateway;
 mod incoming;
+mod links;
+mod pages;
 pub mod reply;
+mod started;
 mod strict;
 mod upstream;
 
@@ -18,5 +21,6 @@ pub use door::Door;
 pub use exchange::Books;
 pub use forwarded::{InvalidHops, TrustedHops};
 pub use gateway::Gateway;
+pub use links::PublicUrl;
 pub use strict::check_head;
 pub use upstream::{Tls, Upstream};

@@ -120,6 +120,8 @@ impl Sandbox {
                 tls: None,
                 trusted_hops: TrustedHops::default(),
                 audit: Some(AuditTarget::File(folder.audit())),
+                state: None,
+                public_url: None,
                 audit_full: AuditFullMode::Refuse,
                 threads: one_a_core(),
                 upstream_timeout: Duration::from_secs(60),

@@ -16,8 +16,9 @@ use tokio::runtime::Runtime;
 use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
+use crate::journal::{JournalError, StateFolder};
 use crate::limit::{FailedLogins, Limiter};
-use crate::proxy::{Books, Gateway, Tls, Upstream};
+use crate::proxy::{Books, Gateway, PublicUrl, Tls, Upstream};
 use crate::reload::{PolicySource, PolicyStore, Reload};
 use crate::settings::{DoorSettings, Scheme, Settings, UpstreamUrl};
 use crate::source::Problem;
@@ -49,6 +50,8 @@ pub struct Server {
     door: DoorSettings,
     service: Service,
     certificate: Option<Arc<Certificate>>,
+    /// Held so that nobody else writes to it.
+    _state: Option<StateFolder>,
     /// For everything that is not a request.
     background: Runtime,
 }
@@ -86,6 +89,9 @@ pub enum StartError {
     /// The audit can't be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// What must survive the process can't be read back.
+    #[error(transparent)]
+    State(#[from] JournalError),
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -117,10 +123,15 @@ impl Server {
             .clone()
             .map(|target| Audit::start(target, settings.audit_full, metrics.clone(), clock.clone()))
             .transpose()?;
+        let state = settings.state.as_deref().map(StateFolder::open).transpose()?;
+        let actions = match &state {
+            Some(folder) => Actions::open(Actions::DEFAULT_CAPACITY, folder)?,
+            None => Actions::new(Actions::DEFAULT_CAPACITY),
+        };
         let line = Arc::new(Line {
             limiter: Limiter::new(),
             logins: FailedLogins::new(),
-            actions: Actions::new(Actions::DEFAULT_CAPACITY),
+            actions,
             clock: clock.clone(),
         });
         let stopping = Arc::new(AtomicBool::new(false));
@@ -156,6 +167,7 @@ impl Server {
             policies: policies.clone(),
             trusted_hops: settings.trusted_hops,
             upstream,
+            public: settings.public_url.as_ref().map(|url| PublicUrl::new(&url.to_string())),
             books: Arc::new(Books { metrics: metrics.clone(), audit: audit.clone() }),
             bounds: settings.door.bounds.clone(),
             stopping: stopping.clone(),
@@ -172,6 +184,7 @@ impl Server {
             door: settings.door,
             service,
             certificate,
+            _state: state,
             background,
         })
     }
@@ -228,6 +241,7 @@ impl Server {
         });
         self.service.end();
         self.background.shutdown_background();
+        self.line.actions.close();
         if let Some(audit) = &self.audit {
             audit.close();
         }

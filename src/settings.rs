@@ -2,8 +2,7 @@
 //!
 //! [`ServeFlags`] is what was written; [`Settings`] is what it means, with nothing half-valid left.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,9 +14,11 @@ use crate::proxy::TrustedHops;
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 
 mod door;
+mod upstream;
 
 use door::DoorFlags;
 pub use door::DoorSettings;
+pub use upstream::{InvalidUpstream, Scheme, UpstreamUrl};
 
 /// The flags of `tollgate serve`; each is also an environment variable.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,6 +31,11 @@ pub struct ServeFlags {
     /// The API behind the gateway, such as `https://api.security.microsoft.com`
     #[arg(long, env = "TOLLGATE_UPSTREAM", value_name = "URL")]
     upstream: UpstreamUrl,
+
+    /// How callers find the gateway, such as `https://tollgate.example`: links to further pages in the API's answers are
+    /// rewritten to lead there; without it they lead past the gateway
+    #[arg(long, env = "TOLLGATE_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<UpstreamUrl>,
 
     /// Address that callers connect to
     #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
@@ -59,6 +65,11 @@ pub struct ServeFlags {
     /// What happens to a call whose audit line can't be queued: `refuse` it, or `drop` the line and count it
     #[arg(long, env = "TOLLGATE_AUDIT_FULL", value_name = "MODE", value_enum, default_value_t = AuditFull::Refuse)]
     audit_full: AuditFull,
+
+    /// Folder for what must survive a restart, made if there is none: which device each action belongs to; without it
+    /// that is forgotten with the process
+    #[arg(long, env = "TOLLGATE_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
 
     /// Threads that serve requests [default: one a core]
     #[arg(long, env = "TOLLGATE_THREADS", value_name = "N")]
@@ -102,6 +113,8 @@ enum AuditFull {
 pub struct Settings {
     /// The API.
     pub upstream: UpstreamUrl,
+    /// How callers find it, if links in answers are to lead there.
+    pub public_url: Option<UpstreamUrl>,
     /// Where callers connect; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// Where metrics and health are.
@@ -114,6 +127,8 @@ pub struct Settings {
     pub audit: Option<AuditTarget>,
     /// What happens when they can't.
     pub audit_full: AuditFullMode,
+    /// The folder for what must survive a restart; nothing does if none.
+    pub state: Option<PathBuf>,
     /// Threads that serve requests.
     pub threads: NonZeroUsize,
     /// How long the API may take to begin its answer.
@@ -172,12 +187,15 @@ impl TryFrom<ServeFlags> for Settings {
         if !flags.admin.ip().is_loopback() && !flags.insecure_admin {
             return Err(InvalidSettings::AdminExposed(flags.admin));
         }
-        if flags.upstream.scheme == Scheme::Http && !flags.upstream.is_loopback() && !flags.insecure_upstream
+        if flags.upstream.scheme() == Scheme::Http
+            && !flags.upstream.is_loopback()
+            && !flags.insecure_upstream
         {
             return Err(InvalidSettings::UpstreamWithoutTls(flags.upstream));
         }
         Ok(Self {
             upstream: flags.upstream,
+            public_url: flags.public_url,
             listen: flags.listen,
             admin: flags.admin,
             tls,
@@ -187,6 +205,7 @@ impl TryFrom<ServeFlags> for Settings {
                 AuditFull::Refuse => AuditFullMode::Refuse,
                 AuditFull::Drop => AuditFullMode::Drop,
             },
+            state: flags.state,
             threads: flags.threads.unwrap_or_else(one_a_core),
             upstream_timeout: flags.upstream_timeout.0,
             door: flags.door.into(),
@@ -197,109 +216,6 @@ impl TryFrom<ServeFlags> for Settings {
 /// As many threads as the process may use cores.
 pub fn one_a_core() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
-// === UpstreamUrl ===
-
-/// Where the API is: scheme, host and port. It has no path, since the API's own paths are forwarded as they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpstreamUrl {
-    scheme: Scheme,
-    host: String,
-    port: u16,
-}
-
-/// `http` or `https`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// In clear text.
-    Http,
-    /// Over TLS, with the certificate verified against the host.
-    Https,
-}
-
-/// Text that is not such a URL.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a URL of a host such as `https://api.security.microsoft.com`, without path or user")]
-pub struct InvalidUpstream(String);
-
-impl UpstreamUrl {
-    /// A plain-http upstream at an address, as the sandbox and the tests have.
-    pub fn http(address: SocketAddr) -> Self {
-        Self { scheme: Scheme::Http, host: address.ip().to_string(), port: address.port() }
-    }
-
-    /// Its scheme.
-    pub fn scheme(&self) -> Scheme {
-        self.scheme
-    }
-
-    /// Its host: a name, or an address without brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Its port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The `Host` header (and `:authority`) that the upstream expects: the port only where it is not the scheme's own.
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        match (self.scheme, self.port) {
-            (Scheme::Http, 80) | (Scheme::Https, 443) => host,
-            (_, port) => format!("{host}:{port}"),
-        }
-    }
-
-    fn is_loopback(&self) -> bool {
-        self.host.eq_ignore_ascii_case("localhost")
-            || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-    }
-}
-
-impl FromStr for UpstreamUrl {
-    type Err = InvalidUpstream;
-
-    fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
-        let parse = || {
-            let uri: http::Uri = text.parse().ok()?;
-            let scheme = match uri.scheme_str()? {
-                "http" => Scheme::Http,
-                "https" => Scheme::Https,
-                _ => return None,
-            };
-            let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
-            let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-            let bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
-            let default = match scheme {
-                Scheme::Http => 80,
-                Scheme::Https => 443,
-            };
-            let port = match authority
-                .as_str()
-                .rsplit_once(']')
-                .map_or(authority.as_str(), |(_, rest)| rest)
-                .rsplit_once(':')
-            {
-                None => default,
-                Some((_, port)) => port.parse().ok().filter(|port| *port != 0)?,
-            };
-            (bare && !host.is_empty()).then(|| Self { scheme, host: host.to_owned(), port })
-        };
-        parse().ok_or_else(|| InvalidUpstream(text.to_owned()))
-    }
-}
-
-impl fmt::Display for UpstreamUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}", self.authority())
-    }
 }
 
 /// A duration on the command line, such as `60s` or `1m 30s`: more than nothing, at most an hour.

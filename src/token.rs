@@ -50,6 +50,7 @@ mod verifier;
 
 pub use bearer::{BearerError, BearerToken};
 pub use cache::CacheState;
+pub use cloud::{TokenSource, clouds, token_source};
 pub use error::{Flaw, TokenError};
 pub(crate) use issuer::schema;
 pub use refresh::{KeyRefresher, refresh_now};

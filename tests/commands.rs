@@ -4,9 +4,11 @@ mod check;
 mod diff;
 mod explain;
 mod flags;
+mod inventory;
 mod schema;
 mod serve;
 mod start;
+mod state;
 mod test;
 mod tls;
 

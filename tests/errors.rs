@@ -235,6 +235,12 @@ fn rows(reason: ReasonCode) -> Vec<Row> {
             };
             return vec![row(Scene::UpstreamDown), row(Scene::UpstreamHangsUp)];
         }
+        R::UpstreamUnreadable => Row {
+            retry_after: Some("5"),
+            connection: Connection::Closed,
+            scene: Scene::UpstreamEncodes,
+            ..row(502, "BadGateway", authorized(&portal(), "/api/machines"))
+        },
         R::UpstreamTimeout => Row {
             connection: Connection::Closed,
             scene: Scene::UpstreamSilent,

@@ -24,12 +24,26 @@ impl Serve {
         let folder = self.flags.policies().display().to_string();
         let settings = Settings::try_from(self.flags).map_err(Failure::unable)?;
         let upstream = settings.upstream.clone();
+        let state = settings.state.as_ref().map(|folder| folder.display().to_string());
+        let public = settings.public_url.clone();
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
         let server = Server::start(settings, source, Clock::System).map_err(Failure::unable)?;
         let signals = server.signals().map_err(Failure::unable)?;
         let snapshot = server.policies.load();
         eprintln!("policy   {} from {folder}: {}", snapshot.version, snapshot.counts());
         eprintln!("upstream {upstream}");
+        match state {
+            Some(folder) => eprintln!("state    {folder}: {} actions", server.line.actions.len()),
+            None => eprintln!(
+                "state    in memory: which device an action belongs to is forgotten at the end (--state DIR)"
+            ),
+        }
+        match public {
+            Some(url) => eprintln!("links    to {url}"),
+            None => eprintln!(
+                "links    as the API writes them: a client that follows one goes past the gateway (--public-url URL)"
+            ),
+        }
         eprintln!("gateway  {scheme}://{}", server.address);
         eprintln!("admin    http://{} (/metrics /livez /readyz /policy)", server.admin);
         server.run(signals);

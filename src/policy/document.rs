@@ -54,7 +54,7 @@ pub(crate) enum MethodWord {
     Delete,
 }
 
-/// What a 201 answer of the operation says about actions.
+/// What a successful answer of the operation says about actions.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ActionWord {

@@ -139,7 +139,7 @@ impl Operation {
         }
     }
 
-    /// Whether a 201 answer is a machine action whose `id` belongs to the device of the call.
+    /// Whether a successful answer is a machine action whose `id` belongs to the device of the call.
     pub fn starts_action(&self) -> bool {
         matches!(self.action, Some(ActionWord::Started))
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::circuit::Passage;
+use super::links::LinkRewriter;
 use super::upstream::Choice;
 use crate::admit::Permit;
 use crate::denial::{Denial, Malformed};
@@ -40,6 +41,8 @@ pub struct Exchange {
     pub(super) choice: Option<Choice>,
     /// The API's answer to a call that starts an action, as far as it came.
     pub(super) captured: Option<BytesMut>,
+    /// What reads the links of the API's answer, if it may have some.
+    pub(super) links: Option<LinkRewriter>,
     /// What is wrong with its bytes.
     malformed: Option<Malformed>,
     started: Steady,
@@ -83,6 +86,7 @@ impl Exchange {
             passage: None,
             choice: None,
             captured: None,
+            links: None,
             malformed: None,
             started,
             forwarded: None,

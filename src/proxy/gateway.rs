@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -21,12 +21,14 @@ use super::client::Link;
 use super::exchange::{Books, Exchange};
 use super::forwarded::{self, TrustedHops};
 use super::incoming::{Incoming, unread};
+use super::links::PublicUrl;
+use super::pages;
 use super::reply::{self, Connection, Reply};
+use super::started::started;
 use super::strict;
 use super::upstream::Upstream;
 use crate::admit::{Line, Permit, admit};
 use crate::denial::Denial;
-use crate::id::{ActionId, DeviceRef};
 use crate::reload::PolicyStore;
 
 /// A refused body up to this size is read and thrown away, so that the connection survives the refusal; reading
@@ -53,6 +55,8 @@ pub struct Gateway {
     pub trusted_hops: TrustedHops,
     /// The API.
     pub upstream: Arc<Upstream>,
+    /// How clients find it, if that is known: the API's links to further pages then lead here.
+    pub public: Option<PublicUrl>,
     /// Where each request is entered at its end.
     pub books: Arc<Books>,
     /// What one client may take.
@@ -148,6 +152,9 @@ impl ProxyHttp for Gateway {
             // The action's id is read from the answer.
             request.insert_header(header::ACCEPT_ENCODING, "identity")?;
         }
+        if self.public.is_some() {
+            pages::ask(request)?;
+        }
         exchange.forwarded(self.line.clock.steady());
         Ok(())
     }
@@ -188,7 +195,11 @@ impl ProxyHttp for Gateway {
         }
         exchange.answered(response.status.as_u16(), self.line.clock.steady());
         let starts = exchange.permit.as_ref().is_some_and(|permit| permit.starts_action_on().is_some());
-        exchange.captured = (starts && response.status == StatusCode::CREATED).then(BytesMut::new);
+        // The documents print 201 for most, and 200 for some.
+        exchange.captured = (starts && response.status.is_success()).then(BytesMut::new);
+        if let Some(public) = &self.public {
+            exchange.links = pages::reader(public, session.req_header(), response)?;
+        }
         reply::rate_limits(response, &exchange.outcome.findings.standings)
     }
 
@@ -202,6 +213,14 @@ impl ProxyHttp for Gateway {
         if let (Some(captured), Some(chunk)) = (&mut exchange.captured, &body) {
             let room = CAPTURE_BYTES.saturating_sub(captured.len());
             captured.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+        }
+        if let Some(links) = &mut exchange.links {
+            let turned = body.as_ref().map(|piece| links.push(piece)).transpose();
+            // An empty piece would end a chunked body.
+            *body = turned.map_err(pages::unlinkable)?.filter(|piece| !piece.is_empty());
+            if end_of_stream {
+                links.finish().map_err(pages::unlinkable)?;
+            }
         }
         if end_of_stream && let Some(answer) = exchange.captured.take() {
             self.remember(&answer, exchange);
@@ -318,23 +337,13 @@ impl Gateway {
 
     /// Learns from the API's answer which device the new action belongs to.
     fn remember(&self, answer: &[u8], exchange: &Exchange) {
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct MachineAction {
-            id: String,
-            machine_id: Option<String>,
-        }
         let Some(device) = exchange.permit.as_ref().and_then(Permit::starts_action_on) else { return };
-        let answer = serde_json::from_slice::<MachineAction>(answer).ok();
-        let Some((answer, action)) =
-            answer.and_then(|answer| ActionId::parse(&answer.id).map(|id| (answer, id)))
-        else {
-            tracing::warn!(request = %exchange.id(), "the API's answer names no action: calls about it will be of an unknown one");
-            return;
-        };
-        // A name may fit several devices; the API says which of them it took.
-        let taken = answer.machine_id.and_then(|id| id.parse().ok()).map(DeviceRef::Id);
-        self.line.actions.record(action, taken.unwrap_or_else(|| device.clone()));
+        match started(answer, device) {
+            Some((action, device)) => self.line.actions.record(action, device),
+            None => {
+                tracing::warn!(request = %exchange.id(), "the API's answer names no action: calls about it will be of an unknown one")
+            }
+        }
     }
 }
 
@@ -342,6 +351,7 @@ impl Gateway {
 fn failure(error: &Error, exchange: &Exchange) -> Denial {
     match error.esource() {
         ErrorSource::Upstream => match error.etype() {
+            etype if *etype == pages::UNREADABLE => Denial::UpstreamUnreadable,
             ErrorType::ReadTimedout | ErrorType::WriteTimedout if exchange.is_forwarded() => {
                 Denial::UpstreamTimeout
             }

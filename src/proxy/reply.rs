@@ -107,7 +107,9 @@ pub const fn row(reason: ReasonCode) -> Option<Row> {
         | R::Overload
         | R::CircuitOpen
         | R::AuditUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept),
-        R::UpstreamUnavailable => (StatusCode::BAD_GATEWAY, "BadGateway", Silent, Closed),
+        R::UpstreamUnavailable | R::UpstreamUnreadable => {
+            (StatusCode::BAD_GATEWAY, "BadGateway", Silent, Closed)
+        }
         R::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "GatewayTimeout", Silent, Closed),
         R::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", Silent, Kept),
         R::ClientGone => return None,

@@ -26,7 +26,7 @@ mod family;
 mod issuers;
 
 pub use door::{InFlight, OpenConnection, RefusedConnection};
-pub use facts::{AuditResult, LoadedPolicy, ReloadResult, TokenCachePart};
+pub use facts::{AuditResult, LoadedPolicy, ReloadResult, StateNumbers, TokenCachePart};
 pub use family::{MetricInfo, MetricKind};
 pub use issuers::IssuerNumbers;
 
@@ -138,6 +138,12 @@ metrics! {
         "Audit lines: `written` to the file, or `dropped`.";
     audit_errors: IntCounter = "tollgate_audit_write_errors_total" [],
         "Attempts to write or reopen the audit file that failed and are repeated.";
+    state_records: IntCounterVec = "tollgate_state_records_total" ["state", "result"],
+        "Records for the files in the state folder: `written`, or `dropped` since their queue was full.";
+    state_errors: IntCounterVec = "tollgate_state_write_errors_total" ["state"],
+        "Attempts to write to the state folder that failed and are repeated.";
+    state_lost: IntGaugeVec = "tollgate_state_lost_bytes" ["state"],
+        "Bytes at the end of a file in the state folder that were cut off or damaged at the start, and given up.";
 }
 
 /// The metrics of the process that the Prometheus library makes; their names are the ecosystem's.
@@ -243,9 +249,7 @@ impl Metrics {
         let _scrape = self.0.loaded.lock();
         let Families { cache_lookups, cache_entries, cache_bytes, .. } = &self.0.families;
         for (result, total) in [("hit", part.hits), ("miss", part.misses)] {
-            // The total is counted elsewhere; what is new since the last scrape is added here.
-            let counter = cache_lookups.with_label_values(&[part.name, result]);
-            counter.inc_by(total.saturating_sub(counter.get()));
+            bring_to(&cache_lookups.with_label_values(&[part.name, result]), total);
         }
         cache_entries.with_label_values(&[part.name]).set(as_gauge(part.entries));
         cache_bytes.with_label_values(&[part.name]).set(i64::try_from(part.bytes).unwrap_or(i64::MAX));
@@ -254,6 +258,17 @@ impl Metrics {
     /// Shows how many addresses have failed logins.
     pub fn failed_login_addresses(&self, addresses: usize) {
         self.0.families.failed_logins.set(as_gauge(addresses));
+    }
+
+    /// Shows how a file of the state folder stands.
+    pub fn state(&self, state: &StateNumbers) {
+        let _scrape = self.0.loaded.lock();
+        let Families { state_records, state_errors, state_lost, .. } = &self.0.families;
+        for (result, total) in [("written", state.written), ("dropped", state.dropped)] {
+            bring_to(&state_records.with_label_values(&[state.name, result]), total);
+        }
+        bring_to(&state_errors.with_label_values(&[state.name]), state.failures);
+        state_lost.with_label_values(&[state.name]).set(i64::try_from(state.lost_bytes).unwrap_or(i64::MAX));
     }
 
     /// Shows how many keys the limiter holds.
@@ -322,6 +337,11 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Shows a total that is counted elsewhere: what is new since the last scrape is added.
+fn bring_to(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 /// Sets a gauge of seconds, or hides it where there is nothing that has an age.

@@ -26,6 +26,16 @@ pub(super) struct Cloud {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LoginHost(pub(super) &'static str);
 
+/// Where an application asks for a token for Defender's API, and what for (*Create an app to access Microsoft Defender
+/// for Endpoint without a user*).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSource {
+    /// The token endpoint of the tenant (RFC 6749, section 3.2).
+    pub endpoint: String,
+    /// The API as Entra names it, which is also an address of it. With `/.default` behind it is the `scope`.
+    pub resource: &'static str,
+}
+
 /// An issuer's name that Entra would not give itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ImplausibleIssuer {
@@ -77,6 +87,18 @@ const GOV_AUDIENCES: &[&str] =
 
 /// The domains in which `sts` is Entra's token service.
 const ENTRA_DOMAINS: [&str; 3] = ["windows.net", "microsoftonline.com", "microsoftonline.us"];
+
+/// The names of the clouds.
+pub fn clouds() -> impl Iterator<Item = &'static str> + Clone {
+    CLOUDS.iter().map(|cloud| cloud.name)
+}
+
+/// Where an application of this tenant asks for its token; none if there is no such cloud.
+pub fn token_source(cloud: &str, tenant: TenantId) -> Option<TokenSource> {
+    let cloud = CLOUDS.iter().find(|known| known.name == cloud)?;
+    let endpoint = format!("{}/{tenant}/oauth2/v2.0/token", cloud.login.0);
+    Some(TokenSource { endpoint, resource: cloud.audiences.first()? })
+}
 
 // === impl LoginHost ===
 

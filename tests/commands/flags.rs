@@ -28,7 +28,7 @@ async fn described(command: &str) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn help_describes_every_flag_and_names_its_variable() {
-    let serve = "--policies --upstream --listen --admin --tls-cert --tls-key --trusted-hops --audit --audit-full --threads \
+    let serve = "--policies --upstream --public-url --listen --admin --tls-cert --tls-key --trusted-hops --audit --audit-full --state --threads \
                  --upstream-timeout --header-timeout --idle-timeout --client-patience --min-rate --request-timeout \
                  --max-connections --max-connections-per-address --max-requests-per-connection --max-streams \
                  --max-in-flight --shutdown-delay --shutdown-grace --log --insecure-listen --insecure-admin --insecure-upstream";
@@ -63,6 +63,7 @@ async fn help_says_what_the_signals_do_and_what_the_exit_codes_mean() {
         ("check", &["0  the set is right", "1  it has mistakes", "2  the folder cannot be read"]),
         ("diff", &["0  nothing changes", "1  something does", "2  a folder or the file cannot be read"]),
         ("explain", &["0  the call would be admitted", "1  it would be refused", "2  a file cannot be read"]),
+        ("inventory", &["pull"]),
         ("test", &["0  every case went as it is written", "1  one did not", "2  the folder cannot be read"]),
     ] {
         let help = run(&[command, "--help"]).await.out.join("\n");
@@ -76,6 +77,7 @@ async fn help_says_what_the_signals_do_and_what_the_exit_codes_mean() {
 async fn every_flag_of_serve_can_be_given_by_its_variable() {
     let (folder, files) = (policy_folder(), LocalCertificate::make());
     let (cert, key, audit) = (files.cert(), files.key(), folder.path().join("audit.jsonl"));
+    let state = folder.path().join("state");
     let environment = [
         ("TOLLGATE_POLICIES", text(folder.path())),
         ("TOLLGATE_UPSTREAM", "http://192.0.2.1:8443"),
@@ -86,6 +88,8 @@ async fn every_flag_of_serve_can_be_given_by_its_variable() {
         ("TOLLGATE_ADMIN", "0.0.0.0:0"),
         ("TOLLGATE_INSECURE_ADMIN", "yes"),
         ("TOLLGATE_AUDIT", text(&audit)),
+        ("TOLLGATE_PUBLIC_URL", "https://tollgate.example"),
+        ("TOLLGATE_STATE", text(&state)),
         ("TOLLGATE_LOG", "off"),
     ];
     let serving = Serving::of(Process::start_in(["serve"], environment)).await;
@@ -96,12 +100,16 @@ async fn every_flag_of_serve_can_be_given_by_its_variable() {
     let version = version(&policy());
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     // Nothing but where and what: the log is off.
-    let [policy, upstream, gateway, _] = ended.err.as_slice() else { panic!("{ended:#?}") };
+    let [policy, upstream, remembered, links, gateway, _] = ended.err.as_slice() else {
+        panic!("{ended:#?}")
+    };
     assert!(
         policy.starts_with(&format!("policy   {version} from {}: ", folder.path().display())),
         "{policy}"
     );
     assert_eq!(upstream, "upstream http://192.0.2.1:8443");
+    assert_eq!(links, "links    to https://tollgate.example");
+    assert_eq!(*remembered, format!("state    {}: 0 actions", state.display()));
     assert!(gateway.starts_with("gateway  https://"), "{gateway}");
     assert!(std::fs::read_to_string(audit).unwrap().contains(&*version));
 }

@@ -151,6 +151,8 @@ async fn a_gateway_that_did_not_start_in_a_process_that_goes_on_leaves_nobody_li
         trusted_hops: TrustedHops::default(),
         tls: None,
         audit: Some(AuditTarget::File("/no/audit".into())),
+        state: None,
+        public_url: None,
         audit_full: AuditFullMode::Refuse,
         threads: one_a_core(),
         upstream_timeout: super::AT_ONCE,

@@ -32,6 +32,8 @@ pub(super) enum Scene {
     UpstreamHangsUp,
     /// The upstream says nothing.
     UpstreamSilent,
+    /// The upstream compresses what was asked for as it is.
+    UpstreamEncodes,
 }
 
 // === impl Scene ===
@@ -41,6 +43,7 @@ impl Scene {
         let answer = match self {
             Self::UpstreamHangsUp => Answer::new(201, "").ending(Ending::CloseBefore),
             Self::UpstreamSilent => Answer::new(201, "").ending(Ending::Never),
+            Self::UpstreamEncodes => Answer::json(200, &json!({})).header("Content-Encoding", "gzip"),
             _ => Answer::json(201, &json!({ "id": "1" })),
         };
         let upstream = RecordingUpstream::start(answer, Clock::System);
@@ -59,6 +62,7 @@ impl Scene {
             Self::IssuerOutOfReach => setup.policy(policy_with("issuers.toml", DISCOVERED)),
             Self::AuditFull => setup.audit(Path::new("/dev/full")),
             Self::UpstreamDown => Setup::new(nobody()),
+            Self::UpstreamEncodes => setup.public_url("https://tollgate.example"),
             Self::UpstreamSilent => setup.upstream_timeout(Duration::from_millis(50)),
         };
         let gateway = setup.start();
@@ -91,7 +95,7 @@ impl Scene {
     }
 
     pub(super) fn forwards(&self) -> bool {
-        matches!(self, Self::UpstreamHangsUp | Self::UpstreamSilent)
+        matches!(self, Self::UpstreamHangsUp | Self::UpstreamSilent | Self::UpstreamEncodes)
     }
 }
 

@@ -66,6 +66,7 @@ pub(crate) struct Setup {
     tls: Option<TlsFiles>,
     audit: Option<PathBuf>,
     audit_full: AuditFullMode,
+    public_url: Option<UpstreamUrl>,
     threads: NonZeroUsize,
     upstream_timeout: Duration,
     trusted_hops: TrustedHops,
@@ -206,6 +207,7 @@ impl Setup {
             tls: None,
             audit: None,
             audit_full: AuditFullMode::Refuse,
+            public_url: None,
             threads: NonZeroUsize::MIN,
             upstream_timeout: Duration::from_secs(5),
             trusted_hops: TrustedHops::default(),
@@ -232,6 +234,11 @@ impl Setup {
 
     pub(crate) fn audit_full(self, audit_full: AuditFullMode) -> Self {
         Self { audit_full, ..self }
+    }
+
+    /// As `--public-url` says it.
+    pub(crate) fn public_url(self, url: &str) -> Self {
+        Self { public_url: Some(url.parse().unwrap()), ..self }
     }
 
     pub(crate) fn threads(self, threads: usize) -> Self {
@@ -274,6 +281,8 @@ impl Setup {
             tls: self.tls,
             audit: self.audit.map(AuditTarget::File),
             audit_full: self.audit_full,
+            state: None,
+            public_url: self.public_url,
             threads: self.threads,
             upstream_timeout: self.upstream_timeout,
             door: self.door,

@@ -169,6 +169,7 @@ impl StepName {
             | Denial::CircuitOpen { .. }
             | Denial::AuditUnavailable
             | Denial::UpstreamUnavailable
+            | Denial::UpstreamUnreadable
             | Denial::UpstreamTimeout
             | Denial::ClientGone
             | Denial::Internal => Self::Acquire,

@@ -48,6 +48,21 @@ pub struct TokenCachePart {
     pub misses: u64,
 }
 
+/// How a file of the state folder stands.
+#[derive(Debug, Clone, Copy)]
+pub struct StateNumbers {
+    /// Its name.
+    pub name: &'static str,
+    /// Records written, since the process started.
+    pub written: u64,
+    /// Records that found no room.
+    pub dropped: u64,
+    /// Attempts to write that failed.
+    pub failures: u64,
+    /// Bytes at its end that were given up at the start.
+    pub lost_bytes: u64,
+}
+
 // === impl ReloadResult ===
 
 impl ReloadResult {
