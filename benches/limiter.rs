@@ -15,7 +15,7 @@ use governor::clock::MonotonicClock;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tollgate::id::{ApplicationId, OperationId, TenantId};
-use tollgate::limit::{DocumentedLimit, Limiter, QuotaSet};
+use tollgate::limit::{DocumentedLimit, Limiter, NamedDevices, QuotaSet};
 use tollgate::principal::{Scope, Subject};
 use tollgate::source::{PolicyFiles, Problems, SourceFile};
 use tollgate::time::{Clock, Wall};
@@ -31,6 +31,9 @@ const NEVER_FULL: [&str; 2] = ["1000000 per minute", "1000000 per hour"];
 /// How many keys are many: more than fit into the caches of a small server.
 const MANY: u64 = 100_000;
 
+/// How many keys make every call one whose key is in no cache.
+const COLD: u64 = 1_000_000;
+
 const THREADS: [u64; 3] = [1, 2, 4];
 
 /// Measures one hot key, several keys a call, many keys, and threads on one key and on many.
@@ -39,6 +42,7 @@ pub(crate) fn bench(c: &mut Criterion) {
     refused_on_one_key(&mut group);
     admitted_on_few_keys(&mut group);
     admitted_on_many_keys(&mut group);
+    admitted_on_cold_keys(&mut group);
     group.finish();
 }
 
@@ -66,6 +70,12 @@ fn refused_on_one_key(group: &mut BenchmarkGroup<'_, WallTime>) {
             b.iter_custom(|calls| in_threads(threads, calls, |_| governor()));
         });
     }
+    // The minute has room and the hour has not, so that governor, too, looks at both.
+    group.throughput(Throughput::Elements(1));
+    let minute = Governor::new(per_minute(u32::MAX), DashMapStateStore::default(), MonotonicClock);
+    group.bench_function("one_key_refused_governor_by_the_hour", |b| {
+        b.iter(|| (minute.check_key(black_box(&1)).is_ok(), hour.check_key(black_box(&1)).is_ok()));
+    });
 }
 
 fn admitted_on_few_keys(group: &mut BenchmarkGroup<'_, WallTime>) {
@@ -89,6 +99,24 @@ fn admitted_on_few_keys(group: &mut BenchmarkGroup<'_, WallTime>) {
     let hour = Governor::new(per_hour(u32::MAX), DashMapStateStore::default(), MonotonicClock);
     group.bench_function(BenchmarkId::new("admitted_by_keys_governor", 1), |b| {
         b.iter(|| (minute.check_key(black_box(&1)).is_ok(), hour.check_key(black_box(&1)).is_ok()));
+    });
+}
+
+/// Keys that are met in an order without pattern, a few calls each in a minute.
+fn admitted_on_cold_keys(group: &mut BenchmarkGroup<'_, WallTime>) {
+    group.throughput(Throughput::Elements(1));
+    let world = World::new(1, DOCUMENTED, Clock::System);
+    (0..COLD).for_each(|number| assert!(world.call(number).is_some()));
+    group.bench_function("cold_keys_admitted", |b| {
+        b.iter_custom(|calls| in_threads(1, calls, |number| world.call(number % COLD)));
+    });
+    drop(world);
+    let minute = Governor::new(per_minute(100), DashMapStateStore::default(), MonotonicClock);
+    let hour = Governor::new(per_hour(1_500), DashMapStateStore::default(), MonotonicClock);
+    let governor = |key: &u128| minute.check_key(key).is_ok() && hour.check_key(key).is_ok();
+    (0..COLD).for_each(|number| assert!(governor(&number.into())));
+    group.bench_function("cold_keys_admitted_governor", |b| {
+        b.iter_custom(|calls| in_threads(1, calls, |number| governor(&(number % COLD).into())));
     });
 }
 
@@ -123,7 +151,8 @@ impl World {
         let mut files = PolicyFiles::default();
         files.insert(SourceFile::new("limits.toml", (0..limits).map(limit).collect::<String>()));
         let operation = "call".parse::<OperationId>().unwrap();
-        let documented = [DocumentedLimit { operation: operation.clone(), rates: vec![], place: None }];
+        let (devices, rates) = (NamedDevices::None, vec![]);
+        let documented = [DocumentedLimit { operation: operation.clone(), devices, rates, place: None }];
         let mut problems = Problems::default();
         let set = QuotaSet::compile(&files, &documented, &mut problems);
         assert!(problems.is_empty(), "{problems:?}");
@@ -134,7 +163,8 @@ impl World {
     fn call(&self, application: u64) -> Option<usize> {
         let application = ApplicationId::from_u128(application.into());
         let subject = Subject { tenant: TenantId::from_u128(1), application, user: None };
-        let charges = self.set.charges(&subject, &self.operation, &Scope::default());
+        let scope = Scope::default();
+        let charges = self.set.charges(&subject, &self.operation, &scope);
         // The limiter in memory never waits, so one poll is all it takes.
         let acquire = pin!(self.limiter.acquire(&charges, &self.clock));
         let Poll::Ready(admitted) = acquire.poll(&mut Context::from_waker(Waker::noop())) else {
@@ -142,7 +172,7 @@ impl World {
         };
         let mut admission = admitted.ok()?;
         admission.forwarded();
-        Some(admission.standings().len())
+        Some(charges.len())
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use crate::actions::Actions;
 use crate::denial::Denial;
 use crate::id::DeviceRef;
-use crate::limit::{Admission, FailedLogins, Limiter};
+use crate::limit::{Admission, FailedLogins, LimitError, Limiter};
 use crate::outcome::Findings;
 use crate::policy::{Contents, Operation};
 use crate::principal::{Principal, Scope};
@@ -98,9 +98,14 @@ pub async fn admit(
     let targets = actions.resolve(devices, routed.action.as_ref()); // behind an action is a device
     found.scope = Scope::named(&targets); // who is refused, is refused these
     found.scope = grant.reach(&targets, clock)?; // every device, or refused
+    if quotas.counts_devices(routed.operation.id()) {
+        policies.look_up(&mut found.scope);
+    }
     let charges = quotas.charges(&principal.subject, routed.operation.id(), &found.scope);
-    let admission = limiter.acquire(&charges, clock).await?; // no room
-    found.standings = admission.standings().clone();
+    let admission = limiter.acquire(&charges, clock).await;
+    found.standings = limiter.standings(&charges, clock);
+    let admission = admission.map_err(LimitError::from)?; // no room
+    found.overrun = admission.overrun(&charges);
     Ok(Permit { admission, body, starts_action_on: routed.starts_action_on().cloned() })
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::id::Permission;
 use crate::limit::{LimitError, TooManyFailures};
-use crate::outcome::{ReasonCode, Standings};
+use crate::outcome::ReasonCode;
 use crate::policy::{BodyError, NoOperation, PermitError, ReachError};
 use crate::token::{BearerError, TokenError};
 
@@ -193,14 +193,6 @@ impl Denial {
         match self {
             Self::Permit(PermitError::MissingPermission { needed, .. }) => needed,
             _ => &[],
-        }
-    }
-
-    /// How the limits stood, for a call that they refused.
-    pub fn standings(&self) -> Option<&Standings> {
-        match self {
-            Self::Limit(LimitError::OverLimit(over)) => Some(&over.standings),
-            _ => None,
         }
     }
 }

@@ -23,8 +23,11 @@
 mod document;
 #[cfg(test)]
 mod fixture;
+mod key;
 mod logins;
 mod odd;
+#[cfg(test)]
+mod oracle;
 mod quota;
 mod sharded;
 mod store;
@@ -33,7 +36,8 @@ mod window;
 
 pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
+pub use key::LimitKey;
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
-pub use quota::{Charge, Charges, DocumentedLimit, LimitKey, MAX_CHARGES, Quota, QuotaSet};
-pub use store::{Admission, LimitError, Limiter, OverLimit, RetryAfter, Swept};
-pub use window::{SlidingWindowLog, Stamp, Usage};
+pub use quota::{Charges, DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
+pub use store::{Admission, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
+pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

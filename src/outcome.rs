@@ -274,8 +274,10 @@ pub struct Findings {
     pub scope: Scope,
     /// The member `Comment` of its body.
     pub comment: Option<Arc<str>>,
-    /// How the limits stood when it was admitted, or refused for them.
+    /// How the limits stood just after it was admitted, or refused for them.
     pub standings: Standings,
+    /// The limits that would have refused it, if they were enforced.
+    pub overrun: SmallVec<[LimitName; 1]>,
 }
 
 /// Everything that the gallery sees of one request.

@@ -20,7 +20,7 @@ use crate::policy::device_group::DeviceGroups;
 use crate::policy::inventory::Inventory;
 use crate::policy::operation::Operations;
 use crate::policy::role::Roles;
-use crate::principal::{Groups, Principal, PrincipalKind};
+use crate::principal::{Groups, Principal, PrincipalKind, Scope};
 use crate::source::{Place, PolicyFiles, Problems};
 use crate::time::Wall;
 
@@ -136,6 +136,17 @@ impl PolicySet {
         operation: &'a Operation,
     ) -> Result<Grant<'a>, PermitError> {
         decide::permit(self, principal, operation)
+    }
+
+    /// Finds out which devices these are and which groups they are in, where no check had to. A device that the
+    /// inventory lacks keeps what the call says of it, and of several that fit a name it is the first.
+    pub fn look_up(&self, scope: &mut Scope) {
+        for device in scope.devices.iter_mut().filter(|device| device.group.is_none()) {
+            if let Some(known) = self.inventory.find(&device.named).next() {
+                device.id = Some(known.id);
+                device.group = Some(self.groups.get(known.group).id().clone());
+            }
+        }
     }
 
     /// The name that `applications.toml` gives an application.

@@ -29,6 +29,7 @@ use crate::token::KeyRefresher;
 use service::Service;
 use signals::Asked;
 pub use signals::Signals;
+use tls::Certificate;
 
 /// A gateway that runs: its listeners accept, its background work is under way. It stops when told to.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ pub struct Server {
     stopping: Arc<AtomicBool>,
     door: DoorSettings,
     service: Service,
+    certificate: Option<Arc<Certificate>>,
     /// For everything that is not a request.
     background: Runtime,
 }
@@ -89,9 +91,6 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-/// Between two looks at whether the requests of HTTP/2 connections that are gone have ended.
-const GRACE_STEP: Duration = Duration::from_millis(20);
-
 /// How often keys without a live charge are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -109,7 +108,7 @@ impl Server {
         let admin_listener = listen(settings.admin)?;
         let address = listener.local_addr().unwrap_or(settings.listen);
         let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-        let tls = settings.tls.as_ref().map(tls::config).transpose()?;
+        let certificate = settings.tls.clone().map(Certificate::open).transpose()?.map(Arc::new);
         let upstream = Arc::new(upstream(&settings)?);
         let policies = Arc::new(PolicyStore::open(source, clock.clone()).map_err(StartError::Policy)?);
         let metrics = Metrics::new();
@@ -146,6 +145,9 @@ impl Server {
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
         background.spawn(sweep(line.clone()));
         background.spawn(forget_tokens(policies.clone(), clock.clone()));
+        if let Some(certificate) = &certificate {
+            background.spawn(certificate.clone().watch(clock.clone()));
+        }
         let verifier = policies.clone();
         background.spawn(KeyRefresher::new(move || verifier.load().verifier.clone(), clock).run());
 
@@ -158,7 +160,7 @@ impl Server {
             bounds: settings.door.bounds.clone(),
             stopping: stopping.clone(),
         };
-        let service = Service::start(gateway, listener, address, &settings, tls)?;
+        let service = Service::start(gateway, listener, address, &settings, certificate.clone())?;
         Ok(Self {
             address,
             admin: admin_address,
@@ -169,6 +171,7 @@ impl Server {
             stopping,
             door: settings.door,
             service,
+            certificate,
             background,
         })
     }
@@ -184,11 +187,14 @@ impl Server {
     }
 
     /// Runs until SIGTERM or SIGINT, then stops; a second one of them ends what is still waited for. SIGHUP reads the
-    /// policy again and reopens the audit file.
+    /// policy and the certificate again and reopens the audit file.
     pub fn run(self, mut signals: Signals) {
         self.background.block_on(async {
             while signals.next().await == Asked::Reload {
                 self.policies.ask();
+                if let Some(certificate) = &self.certificate {
+                    certificate.ask();
+                }
                 if let Some(audit) = &self.audit {
                     audit.reopen();
                 }
@@ -210,13 +216,7 @@ impl Server {
         let clock = Clock::System;
         let orderly = async {
             clock.sleep(self.door.shutdown_delay).await;
-            let finished = async {
-                self.service.close().await;
-                while self.metrics.requests_in_flight() > 0 {
-                    clock.sleep(GRACE_STEP).await;
-                }
-            };
-            clock.timeout(self.door.shutdown_grace, finished).await
+            clock.timeout(self.door.shutdown_grace, self.service.close()).await
         };
         self.background.block_on(async {
             tokio::select! {

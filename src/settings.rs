@@ -39,7 +39,7 @@ pub struct ServeFlags {
     #[arg(long, env = "TOLLGATE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
 
-    /// Certificate chain (PEM) to serve TLS with
+    /// Certificate chain (PEM) to serve TLS with; read again when it changes and on SIGHUP
     #[arg(long, env = "TOLLGATE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 

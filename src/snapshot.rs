@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
-use crate::limit::{DocumentedLimit, QuotaSet};
-use crate::policy::PolicySet;
+use crate::limit::{DocumentedLimit, NamedDevices, QuotaSet};
+use crate::policy::{BodyContract, DeviceScope, Operation, PolicySet};
 use crate::source::{PolicyFiles, Problem, Problems};
 use crate::time::Wall;
 use crate::token::Verifier;
@@ -59,6 +59,7 @@ impl Snapshot {
             .operations()
             .map(|operation| DocumentedLimit {
                 operation: operation.id().clone(),
+                devices: named_devices(operation),
                 rates: operation.limits().to_vec(),
                 place: operation.places().limits.clone(),
             })
@@ -84,6 +85,15 @@ impl Snapshot {
             limits: self.quotas.len(),
             issuers: self.verifier.sources(),
         }
+    }
+}
+
+/// How many devices its calls name: a path names one, a body a list.
+fn named_devices(operation: &Operation) -> NamedDevices {
+    match (operation.device_scope(), operation.body().is_some_and(BodyContract::names_devices)) {
+        (DeviceScope::Unscoped, _) => NamedDevices::None,
+        (DeviceScope::Named, false) => NamedDevices::One,
+        (DeviceScope::Named, true) => NamedDevices::Several,
     }
 }
 

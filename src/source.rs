@@ -21,7 +21,7 @@ mod schema;
 
 pub use hint::{did_you_mean, known_are};
 pub use problem::{Excerpt, Place, Problem, Problems};
-pub use schema::{FileSchema, list_or_all, one_or_many, table, table_or_text};
+pub use schema::{FileSchema, list_or_all, number_or_table, one_or_many, table, table_or_text};
 
 /// One file of a policy set, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]

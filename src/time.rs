@@ -22,6 +22,11 @@ impl Steady {
         Self(nanos)
     }
 
+    /// A reading of this many milliseconds after the origin; the last one there is if that is past it.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(NANOS_PER_MILLI))
+    }
+
     /// Nanoseconds since the origin.
     pub const fn as_nanos(self) -> u64 {
         self.0

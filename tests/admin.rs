@@ -267,12 +267,17 @@ async fn the_pages_have_the_types_that_probes_and_scrapers_expect() {
 #[tokio::test]
 async fn every_metric_of_the_table_is_shown_after_some_traffic_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
+    let trial = "[[limit]]\nname = \"trial\"\noperations = \"all\"\nper = []\nwindows = [\"1 per day\"]\nenforce = false";
     let site = KeySite::start(issuer());
-    write_policy(&site.policy(), folder.path());
+    let mut files = site.policy();
+    files.insert(SourceFile::new("limits.toml", trial));
+    write_policy(&files, folder.path());
     let upstream = upstream();
     let setup = Setup::new(upstream.address()).policy_folder(folder.path());
     let gateway = setup.audit(folder.path().join("audit.jsonl")).start();
-    gateway.collect(&playbooks(), WORKSTATION).await.assert_status(201);
+    for _ in 0..2 {
+        gateway.collect(&playbooks(), WORKSTATION).await.assert_status(201);
+    }
     gateway.connect().await.request("GET", "//", &[], b"").await.assert_status(400);
     let page = gateway.admin("/metrics").await;
     let shown: Vec<&str> = page.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();

@@ -1,9 +1,11 @@
 //! The door: what a slow, greedy or careless client can do to others, which is nothing.
 
+mod floods;
 mod fuzz;
 mod panics;
 mod slow;
 mod stopping;
+mod tls;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -160,8 +160,8 @@ async fn keys_that_cannot_be_had_are_no_failure_of_the_caller() {
         audiences = ["https://api.securitycenter.microsoft.com"]
         discovery = "http://127.0.0.1:1/"
     "#;
-    let mut files = policy_with("limits.toml", THREE_A_MINUTE);
-    files.insert(tollgate::source::SourceFile::new("issuers.toml", discovered));
+    let mut files = policy_with("issuers.toml", discovered);
+    files.insert(tollgate::source::SourceFile::new("limits.toml", THREE_A_MINUTE));
     let gateway = Setup::new(upstream.address()).policy(files).start();
     for _ in 0..5 {
         collect(&gateway, &new_token()).await.assert_status(503);

@@ -14,6 +14,7 @@
 //! - `door`: what slow, greedy and careless clients can do to others.
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
+//! - `limits`: what a limit may say beside its windows.
 //! - `logins`: how often an address may fail to say who it is.
 //! - `readme`: the README's tables are the code's.
 //! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
@@ -40,6 +41,7 @@ mod door;
 mod errors;
 mod external;
 mod floors;
+mod limits;
 mod line;
 mod logins;
 mod permits;

@@ -304,7 +304,7 @@ impl Connection {
             }
             Err(denial) => {
                 let id = answer.json()["error"]["target"].as_str().unwrap().parse().unwrap();
-                let reply = Reply::to(&denial, id).unwrap();
+                let reply = Reply::to(&denial, &found.standings, id).unwrap();
                 assert_eq!(answer.status, reply.header.status.as_u16(), "{call:?}: {answer:?}");
                 assert_eq!(answer.body, reply.body, "{call:?}: {answer:?}");
                 for (name, value) in &reply.header.headers {

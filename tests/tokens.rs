@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tollgate::id::{TenantId, UserId};
+use tollgate::proxy::Bounds;
 use tollgate::sandbox::issuer::{Caller, Issuer, TokenVersion};
 use tollgate::time::Clock;
 
@@ -194,7 +195,10 @@ impl Load {
 async fn a_rotation_of_keys_under_load_refuses_no_good_token_and_ends_the_old_key() {
     let (old, new) = (new_issuer(), new_issuer());
     let (upstream, site) = (upstream(), KeySite::start(&old));
-    let gateway = Setup::new(upstream.address()).policy(site.policy()).start();
+    // The clock is moved under the callers, whose connections are not what this is about.
+    let day = Duration::from_secs(24 * 3_600);
+    let bounds = Bounds { header: day, idle: day, patience: day, request: day, ..Bounds::default() };
+    let gateway = Setup::new(upstream.address()).policy(site.policy()).bounds(bounds).start();
     // The calls begin before the first fetch has ended, and wait for it.
     let load = Load::start(&gateway, old.clone());
     load.more().await;
@@ -217,7 +221,7 @@ async fn a_rotation_of_keys_under_load_refuses_no_good_token_and_ends_the_old_ke
     // The site asks for 5 min.
     gateway.hand.advance(Duration::from_secs(300));
     reaches(&gateway, FETCHED, 3.0).await;
-    let answer = read(&mut client, &withdrawn).await;
+    let answer = read(&mut gateway.connect().await, &withdrawn).await;
     assert_eq!((answer.status, answer.header("Tollgate-Reason")), (401, Some("bad_token")));
     load.more().await;
     load.stop().await;
@@ -306,6 +310,7 @@ async fn an_issuer_that_is_away_for_a_day_is_missed_only_then() {
     site.fail();
     gateway.hand.advance(day);
     reaches(&gateway, FAILED, 1.0).await;
+    let mut client = gateway.connect().await;
     read(&mut client, &token).await.assert_status(200);
     assert_eq!(metric(&gateway, KEYS).await, Some(1.0));
     assert_eq!(metric(&gateway, "tollgate_issuer_keys_age_seconds{issuer=\"site\"}").await, Some(86_400.0));

@@ -1,4 +1,4 @@
-//! `tollgate check DIR`: compile a policy set, and print every mistake, or what is legal but odd.
+//! `tollgate check DIR`: compile a policy set, and print every mistake, or what it holds and what is legal but odd.
 
 mod report;
 
@@ -15,7 +15,7 @@ use crate::time::Clock;
 /// What `--help` says at its end.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  the set is right; prints its version and what it holds, after a paragraph beginning with `warning:`
+  0  the set is right; prints its version, what it holds and what its limits may take, after a paragraph beginning with `warning:`
      for each thing that is legal but worth a second look
   1  it has mistakes; prints each as `file:line:column: mistake`, with the line and a hint
   2  the folder cannot be read";
@@ -54,6 +54,9 @@ impl Check {
                     .iter()
                     .for_each(|warning| say(format_args!("warning: {}\n", Pointed(warning))));
                 say(format_args!("policy {}: {}", snapshot.version, snapshot.counts()));
+                let (keys, bytes) = (snapshot.quotas.max_keys(), snapshot.quotas.worst_case_bytes());
+                let mebibytes = bytes.div_ceil(1 << 20);
+                say(format_args!("limiter: at most {keys} keys, {mebibytes} MiB if all of them are full"));
                 Ok(())
             }
             (Format::Text, Err(problems)) => Err(super::mistakes(&problems)),

@@ -4,7 +4,6 @@
 //! A caller is claims. They are signed here, by a key of the rehearsal's own that every issuer of the set then publishes
 //! in the place of its keys, so that nothing is decided otherwise than it would be: issuer, audience, times, kind.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +34,6 @@ pub(super) struct Rehearsal {
     signer: Signer,
     issuers: Vec<RehearsalIssuer>,
     runtime: Runtime,
-    /// How many tokens were given a number. Verdicts on tokens are remembered across stages, so each must be its own.
-    tokens: Cell<u64>,
 }
 
 /// The windows, the actions and the time of one rehearsal, empty at its beginning.
@@ -77,7 +74,7 @@ impl Rehearsal {
         let signer = Signer::generate().map_err(Failure::unable)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::unable)?;
         runtime.block_on(refresh_now(&snapshot.verifier, &Clock::System));
-        Ok(Self { snapshot, signer, issuers: Vec::new(), runtime, tokens: Cell::new(0) })
+        Ok(Self { snapshot, signer, issuers: Vec::new(), runtime })
     }
 
     /// Takes a set that nobody else has, and gives its issuers the rehearsal's key.
@@ -93,7 +90,7 @@ impl Rehearsal {
         let (verifier, issuers) = verifier.rehearsing(&keys).map_err(Failure::unable)?;
         snapshot.verifier = Arc::new(verifier);
         let runtime = Builder::new_current_thread().build().map_err(Failure::unable)?;
-        Ok(Self { snapshot, signer, issuers, runtime, tokens: Cell::new(0) })
+        Ok(Self { snapshot, signer, issuers, runtime })
     }
 
     /// The set.
@@ -104,11 +101,6 @@ impl Rehearsal {
     /// The issuers that a token can be of, in the order of `issuers.toml`.
     pub(super) fn issuers(&self) -> &[RehearsalIssuer] {
         &self.issuers
-    }
-
-    /// A number that no token has yet, for its `uti`.
-    pub(super) fn next_token(&self) -> u64 {
-        self.tokens.replace(self.tokens.get() + 1)
     }
 
     /// A token with these claims.
@@ -157,11 +149,6 @@ impl Stage<'_> {
         }
         let deciding = self.decide(&mut call, &mut findings);
         let verdict = self.rehearsal.runtime.block_on(deciding);
-        if let Err(denial) = &verdict
-            && let Some(standings) = denial.standings()
-        {
-            findings.standings = standings.clone();
-        }
         Played { findings, verdict }
     }
 

@@ -3,14 +3,18 @@
 //! ```toml
 //! max_keys      = 1000000         # optional: how many keys the limiter may hold
 //! max_addresses = 100000          # optional: how many addresses with failed logins are counted each by itself
+//! documented_margin = "250ms"     # optional: the margin of the documented limits
 //!
 //! [[limit]]
 //! name       = "collect-per-tenant"
 //! operations = ["collect_investigation_package"]   # a list, or "all"
-//! per        = ["tenant"]         # any of tenant, application, user, operation; [] is one key for everybody
+//! per        = ["tenant"]         # any of tenant, application, user, operation, device, device_group; [] is one key
 //! windows    = ["300 per minute"] # all of them hold at once
+//! margin     = "250ms"            # optional: every window is longer by so much
+//! cost       = 5                  # optional: a call counts as so many; or { collect = 5 }, and other calls as one
 //! when_full  = "reject"           # optional, the only word there is
 //! show       = false              # optional: whether callers see how it stands
+//! enforce    = false              # optional: count, and say what would be refused, but refuse nothing
 //!
 //! [[limit]]                       # at most one of this kind: failed logins, whatever the operation
 //! name       = "failed-logins"
@@ -19,30 +23,38 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::{self, SeqAccess, Visitor};
 use smallvec::SmallVec;
 use toml::Spanned;
 
 use crate::id::{LimitName, OperationId};
+use crate::limit::key::{Dimension, Per, Rule};
 use crate::limit::logins::LoginQuota;
 use crate::limit::odd;
-use crate::limit::quota::{
-    Dimension, DocumentedLimit, MAX_CHARGES, Per, Quota, QuotaSet, Rule, TooManyRules, Visibility,
-};
+use crate::limit::quota::{DocumentedLimit, Effect, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Visibility};
+use crate::limit::window::{Bound, Bounds, Cost, InvalidMargin, Margin};
 use crate::outcome::Rate;
-use crate::source::{FileSchema, Place, PolicyFiles, Problems, SourceFile, did_you_mean, list_or_all};
+use crate::source::{
+    FileSchema, Place, PolicyFiles, Problems, SourceFile, did_you_mean, list_or_all, number_or_table,
+};
 
+mod cost;
 mod logins;
+mod operations;
+mod rates;
 
-/// The keys that a limiter may hold if `max_keys` does not say. A key that was used in the last window takes about
-/// 200 bytes, a full one of 100 per minute and 1500 per hour 6.2 KB: 200 MB for a million callers that come and go.
+use cost::CostDocument;
+use operations::OperationsDocument;
+use rates::contradictions;
+
+/// The keys that a limiter may hold if `max_keys` does not say. A key that was used up to
+/// three times in the last window takes some 125 bytes, a full one of 100 per minute and 1500 per hour 6.2 KB: 125 MB for
+/// a million callers that come and go.
 pub const DEFAULT_MAX_KEYS: NonZeroU32 = match NonZeroU32::new(1_000_000) {
     Some(keys) => keys,
     None => NonZeroU32::MIN,
@@ -65,15 +77,15 @@ struct LimitDocument {
     per: Vec<Spanned<Dimension>>,
     #[schemars(with = "Vec<String>")]
     windows: Spanned<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<String>")]
+    margin: Option<Spanned<String>>,
+    #[schemars(schema_with = "number_or_table")]
+    #[serde(default)]
+    cost: Option<Spanned<CostDocument>>,
     #[serde(default)]
     when_full: WhenFull,
     show: Option<bool>,
-}
-
-/// A list of operations, or the word `"all"`.
-enum OperationsDocument {
-    All,
-    Named(Vec<Spanned<String>>),
+    enforce: Option<bool>,
 }
 
 /// What becomes of a call that finds no room.
@@ -88,6 +100,7 @@ enum WhenFull {
 struct Compiler<'a> {
     source: &'a SourceFile,
     quotas: &'a mut BTreeMap<OperationId, Vec<Arc<Quota>>>,
+    devices: HashMap<&'a OperationId, NamedDevices>,
     names: HashSet<LimitName>,
     places: &'a mut HashMap<LimitName, Place>,
     logins: Option<LoginQuota>,
@@ -100,6 +113,7 @@ pub(crate) fn schema() -> FileSchema {
     FileSchema::new(FILE)
         .value::<NonZeroU32>("max_keys")
         .value::<NonZeroU32>("max_addresses")
+        .value::<String>("documented_margin")
         .entries::<LimitDocument>("limit")
 }
 
@@ -109,22 +123,30 @@ impl QuotaSet {
     /// Compiles the documented limits and `limits.toml`. `documented` names every operation there is, also those without
     /// rates. After a problem the set is not complete and must not be used.
     pub fn compile(files: &PolicyFiles, documented: &[DocumentedLimit], problems: &mut Problems) -> Self {
+        let mut toml =
+            files.require(FILE, problems).and_then(|source| Some((source, source.toml(problems)?)));
+        let documented_margin = match &mut toml {
+            Some((source, toml)) => {
+                let word = toml.value::<String>("documented_margin", problems);
+                margin(source, word.as_ref(), problems)
+            }
+            None => Margin::default(),
+        };
         let mut quotas = BTreeMap::new();
         for limit in documented {
-            let quota = documented_quota(limit, files, problems);
+            let quota = documented_quota(limit, documented_margin, files, problems);
             quotas.entry(limit.operation.clone()).or_insert_with(Vec::new).extend(quota);
         }
-        let documented = documented.iter().filter(|limit| !limit.rates.is_empty());
+        let devices = documented.iter().map(|limit| (&limit.operation, limit.devices)).collect();
+        let limited = documented.iter().filter(|limit| !limit.rates.is_empty());
         let names: HashSet<_> =
-            documented.clone().map(|limit| LimitName::from(limit.operation.as_str())).collect();
+            limited.clone().map(|limit| LimitName::from(limit.operation.as_str())).collect();
         let mut limits = names.len();
-        let mut places: HashMap<_, _> = documented
+        let mut places: HashMap<_, _> = limited
             .filter_map(|limit| Some((LimitName::from(limit.operation.as_str()), limit.place.clone()?)))
             .collect();
         let (mut max_keys, mut logins) = (None, None);
-        if let Some(source) = files.require(FILE, problems)
-            && let Some(mut toml) = source.toml(problems)
-        {
+        if let Some((source, mut toml)) = toml {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
             let max_addresses = toml.value("max_addresses", problems).map(Spanned::into_inner);
             let max_addresses = max_addresses.unwrap_or(logins::DEFAULT_MAX_ADDRESSES);
@@ -132,7 +154,7 @@ impl QuotaSet {
             limits += documents.len();
             let (quotas, places) = (&mut quotas, &mut places);
             let mut compiler =
-                Compiler { source, quotas, names, places, logins: None, max_addresses, problems };
+                Compiler { source, quotas, devices, names, places, logins: None, max_addresses, problems };
             for document in documents {
                 let span = document.span();
                 compiler.limit(document.into_inner(), span);
@@ -157,19 +179,14 @@ impl QuotaSet {
         if problems.is_empty() {
             odd::warn(&quotas, &places, files, problems);
         }
-        Self {
-            by_operation: quotas.into_iter().collect(),
-            places,
-            limits,
-            max_keys: max_keys.unwrap_or(DEFAULT_MAX_KEYS),
-            logins,
-        }
+        Self::new(quotas, places, limits, max_keys.unwrap_or(DEFAULT_MAX_KEYS), logins)
     }
 }
 
 /// The limit that the service itself documents for an operation.
 fn documented_quota(
     limit: &DocumentedLimit,
+    margin: Margin,
     files: &PolicyFiles,
     problems: &mut Problems,
 ) -> Option<Arc<Quota>> {
@@ -185,7 +202,15 @@ fn documented_quota(
     let name = LimitName::from(operation.as_str());
     let per = Per::default().with(Dimension::Tenant).with(Dimension::Application).with(Dimension::Operation);
     match (Rule { name: name.clone(), per, operation: Some(operation.clone()) }).id() {
-        Ok(rule) => Some(Arc::new(Quota { rule, per, name, rates, visibility: Visibility::Shown })),
+        Ok(rule) => Some(Arc::new(Quota {
+            rule,
+            per,
+            name,
+            bounds: Bounds::new(rates.into_iter().map(|rate| Bound::new(rate, margin))),
+            cost: Cost::ONE,
+            effect: Effect::Enforced,
+            visibility: Visibility::Shown,
+        })),
         Err(error) => {
             limit.mistake(files, problems, error);
             None
@@ -193,24 +218,21 @@ fn documented_quota(
     }
 }
 
-/// What cannot be meant: two rates of one window, a longer window that makes a shorter one pointless, or the reverse.
-/// `rates` are in the order of their windows.
-fn contradictions(rates: &[Rate]) -> Vec<String> {
-    let mut messages = Vec::new();
-    for (index, short) in rates.iter().enumerate() {
-        for long in rates.iter().skip(index + 1) {
-            let (n, most) = (long.count.get(), short.count.get());
-            let times = long.window.seconds().div_ceil(short.window.seconds());
-            if short.window == long.window {
-                messages.push(format!("`{short}` and `{long}` have the same window"));
-            } else if n < most {
-                messages.push(format!("`{short}` can't be reached under `{long}`"));
-            } else if u64::from(n) > u64::from(most) * u64::from(times) {
-                messages.push(format!("`{long}` can't be reached under `{short}`"));
-            }
-        }
+/// None where nothing is said.
+fn margin(source: &SourceFile, word: Option<&Spanned<String>>, problems: &mut Problems) -> Margin {
+    let Some(word) = word else { return Margin::default() };
+    word.get_ref().parse().unwrap_or_else(|error: InvalidMargin| {
+        problems.at(source, word.span(), error);
+        Margin::default()
+    })
+}
+
+/// Shown if a key of its is one caller's own, so that it shows nobody else's traffic, and if the caller is held to it.
+const fn default_visibility(per: Per, effect: Effect) -> Visibility {
+    match effect {
+        Effect::Enforced if per.has(Dimension::Application) || per.has(Dimension::User) => Visibility::Shown,
+        Effect::Enforced | Effect::Shadow => Visibility::Hidden,
     }
-    messages
 }
 
 // === impl Compiler ===
@@ -228,29 +250,29 @@ impl Compiler<'_> {
         let Some(operations) = &document.operations else {
             return self.problems.at(self.source, span, "missing field `operations`");
         };
-        let operations = self.operations(operations);
+        let operations = self.operations(operations, per);
         let rates = self.rates(&document.windows);
+        let margin = margin(self.source, document.margin.as_ref(), self.problems);
+        let bounds = Bounds::new(rates.into_iter().map(|rate| Bound::new(rate, margin)));
+        let costs = self.costs(document.cost.as_ref(), &operations, &bounds);
+        let effect = match document.enforce {
+            None | Some(true) => Effect::Enforced,
+            Some(false) => Effect::Shadow,
+        };
         let visibility = match document.show {
             Some(true) => Visibility::Shown,
             Some(false) => Visibility::Hidden,
-            None => per.default_visibility(),
+            None => default_visibility(per, effect),
         };
-        let quota = |operation| {
-            let rule = Rule { name: name.clone(), per, operation }.id()?;
-            Ok::<_, TooManyRules>(Arc::new(Quota {
-                rule,
-                per,
-                name: name.clone(),
-                rates: rates.clone(),
-                visibility,
-            }))
-        };
-        // One rule for all operations, or one for each.
-        let shared = (!per.has(Dimension::Operation)).then(|| quota(None));
-        for operation in operations {
-            let quota = shared.clone().unwrap_or_else(|| quota(Some(operation.clone())));
-            match quota {
-                Ok(quota) => self.quotas.entry(operation).or_default().push(quota),
+        for (operation, cost) in operations.into_iter().zip(costs) {
+            // One rule for all operations, or one for each.
+            let of = per.has(Dimension::Operation).then(|| operation.clone());
+            match (Rule { name: name.clone(), per, operation: of }).id() {
+                Ok(rule) => {
+                    let (name, bounds) = (name.clone(), bounds.clone());
+                    let quota = Quota { rule, per, name, bounds, cost, effect, visibility };
+                    self.quotas.entry(operation).or_default().push(Arc::new(quota));
+                }
                 Err(error) => self.problems.at(self.source, document.name.span(), error),
             }
         }
@@ -278,9 +300,18 @@ impl Compiler<'_> {
         limit
     }
 
-    fn operations(&mut self, operations: &Spanned<OperationsDocument>) -> Vec<OperationId> {
+    /// The operations of a limit: of all, for one that counts by device, those that name one.
+    fn operations(&mut self, operations: &Spanned<OperationsDocument>, per: Per) -> Vec<OperationId> {
         let named = match operations.get_ref() {
-            OperationsDocument::All => return self.quotas.keys().cloned().collect(),
+            OperationsDocument::All => {
+                let all: Vec<_> = self.quotas.keys().cloned().collect();
+                let counted = all.into_iter().filter(|operation| {
+                    !per.counts_devices() || self.devices.get(operation) != Some(&NamedDevices::None)
+                });
+                let counted: Vec<_> = counted.collect();
+                counted.iter().for_each(|operation| self.names_one(operation, operations.span(), per));
+                return counted;
+            }
             OperationsDocument::Named(named) => named,
         };
         if named.is_empty() {
@@ -293,18 +324,31 @@ impl Compiler<'_> {
         let mut seen = BTreeSet::new();
         for name in named {
             let text = name.get_ref();
-            let Some((operation, _)) = self.quotas.get_key_value(text.as_str()) else {
+            let known = self.quotas.get_key_value(text.as_str()).map(|(operation, _)| operation.clone());
+            let Some(operation) = known else {
                 let known = did_you_mean(text, self.quotas.keys().map(OperationId::as_str));
                 let message = format_args!("unknown operation `{text}`");
                 self.problems.at(self.source, name.span(), message);
                 self.problems.hint(known);
                 continue;
             };
-            if !seen.insert(operation.clone()) {
+            self.names_one(&operation, name.span(), per);
+            if !seen.insert(operation) {
                 self.problems.at(self.source, name.span(), format_args!("`{text}` is named twice"));
             }
         }
         seen.into_iter().collect()
+    }
+
+    /// Says so where a limit that counts by device stands on calls that do not name one device each.
+    fn names_one(&mut self, operation: &OperationId, span: Range<usize>, per: Per) {
+        let message = match self.devices.get(operation) {
+            _ if !per.counts_devices() => return,
+            Some(NamedDevices::None) => "names no device, which this limit counts by",
+            Some(NamedDevices::Several) => "may name several devices, and this limit counts by one",
+            Some(NamedDevices::One) | None => return,
+        };
+        self.problems.at(self.source, span, format_args!("`{operation}` {message}"));
     }
 
     fn per(&mut self, dimensions: &[Spanned<Dimension>]) -> Per {
@@ -316,57 +360,6 @@ impl Compiler<'_> {
             per = per.with(*dimension.get_ref());
         }
         per
-    }
-
-    fn rates(&mut self, windows: &Spanned<Vec<Spanned<String>>>) -> SmallVec<[Rate; 2]> {
-        let mut rates: SmallVec<[Rate; 2]> = SmallVec::new();
-        for window in windows.get_ref() {
-            match window.get_ref().parse::<Rate>() {
-                Ok(rate) => rates.push(rate),
-                Err(error) => self.problems.at(self.source, window.span(), error),
-            }
-        }
-        if windows.get_ref().is_empty() {
-            self.problems.at(self.source, windows.span(), "a limit needs a window such as `100 per minute`");
-        }
-        rates.sort_by_key(|rate| rate.window);
-        for message in contradictions(&rates) {
-            self.problems.at(self.source, windows.span(), message);
-        }
-        rates
-    }
-}
-
-// === impl OperationsDocument ===
-
-impl<'de> Deserialize<'de> for OperationsDocument {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Operations;
-
-        impl<'de> Visitor<'de> for Operations {
-            type Value = OperationsDocument;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of operations, or \"all\"")
-            }
-
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<OperationsDocument, E> {
-                match word {
-                    "all" => Ok(OperationsDocument::All),
-                    word => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OperationsDocument, A::Error> {
-                let mut named = Vec::new();
-                while let Some(name) = list.next_element()? {
-                    named.push(name);
-                }
-                Ok(OperationsDocument::Named(named))
-            }
-        }
-
-        deserializer.deserialize_any(Operations)
     }
 }
 

@@ -22,14 +22,13 @@ use std::num::NonZeroU32;
 
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
-use smallvec::SmallVec;
 
 use crate::id::LimitName;
 use crate::limit::store::RetryAfter;
 use crate::limit::sync::{AtomicUsize, Mutex, Ordering};
-use crate::limit::window::SlidingWindowLog;
+use crate::limit::window::{Bounds, Cost, Full, SlidingWindowLog};
 use crate::outcome::Rate;
-use crate::time::{Clock, Steady};
+use crate::time::Clock;
 
 /// The failed logins of every address: one for the process, as the [`Limiter`](crate::limit::Limiter) is.
 #[derive(Debug)]
@@ -45,8 +44,7 @@ pub struct FailedLogins {
 #[derive(Debug, Clone)]
 pub(super) struct LoginQuota {
     pub(super) name: LimitName,
-    /// Shortest window first.
-    pub(super) rates: SmallVec<[Rate; 2]>,
+    pub(super) bounds: Bounds,
     /// How many addresses are counted each by itself.
     pub(super) max_addresses: NonZeroU32,
 }
@@ -158,17 +156,17 @@ impl Default for FailedLogins {
 
 impl LoginQuota {
     fn check(&self, log: &SlidingWindowLog, clock: &Clock) -> Result<(), TooManyFailures> {
-        let fullest = self.rates.iter().map(|rate| (log.opens(*rate), *rate));
-        let Some((opens, rate)) = fullest.max_by_key(|(opens, _)| *opens) else { return Ok(()) };
-        let now: Steady = clock.steady();
-        if opens <= now {
-            return Ok(());
+        let now = clock.steady();
+        match log.full(&self.bounds, Cost::ONE, now) {
+            None => Ok(()),
+            Some(Full { rate, opens }) => {
+                Err(TooManyFailures { rate, retry_after: RetryAfter::until(opens, now) })
+            }
         }
-        Err(TooManyFailures { rate, retry_after: RetryAfter::new(opens.since(now)) })
     }
 
     fn charge(&self, log: &mut SlidingWindowLog, clock: &Clock) {
-        log.admit(&self.rates, clock.steady());
+        log.admit(&self.bounds, Cost::ONE, clock.steady());
     }
 }
 

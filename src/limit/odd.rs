@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::id::{LimitName, OperationId};
 use crate::limit::document::FILE;
-use crate::limit::quota::{Dimension, Quota};
-use crate::outcome::Rate;
+use crate::limit::key::Dimension;
+use crate::limit::quota::{Effect, Quota};
+use crate::limit::window::{Bound, Cost};
 use crate::source::{Place, PolicyFiles, Problems};
 
 type Quotas = BTreeMap<OperationId, Vec<Arc<Quota>>>;
@@ -46,19 +47,28 @@ pub(super) fn warn(
 
 /// Whether the limits beside it, operation by operation, together let no more through than it does.
 fn is_idle(quota: &Quota, beside: &[&[Arc<Quota>]]) -> bool {
-    quota.rates.iter().all(|rate| {
-        let mut most = beside.iter().map(|others| most(quota, *rate, others));
-        let most = most.try_fold(0_u64, |sum, most| Some(sum.saturating_add(most?)));
-        most.is_some_and(|most| most <= u64::from(rate.count.get()))
-    })
+    // One that is only tried says what it would refuse, which may be anything.
+    quota.effect == Effect::Enforced
+        && quota.bounds.each().iter().all(|bound| {
+            let mut most = beside.iter().map(|others| most(quota, *bound, others));
+            let most = most.try_fold(0_u64, |sum, most| Some(sum.saturating_add(most?)));
+            most.is_some_and(|most| most <= u64::from(bound.rate.count.get()))
+        })
 }
 
-/// The most calls of one operation that the limits beside `quota` let through in a window of `rate`; none if nothing
-/// bounds them.
-fn most(quota: &Quota, rate: Rate, others: &[Arc<Quota>]) -> Option<u64> {
-    let others = others.iter().filter(|other| other.name != quota.name && other.per.is_coarser(quota.per));
-    let rates = others.flat_map(|other| &other.rates);
+/// As how many `quota` counts the most calls of one operation that the limits beside it let through in a window of
+/// `bound`; none if nothing bounds them.
+fn most(quota: &Quota, bound: Bound, beside: &[Arc<Quota>]) -> Option<u64> {
+    let (ours, others): (Vec<_>, Vec<_>) = beside.iter().partition(|other| other.name == quota.name);
+    let cost = ours.first().map_or(Cost::ONE, |ours| ours.cost);
+    let enforced = others
+        .into_iter()
+        .filter(|other| other.effect == Effect::Enforced && other.per.is_coarser(quota.per));
     // A window of 90 s lies in two of 60 s one after the other, and no more of it.
-    let times = |other: &Rate| rate.window.seconds().div_ceil(other.window.seconds());
-    rates.map(|other| u64::from(other.count.get()) * u64::from(times(other))).min()
+    let calls = |other: &Quota, rate: &Bound| {
+        let times = bound.millis().div_ceil(rate.millis());
+        u64::from(rate.rate.count.get() / other.cost.get()) * u64::from(times)
+    };
+    let bounds = enforced.flat_map(|other| other.bounds.each().iter().map(move |rate| calls(other, rate)));
+    bounds.min().map(|calls| calls * u64::from(cost.get()))
 }

@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use smallvec::SmallVec;
 
 use crate::id::{LimitName, OperationId};
+use crate::limit::key::{Dimension, LimitKey, Per, RuleId};
 use crate::limit::logins::{Attempt, LoginQuota};
-use crate::limit::sync::Mutex;
+use crate::limit::store::Names;
+use crate::limit::window::{Bounds, Cost};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{Place, PolicyFiles, Problems};
@@ -20,15 +20,34 @@ use crate::source::{Place, PolicyFiles, Problems};
 /// The most keys that one call may be charged to: their locks are held at the same time.
 pub const MAX_CHARGES: usize = 8;
 
+/// What a key takes without its times, in bytes, with its share of the table.
+const KEY_BYTES: u64 = 165;
+
+/// What the time of an admission takes, in bytes.
+const TIME_BYTES: u64 = 4;
+
 /// The limits that the service documents for an operation, counted per tenant and application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentedLimit {
     /// The operation, whose name is the limit's too.
     pub operation: OperationId,
+    /// How many devices a call of it names.
+    pub devices: NamedDevices,
     /// Its rates; none for an operation without documented limits.
     pub rates: Vec<Rate>,
     /// Where the first of them stands; none where there is none.
     pub place: Option<Place>,
+}
+
+/// How many devices the calls of an operation name, in the path or in the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedDevices {
+    /// None.
+    None,
+    /// One, or an action behind which there is one.
+    One,
+    /// One or more.
+    Several,
 }
 
 /// One limit as the calls of an operation meet it.
@@ -38,7 +57,10 @@ pub struct Quota {
     pub(super) per: Per,
     pub(super) name: LimitName,
     /// Shortest window first; no two of one length.
-    pub(super) rates: SmallVec<[Rate; 2]>,
+    pub(super) bounds: Bounds,
+    /// INVARIANT: no more than the smallest count.
+    pub(super) cost: Cost,
+    pub(super) effect: Effect,
     pub(super) visibility: Visibility,
 }
 
@@ -46,39 +68,46 @@ pub struct Quota {
 #[derive(Debug, Clone)]
 pub struct QuotaSet {
     /// INVARIANT: at most [`MAX_CHARGES`] quotas an operation, in the order of their rules, no rule twice.
-    pub(super) by_operation: HashMap<OperationId, Vec<Arc<Quota>>, RandomState>,
+    by_operation: HashMap<OperationId, Arc<[Arc<Quota>]>, RandomState>,
+    /// The same, by where the text of an operation's name lies. A snapshot has each name once, so that most calls find
+    /// their quotas here, without a look at the text. The set keeps the names, so that no other text comes to lie there.
+    by_address: HashMap<usize, Arc<[Arc<Quota>]>, RandomState>,
     /// Where each limit is written.
-    pub(super) places: HashMap<LimitName, Place>,
+    places: HashMap<LimitName, Place>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
     /// The limit on failed logins, if there is one.
     pub(super) logins: Option<LoginQuota>,
 }
 
-/// One instance of a limit: the limit, and the tenant, application and user that it counts for.
-///
-/// 52 bytes without a pointer, compared byte for byte and never by a digest: two keys are never mistaken for one. It is
-/// the same across reloads for as long as the limit's name and its `per` are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LimitKey {
-    rule: RuleId,
-    /// Tenant, application, user; zeros for what the limit does not count by. Which that is, the rule says.
-    ids: [[u8; 16]; 3],
+/// Everything that a call is charged to: the limits of its operation, and what they count by.
+#[derive(Debug, Clone, Copy)]
+pub struct Charges<'a> {
+    /// INVARIANT: in the order of their rules, no rule twice.
+    quotas: &'a [Arc<Quota>],
+    subject: &'a Subject,
+    scope: &'a Scope,
+    pub(super) max_keys: NonZeroU32,
 }
 
 /// One call's debt to one key.
-#[derive(Debug, Clone)]
-pub struct Charge<'a> {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Charge<'a> {
     pub(super) key: LimitKey,
     pub(super) quota: &'a Quota,
 }
 
-/// Everything that a call is charged to.
-#[derive(Debug, Clone)]
-pub struct Charges<'a> {
-    /// INVARIANT: in the order of their keys, no key twice, at most [`MAX_CHARGES`].
-    pub(super) charges: SmallVec<[Charge<'a>; 2]>,
-    pub(super) max_keys: NonZeroU32,
+/// Charges of a call, by their places among all of them: a bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Places(u8);
+
+/// Whether a limit refuses what it has no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It does.
+    Enforced,
+    /// It counts as if it did, and only says what it would have refused.
+    Shadow,
 }
 
 /// Whether callers get to see how a limit stands.
@@ -87,46 +116,6 @@ pub(super) enum Visibility {
     Shown,
     Hidden,
 }
-
-/// What a limit counts by, as a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(super) struct Per(u8);
-
-/// One thing that a limit may count by, as `per` spells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Dimension {
-    Tenant,
-    Application,
-    User,
-    Operation,
-    /// Where a call comes from: of failed logins alone.
-    Address,
-}
-
-/// The number of a rule: the same for the same rule for as long as the process lives, and never used for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct RuleId(u32);
-
-/// What makes a limit the same limit after a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Rule {
-    pub(super) name: LimitName,
-    pub(super) per: Per,
-    /// The operation, if the limit counts each by itself.
-    pub(super) operation: Option<OperationId>,
-}
-
-/// More rules than the process can tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MAX_RULES} different limits since the process started: restart it to load more")]
-pub(super) struct TooManyRules;
-
-/// The rules known so far. One that is gone from the policy keeps its number, since it may come back and its log may
-/// still be held; each takes about 100 bytes, so the most that reloads can make it grow to is 100 MB.
-const MAX_RULES: usize = 1_000_000;
-
-static RULES: LazyLock<Mutex<HashMap<Rule, RuleId>>> = LazyLock::new(Mutex::default);
 
 // === impl DocumentedLimit ===
 
@@ -142,31 +131,42 @@ impl DocumentedLimit {
 // === impl QuotaSet ===
 
 impl QuotaSet {
-    /// What a call of `operation` by `subject` is charged to. A limit per user does not apply to an application's own
-    /// call, which has none. No limit counts by device, so that the scope decides nothing.
-    pub fn charges(&self, subject: &Subject, operation: &OperationId, _scope: &Scope) -> Charges<'_> {
-        let quotas = self.by_operation.get(operation).map_or(&[][..], Vec::as_slice);
-        let charge = |quota| Some(Charge { key: LimitKey::new(quota, subject)?, quota });
-        // Keys begin with the rule, so that the order of the rules is that of the keys.
-        Charges {
-            charges: quotas.iter().filter_map(|quota| charge(quota)).collect(),
-            max_keys: self.max_keys,
+    pub(super) fn new(
+        quotas: impl IntoIterator<Item = (OperationId, Vec<Arc<Quota>>)>,
+        places: HashMap<LimitName, Place>,
+        limits: usize,
+        max_keys: NonZeroU32,
+        logins: Option<LoginQuota>,
+    ) -> Self {
+        let (by_operation, by_address) = Default::default();
+        let mut set = Self { by_operation, by_address, places, limits, max_keys, logins };
+        for (operation, quotas) in quotas {
+            let quotas: Arc<[_]> = quotas.into();
+            set.by_address.insert(address(&operation), quotas.clone());
+            set.by_operation.insert(operation, quotas);
         }
+        set
     }
 
-    /// A login that is tried from this address, as the limit on failed ones counts it.
-    pub fn attempt(&self, address: Option<IpAddr>) -> Attempt<'_> {
-        Attempt::new(self.logins.as_ref(), address)
+    /// What a call of `operation` by `subject` is charged to. A limit per user does not apply to an application's own
+    /// call, which has none. Where a limit [counts devices](Self::counts_devices), the scope must have been looked up.
+    pub fn charges<'a>(
+        &'a self,
+        subject: &'a Subject,
+        operation: &OperationId,
+        scope: &'a Scope,
+    ) -> Charges<'a> {
+        Charges { quotas: self.quotas(operation), subject, scope, max_keys: self.max_keys }
     }
 
-    /// How many limits there are, documented ones included.
-    pub fn len(&self) -> usize {
-        self.limits
+    /// Whether a limit of the operation counts by device or device group, so that these must be known.
+    pub fn counts_devices(&self, operation: &OperationId) -> bool {
+        self.quotas(operation).iter().any(|quota| quota.per.counts_devices())
     }
 
-    /// Whether nothing is limited.
-    pub fn is_empty(&self) -> bool {
-        self.limits == 0
+    fn quotas(&self, operation: &OperationId) -> &[Arc<Quota>] {
+        let found = self.by_address.get(&address(operation)).or_else(|| self.by_operation.get(operation));
+        found.map_or(&[][..], |quotas| quotas)
     }
 
     /// The limit on failed logins, if there is one.
@@ -181,8 +181,8 @@ impl QuotaSet {
 
     /// What a limit counts apart, in the words of `per`; nothing for one that counts all calls together.
     pub fn counts_by(&self, limit: &LimitName) -> impl Iterator<Item = &'static str> {
-        let quota = self.by_operation.values().flatten().find(|quota| quota.name == *limit);
-        let per = quota.map(|quota| quota.per).unwrap_or_default();
+        let mut quotas = self.by_operation.values().flat_map(|quotas| quotas.iter());
+        let per = quotas.find(|quota| quota.name == *limit).map(|quota| quota.per).unwrap_or_default();
         Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
     }
 
@@ -191,8 +191,17 @@ impl QuotaSet {
         let mut facts = Vec::new();
         for (operation, quotas) in &self.by_operation {
             for quota in quotas.iter().filter(|quota| quota.name == *limit) {
-                facts.push(format!("is for `{operation}`"));
-                facts.extend(quota.rates.iter().map(|rate| format!("lets {rate} through")));
+                facts.push(match quota.cost.get() {
+                    1 => format!("is for `{operation}`"),
+                    cost => format!("is for `{operation}`, each call of which counts {cost}"),
+                });
+                facts.extend(quota.bounds.each().iter().map(|bound| {
+                    match u64::from(bound.millis()) - bound.rate.window.millis() {
+                        0 => format!("lets {} through", bound.rate),
+                        margin => format!("lets {} through, and waits {margin} ms longer", bound.rate),
+                    }
+                }));
+                facts.extend((quota.effect == Effect::Shadow).then(|| "is on trial".to_owned()));
             }
         }
         let counts: Vec<_> = self.counts_by(limit).collect();
@@ -200,7 +209,8 @@ impl QuotaSet {
             facts.push(format!("counts by {}", counts.join(", ")));
         }
         if let Some(logins) = self.logins.as_ref().filter(|logins| logins.name == *limit) {
-            facts.extend(logins.rates.iter().map(|rate| format!("lets {rate} fail from an address")));
+            let each = logins.bounds.each().iter();
+            facts.extend(each.map(|bound| format!("lets {} fail from an address", bound.rate)));
         }
         facts
     }
@@ -210,106 +220,100 @@ impl QuotaSet {
         self.places.get(limit)
     }
 
+    /// A login that is tried from this address, as the limit on failed ones counts it.
+    pub fn attempt(&self, address: Option<IpAddr>) -> Attempt<'_> {
+        Attempt::new(self.logins.as_ref(), address)
+    }
+
+    /// The most that the limiter may come to hold under this set, in bytes: every key full, each of the largest limit.
+    pub fn worst_case_bytes(&self) -> u64 {
+        let counts =
+            self.by_operation.values().flat_map(|quotas| quotas.iter()).map(|quota| quota.bounds.largest());
+        let each = counts.map(|largest| KEY_BYTES + TIME_BYTES * u64::from(largest.get())).max().unwrap_or(0);
+        each * u64::from(self.max_keys.get())
+    }
+
+    /// How many limits there are, documented ones included.
+    pub fn len(&self) -> usize {
+        self.limits
+    }
+
+    /// Whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        self.limits == 0
+    }
+
     /// The most keys that the limiter may hold under this set.
     pub fn max_keys(&self) -> NonZeroU32 {
         self.max_keys
     }
 }
 
-// === impl LimitKey ===
-
-impl LimitKey {
-    /// The key of `subject` under `quota`; none if the quota counts by something that the subject does not have.
-    fn new(quota: &Quota, subject: &Subject) -> Option<Self> {
-        let id = |dimension, id: &[u8; 16]| if quota.per.has(dimension) { *id } else { [0; 16] };
-        let user = match (subject.user, quota.per.has(Dimension::User)) {
-            (Some(user), true) => *user.as_bytes(),
-            (None, true) => return None,
-            (_, false) => [0; 16],
-        };
-        let tenant = id(Dimension::Tenant, subject.tenant.as_bytes());
-        let application = id(Dimension::Application, subject.application.as_bytes());
-        Some(Self { rule: quota.rule, ids: [tenant, application, user] })
-    }
+fn address(operation: &OperationId) -> usize {
+    operation.as_str().as_ptr().addr()
 }
 
-/// In two writes, where a derived one makes eight.
-impl Hash for LimitKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u32(self.rule.0);
-        state.write(self.ids.as_flattened());
+// === impl Quota ===
+
+impl Quota {
+    /// Whether a call of this subject has all that the limit counts by.
+    fn counts(&self, subject: &Subject) -> bool {
+        subject.user.is_some() || !self.per.has(Dimension::User)
     }
 }
 
 // === impl Charges ===
 
-impl Charges<'_> {
+impl<'a> Charges<'a> {
     /// How many keys the call is charged to.
     pub fn len(&self) -> usize {
-        self.charges.len()
+        self.iter().count()
     }
 
     /// Whether nothing limits the call.
     pub fn is_empty(&self) -> bool {
-        self.charges.is_empty()
+        self.iter().next().is_none()
+    }
+
+    /// Each of them, in the order of their rules, no key twice, at most [`MAX_CHARGES`].
+    pub(super) fn iter(&self) -> impl Iterator<Item = Charge<'a>> {
+        let (subject, scope) = (self.subject, self.scope);
+        self.quotas.iter().filter(|quota| quota.counts(subject)).map(|quota| {
+            let mut key = LimitKey::default();
+            key.set(quota.rule, quota.per, subject, scope);
+            Charge { key, quota }
+        })
+    }
+
+    /// The only one, if there is one limit, its key written into `key`: where it lies from then on, since moving it
+    /// would take as long as making it.
+    pub(super) fn only(&self, key: &mut LimitKey) -> Option<&'a Quota> {
+        let [quota] = self.quotas else { return None };
+        quota.counts(self.subject).then(|| {
+            key.set(quota.rule, quota.per, self.subject, self.scope);
+            &**quota
+        })
+    }
+
+    /// The limits of these places.
+    pub(super) fn names(&self, places: Places) -> Names {
+        if places == Places::default() {
+            return Names::new();
+        }
+        let named = self.iter().zip(0..).filter(|(_, place)| places.has(*place));
+        named.map(|(charge, _)| charge.quota.name.clone()).collect()
     }
 }
 
-// === impl Per ===
+// === impl Places ===
 
-impl Per {
-    pub(super) const fn with(self, dimension: Dimension) -> Self {
-        Self(self.0 | 1 << dimension as u8)
+impl Places {
+    /// These and one more, of the first [`MAX_CHARGES`].
+    pub(super) const fn with(self, place: u8) -> Self {
+        Self(self.0 | 1 << place)
     }
 
-    /// Whether one of its keys counts every call of this operation that one of `other`'s counts.
-    pub(super) const fn is_coarser(self, other: Self) -> bool {
-        self.0 & !Self(0).with(Dimension::Operation).0 & !other.0 == 0
-    }
-
-    pub(super) const fn has(self, dimension: Dimension) -> bool {
-        self.0 & 1 << dimension as u8 != 0
-    }
-
-    /// Whether a key of its is one caller's own, so that showing how it stands shows nobody else's traffic.
-    pub(super) const fn default_visibility(self) -> Visibility {
-        if self.has(Dimension::Application) || self.has(Dimension::User) {
-            Visibility::Shown
-        } else {
-            Visibility::Hidden
-        }
-    }
-}
-
-// === impl Dimension ===
-
-impl Dimension {
-    const ALL: [Self; 5] = [Self::Tenant, Self::Application, Self::User, Self::Operation, Self::Address];
-
-    /// The word in `per`.
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tenant => "tenant",
-            Self::Application => "application",
-            Self::User => "user",
-            Self::Operation => "operation",
-            Self::Address => "address",
-        }
-    }
-}
-
-// === impl Rule ===
-
-impl Rule {
-    /// The number of this rule, a new one if it was never seen.
-    pub(super) fn id(self) -> Result<RuleId, TooManyRules> {
-        let mut rules = RULES.lock();
-        let next = rules.len();
-        if let Some(id) = rules.get(&self) {
-            return Ok(*id);
-        }
-        let id = u32::try_from(next).ok().filter(|_| next < MAX_RULES).map(RuleId).ok_or(TooManyRules)?;
-        rules.insert(self, id);
-        Ok(id)
+    pub(super) const fn has(self, place: u8) -> bool {
+        self.0 & 1 << place != 0
     }
 }

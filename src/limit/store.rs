@@ -14,11 +14,14 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::id::LimitName;
-use crate::limit::quota::Charges;
-use crate::limit::sharded::{Charged, ShardedStore};
-use crate::outcome::{Rate, Standings};
-use crate::time::Clock;
+use crate::limit::quota::{Charges, Places, Quota, Visibility};
+use crate::limit::sharded::{Charged, Granted, Refused, ShardedStore};
+use crate::limit::window::Full;
+use crate::outcome::{Rate, Standing, Standings};
+use crate::time::{Clock, Steady};
 
 /// What was admitted, for every key: one for the process, older than any policy and younger than none.
 #[derive(Debug, Default)]
@@ -30,11 +33,33 @@ pub struct Limiter {
 #[derive(Debug)]
 #[must_use = "dropped, an admission gives its charges back"]
 pub struct Admission {
-    pub(super) charged: Charged,
-    pub(super) standings: Standings,
+    charged: Charged,
+    overrun: Places,
 }
 
-/// Why a call was not admitted.
+/// Limits by their names.
+pub type Names = SmallVec<[LimitName; 1]>;
+
+/// Why a call was not admitted, in the words of the set that it was decided by: cheap to make and to throw away.
+#[derive(Debug, Clone, Copy)]
+pub enum Refusal<'a> {
+    /// A limit has no room: the one that has none for the longest.
+    Over {
+        /// The limit.
+        quota: &'a Quota,
+        /// The one of its rates that is full for the longest.
+        rate: Rate,
+        /// When every limit of the call has room, if nobody else is admitted.
+        retry_after: RetryAfter,
+    },
+    /// The call needs a key that nobody used in the last window, and the limiter holds as many as it may.
+    KeysFull {
+        /// When it is worth another try; no promise, since it depends on the other callers.
+        retry_after: RetryAfter,
+    },
+}
+
+/// Why a call was not admitted, on its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     /// A limit has no room.
@@ -58,13 +83,11 @@ pub struct OverLimit {
     pub rate: Rate,
     /// When every limit of the call has room, if nobody else is admitted.
     pub retry_after: RetryAfter,
-    /// How all the call's limits stand.
-    pub standings: Standings,
 }
 
-/// How long a caller has to wait: exact inside, whole seconds outside.
+/// How long a caller has to wait, in nanoseconds: exact inside, whole seconds outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RetryAfter(Duration);
+pub struct RetryAfter(u64);
 
 /// What one step of sweeping did, in keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +97,9 @@ pub struct Swept {
     /// How many of them were removed.
     pub removed: usize,
 }
+
+/// How long a caller without a key is sent away: ten steps of the sweep, which look at 160,000 keys.
+const KEYS_FULL_RETRY: RetryAfter = RetryAfter(10_000_000_000);
 
 /// How many keys one call of [`Limiter::sweep`] looks at: called once a second, it sees a million keys a minute.
 const SWEEP_STEP: usize = 16_384;
@@ -87,8 +113,30 @@ impl Limiter {
     }
 
     /// Charges a call to all its keys, or to none if one of them has no room. A call that nothing limits is admitted.
-    pub async fn acquire(&self, charges: &Charges<'_>, clock: &Clock) -> Result<Admission, LimitError> {
-        self.store.acquire(charges, clock)
+    pub async fn acquire<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
+        match self.store.acquire(charges, clock) {
+            Ok(Granted { charged, overrun }) => Ok(Admission { charged, overrun }),
+            Err(Refused::Over(quota, Full { rate, opens }, now)) => {
+                Err(Refusal::Over { quota, rate, retry_after: RetryAfter::until(opens, now) })
+            }
+            Err(Refused::NoCell) => Err(Refusal::KeysFull { retry_after: KEYS_FULL_RETRY }),
+        }
+    }
+
+    /// How the limits of a call stand now: one for each limit and window that has counted somebody. After `acquire`
+    /// they count the call itself, and whoever was quicker.
+    pub fn standings(&self, charges: &Charges<'_>, clock: &Clock) -> Standings {
+        let mut standings = Standings::new();
+        self.store.usages(charges, clock, |quota, bound, usage| {
+            standings.push(Standing {
+                limit: quota.name.clone(),
+                rate: bound.rate,
+                remaining: usage.remaining,
+                grows_in: usage.grows_in,
+                shown: quota.visibility == Visibility::Shown,
+            });
+        });
+        standings
     }
 
     /// How many keys it holds.
@@ -106,9 +154,10 @@ impl Limiter {
 // === impl Admission ===
 
 impl Admission {
-    /// How the call's limits stand with this call in them: one for each limit and window.
-    pub fn standings(&self) -> &Standings {
-        &self.standings
+    /// The limits among those of `charges`, for which it was acquired, that would have refused the call if they were
+    /// enforced.
+    pub fn overrun(&self, charges: &Charges<'_>) -> Names {
+        charges.names(self.overrun)
     }
 
     /// The upstream has the first byte of the request: the charges stay, whatever becomes of it.
@@ -123,22 +172,35 @@ impl Drop for Admission {
     }
 }
 
+// === impl LimitError ===
+
+impl From<Refusal<'_>> for LimitError {
+    fn from(refusal: Refusal<'_>) -> Self {
+        match refusal {
+            Refusal::Over { quota, rate, retry_after } => {
+                Self::OverLimit(OverLimit { limit: quota.name.clone(), rate, retry_after })
+            }
+            Refusal::KeysFull { retry_after } => Self::KeysFull { retry_after },
+        }
+    }
+}
+
 // === impl RetryAfter ===
 
 impl RetryAfter {
-    /// A wait of this length.
-    pub const fn new(wait: Duration) -> Self {
-        Self(wait)
+    /// The wait from `now` until then; none if that has passed.
+    pub const fn until(then: Steady, now: Steady) -> Self {
+        Self(then.as_nanos().saturating_sub(now.as_nanos()))
     }
 
     /// The exact wait: a call is admitted after it, and one nanosecond before it is not.
     pub const fn duration(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.0)
     }
 
     /// The wait as `Retry-After` says it: whole seconds rounded up, never 0.
     pub const fn as_secs_rounded_up(self) -> u64 {
-        let seconds = self.0.as_secs().saturating_add((self.0.subsec_nanos() > 0) as u64);
+        let seconds = self.0.div_ceil(1_000_000_000);
         if seconds == 0 { 1 } else { seconds }
     }
 }

@@ -225,7 +225,7 @@ impl Door {
     }
 
     async fn answer(&self, mut client: ClientStream, denial: &Denial, id: RequestId) {
-        let Some(reply) = Reply::to(denial, id) else { return };
+        let Some(reply) = Reply::to(denial, &[], id) else { return };
         let bytes: Bytes = reply.into_last_bytes(self.clock().wall());
         if client.write_all(&bytes).await.is_ok() {
             self.linger(client).await;

@@ -108,9 +108,6 @@ impl Exchange {
     pub(super) fn refused(&mut self, denial: &Denial, now: Steady) {
         // Gives the charge back.
         self.permit = None;
-        if let Some(standings) = denial.standings() {
-            self.outcome.findings.standings = standings.clone();
-        }
         self.outcome.decision = Decision::Refused;
         self.because(denial);
         self.outcome.admission = now.since(self.started);

@@ -240,7 +240,7 @@ impl ProxyHttp for Gateway {
         }
         let mut error_code = 0;
         if session.response_written().is_none()
-            && let Some(reply) = Reply::to(&denial, exchange.id())
+            && let Some(reply) = Reply::to(&denial, &exchange.outcome.findings.standings, exchange.id())
         {
             error_code = reply.header.status.as_u16();
             session.as_downstream_mut().set_keepalive(None);
@@ -297,7 +297,7 @@ impl Gateway {
 
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, denial: &Denial) {
         exchange.refused(denial, self.line.clock.steady());
-        let Some(reply) = Reply::to(denial, exchange.id()) else {
+        let Some(reply) = Reply::to(denial, &exchange.outcome.findings.standings, exchange.id()) else {
             session.as_downstream_mut().set_keepalive(None);
             return;
         };

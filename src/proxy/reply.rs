@@ -116,12 +116,12 @@ pub const fn row(reason: ReasonCode) -> Option<Row> {
 }
 
 impl Reply {
-    /// The answer to a denial; `None` if nobody is there to read it.
-    pub fn to(denial: &Denial, id: RequestId) -> Option<Self> {
+    /// The answer to a denial; `None` if nobody is there to read it. How the limits stand is said where they refused.
+    pub fn to(denial: &Denial, standings: &[Standing], id: RequestId) -> Option<Self> {
         let reason = denial.reason();
         let row = row(reason)?;
         let body = body(row.code, &denial.to_string(), id);
-        let header = header(denial, reason, row, body.len()).ok()?;
+        let header = header(denial, standings, row, body.len()).ok()?;
         Some(Self { header, body, connection: row.connection })
     }
 
@@ -167,13 +167,18 @@ fn sentence(message: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-fn header(denial: &Denial, reason: ReasonCode, row: Row, length: usize) -> pingora::Result<ResponseHeader> {
+fn header(
+    denial: &Denial,
+    standings: &[Standing],
+    row: Row,
+    length: usize,
+) -> pingora::Result<ResponseHeader> {
     let mut header = ResponseHeader::build_no_case(row.status, Some(10))?;
     header.insert_header(header::CONTENT_TYPE, "application/json")?;
     header.insert_header(header::CONTENT_LENGTH, length)?;
     // RFC 6585, section 4: a 429 must not be stored; nor does any other refusal hold for the next caller.
     header.insert_header(header::CACHE_CONTROL, "no-store")?;
-    header.insert_header(REASON, reason.as_str())?;
+    header.insert_header(REASON, denial.reason().as_str())?;
     match row.challenge {
         Challenge::None => {}
         Challenge::Bare => header.insert_header(header::WWW_AUTHENTICATE, "Bearer")?,
@@ -189,7 +194,7 @@ fn header(denial: &Denial, reason: ReasonCode, row: Row, length: usize) -> pingo
     if let Some(seconds) = denial.retry_after() {
         header.insert_header(header::RETRY_AFTER, seconds)?;
     }
-    if let Some(standings) = denial.standings() {
+    if let Denial::Limit(_) = denial {
         rate_limits(&mut header, standings)?;
     }
     Ok(header)
@@ -244,7 +249,7 @@ mod tests {
     #[test]
     fn an_error_has_the_apis_shape_and_no_more() {
         let id = RequestId::from_u128(7);
-        let reply = Reply::to(&Denial::Internal, id).unwrap();
+        let reply = Reply::to(&Denial::Internal, &[], id).unwrap();
         assert_eq!(
             reply.body,
             r#"{"error":{"code":"InternalServerError","message":"Internal error","target":"00000000-0000-0000-0000-000000000007"}}"#

@@ -90,18 +90,19 @@ pub(super) fn check_bytes(head: &[u8]) -> Result<Framing, Denial> {
     Err(Malformed::Lines.into())
 }
 
-/// Holds a request that comes over no connection, as whoever rehearses a policy has it, to the rules of an HTTP/1 head.
+/// The same for a request that comes over no connection, as whoever rehearses a policy has it.
 ///
 /// # Errors
-/// [`Denial::Malformed`] or [`Denial::HeaderTooLarge`].
+/// [`Denial::Malformed`], also for a target that no request line could carry, or [`Denial::HeaderTooLarge`].
 pub fn check_head(method: &Method, target: &str, headers: &HeaderMap) -> Result<(), Denial> {
+    if target.contains(['\r', '\n']) {
+        return Err(Malformed::Target.into());
+    }
     let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
     for (name, value) in headers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            head.extend_from_slice(part);
-        }
+        head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
-    head.extend_from_slice(b"\r\n");
+    head.extend(b"\r\n");
     check_bytes(&head).map(|_| ())
 }
 

@@ -61,7 +61,7 @@ fn drafts_hidden_folders_and_cases_do_not_belong_to_the_set() {
     fs::write(folder.path().join("operations/.extra.toml"), EXTRA).unwrap();
     fs::write(folder.path().join("operations/extra.toml~"), EXTRA).unwrap();
     for hidden in [".drafts", "tests"] {
-        fs::create_dir(folder.path().join(hidden)).unwrap();
+        fs::create_dir_all(folder.path().join(hidden)).unwrap();
         fs::write(folder.path().join(hidden).join("operations.toml"), EXTRA).unwrap();
     }
     assert!(store.reload_if(Due::IfDifferent).is_none());

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
-use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
-use tokio_rustls::TlsAcceptor;
 
 use crate::proxy::{Bounds, Door, Gateway, Socket};
 use crate::server::StartError;
+use crate::server::tls::Certificate;
 use crate::settings::Settings;
 use crate::telemetry::metrics::{Metrics, OpenConnection, RefusedConnection};
 use crate::time::Clock;
@@ -30,6 +29,12 @@ const CONNECT_ATTEMPTS: usize = 3;
 
 /// After the system gave no connection, usually because all of the process's files are open: others end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two looks at whether the requests in flight have ended.
+const STEP: Duration = Duration::from_millis(20);
+
+/// For connections without a request to go: a round trip around the earth to say so, and one to be gone.
+const GOING: Duration = Duration::from_secs(1);
 
 /// For the threads to let go of what they hold at the end.
 const THREADS_END: Duration = Duration::from_secs(1);
@@ -78,7 +83,7 @@ impl Service {
         listener: TcpListener,
         address: SocketAddr,
         settings: &Settings,
-        tls: Option<ServerConfig>,
+        certificate: Option<Arc<Certificate>>,
     ) -> Result<Self, StartError> {
         let conf = ServerConf {
             threads: settings.threads.get(),
@@ -106,16 +111,30 @@ impl Service {
         });
         let clock = gateway.line.clock.clone();
         let door = Door::new(gateway, &Arc::new(conf), bounds, is_closing.clone());
-        let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
-        let accepting = Accepting { listener, connections: connections.clone(), door, tls, clock };
+        let accepting = Accepting { listener, connections: connections.clone(), door, certificate, clock };
         runtime.spawn(accepting.run(is_closing));
         Ok(Self { runtime, closing, connections })
     }
 
     /// Takes no further connection and no further request: idle connections are closed, HTTP/2 ones are told to go
-    /// away. Done when the last has ended.
+    /// away. Done when the last has ended, or a moment after the last request has: a client that does not go by itself
+    /// is not waited for.
     pub(super) async fn close(&self) {
         self.closing.send_replace(true);
+        let finished = async {
+            while self.connections.metrics.requests_in_flight() > 0 {
+                Clock::System.sleep(STEP).await;
+            }
+            Clock::System.sleep(GOING).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.all_ended() => {}
+            () = finished => {}
+        }
+    }
+
+    async fn all_ended(&self) {
         loop {
             let ended = self.connections.ended.notified();
             tokio::pin!(ended);
@@ -140,7 +159,7 @@ struct Accepting {
     listener: tokio::net::TcpListener,
     connections: Arc<Connections>,
     door: Door,
-    tls: Option<TlsAcceptor>,
+    certificate: Option<Arc<Certificate>>,
     clock: Clock,
 }
 
@@ -166,7 +185,8 @@ impl Accepting {
     }
 
     fn serve(&self, stream: TcpStream, address: SocketAddr, seat: Seat) {
-        let (door, tls, clock) = (self.door.clone(), self.tls.clone(), self.clock.clone());
+        let (door, clock) = (self.door.clone(), self.clock.clone());
+        let tls = self.certificate.as_ref().map(|certificate| certificate.acceptor());
         tokio::spawn(async move {
             let _seat = seat;
             // An answer is written as a whole; waiting for more would only delay it. A socket that is closed already

@@ -72,3 +72,8 @@ pub fn table(_: &mut SchemaGenerator) -> Schema {
 pub fn table_or_text(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["object", "string"] })
 }
+
+/// A whole number, or a table of them.
+pub fn number_or_table(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["integer", "object"], "additionalProperties": { "type": "integer" } })
+}

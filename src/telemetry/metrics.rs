@@ -1,7 +1,7 @@
 //! Every metric that Tollgate has: name, help and labels, in one table from which the metrics themselves are made.
 //!
 //! Labels are bounded. `operation` is a name from `operations.toml` or `none`, `application` a name from
-//! `applications.toml` or `other`, `reason` a word of [`ReasonCode`] or `none`, `issuer` one of `issuers.toml`; a
+//! `applications.toml` or `other`, `limit` a limit that is not enforced, `reason` a word of [`ReasonCode`] or `none`, `issuer` one of `issuers.toml`; a
 //! user, a device or a client's text is never a label.
 
 use std::collections::HashMap;
@@ -132,6 +132,8 @@ metrics! {
         "Devices in the inventory.";
     limiter_keys: IntGauge = "tollgate_limiter_keys" [],
         "Keys that the limiter holds: one for each caller, or whatever a limit counts by, seen within its window.";
+    shadow_refusals: IntCounterVec = "tollgate_limit_shadow_refusals_total" ["limit"],
+        "Calls that passed and that a limit with `enforce = false` would have refused.";
     audit_lines: IntCounterVec = "tollgate_audit_lines_total" ["result"],
         "Audit lines: `written` to the file, or `dropped`.";
     audit_errors: IntCounter = "tollgate_audit_write_errors_total" [],
@@ -197,6 +199,11 @@ impl Metrics {
         families.admission.with_label_values(&[decision]).observe(outcome.admission.as_secs_f64());
         if let Some(latency) = outcome.upstream_latency {
             families.upstream.observe(latency.as_secs_f64());
+        }
+        if outcome.decision == Decision::Admitted {
+            for limit in &outcome.findings.overrun {
+                families.shadow_refusals.with_label_values(&[limit.as_str()]).inc();
+            }
         }
         let operation = outcome.findings.operation.as_ref().map_or("none", |name| name.as_str());
         let application = outcome.findings.application.as_ref().map_or("other", |name| name.as_str());

@@ -137,9 +137,9 @@ pub(super) struct Fetch {
     name: Arc<str>,
 }
 
-/// The most requests that wait for one issuer at once: each holds its head, of at most 32 KiB, for a few seconds. Whoever
-/// comes on top is told at once that the key can't be had.
-pub(super) const MAX_WAITERS: usize = 1_024;
+/// The most requests that wait for one issuer at once: a quarter of those that may be in flight by default, so that
+/// strangers with invented keys never take all of them. Whoever comes on top is told at once that the key can't be had.
+pub(super) const MAX_WAITERS: usize = 256;
 
 /// The longest that a request waits for a fetch that might bring its key: Entra answers within a second, and clients
 /// give a call up after ten or more.
@@ -157,14 +157,6 @@ impl KeyRing {
         Self { source, held, health, ended, waiters, bell }
     }
 
-    /// A ring of a rehearsal, which holds this for good and has no source.
-    pub(super) fn publishing(name: &Arc<str>, published: Published) -> Self {
-        let source = KeySource::File { name: name.clone(), text: String::new() };
-        let ring = Self::new(source, KeySet::default(), Arc::default());
-        ring.replace(published, None, None);
-        ring
-    }
-
     /// A ring for `source` that begins with what this one holds: the same document of the same issuer, of which more or
     /// fewer tenants are believed now. None if it is another, or nothing is held.
     pub(super) fn succeeded_by(&self, source: &KeySource) -> Option<Self> {
@@ -179,6 +171,14 @@ impl KeyRing {
             ring.held.store(held);
             ring
         })
+    }
+
+    /// A ring of a rehearsal, which holds this for good and has no source.
+    pub(super) fn publishing(published: Published, bell: Arc<Notify>) -> Self {
+        let source = KeySource::File { name: "the rehearsal's".into(), text: String::new() };
+        let ring = Self::new(source, KeySet::default(), bell);
+        ring.replace(published, None, None);
+        ring
     }
 
     pub(super) fn source(&self) -> &KeySource {

@@ -1,5 +1,7 @@
 //! Stopping: who is being served is served to the end, and nobody else is waited for.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 use crate::support::gateway::BEGINNING;
 use crate::support::within_deadline;
@@ -84,4 +86,25 @@ async fn what_is_not_done_within_the_grace_is_cut_off() {
     stop(gateway).await;
     assert!(Clock::System.steady().since(started) >= Duration::from_millis(100));
     busy.expect_close().await;
+}
+
+#[tokio::test]
+async fn an_http_2_connection_is_told_to_go_away_and_one_that_does_not_is_not_waited_for() {
+    const GOAWAY: u8 = 7;
+    let (_upstream, gateway, files) = tls::secure(Bounds::default());
+    let mut stream = tls::http2(gateway.address(), &files).await;
+    stream.write_all(tls::PREFACE).await.unwrap();
+    // Its settings, so that the connection is served.
+    let mut frame = [0; 9];
+    stream.read_exact(&mut frame).await.unwrap();
+    let stopped = stop(gateway);
+    let bytes = within_deadline("the end of the connection", tls::rest(stream)).await;
+    stopped.await;
+    let mut kinds = vec![frame[3]];
+    let mut rest = &bytes[usize::from(frame[2])..];
+    while let [_, high, low, kind, ..] = rest {
+        kinds.push(*kind);
+        rest = &rest[9 + usize::from(*high) * 256 + usize::from(*low)..];
+    }
+    assert!(kinds.contains(&GOAWAY), "{kinds:?}");
 }

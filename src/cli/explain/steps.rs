@@ -159,14 +159,19 @@ impl StepName {
     /// The step that says so.
     const fn refusing(denial: &Denial) -> Self {
         match denial {
-            Denial::Malformed(_) | Denial::HeaderTooLarge { .. } => Self::Door,
+            Denial::Malformed(_) | Denial::HeaderTooLarge { .. } | Denial::Overload => Self::Door,
             Denial::NoOperation(_) => Self::Route,
             Denial::Bearer(_) | Denial::Token(_) | Denial::Logins(_) => Self::Authenticate,
             Denial::Permit(_) => Self::Permit,
             Denial::Body(_) => Self::Read,
             Denial::Reach(_) => Self::Reach,
-            // There is no room, or it goes wrong later.
-            _ => Self::Acquire,
+            Denial::Limit(_)
+            | Denial::CircuitOpen { .. }
+            | Denial::AuditUnavailable
+            | Denial::UpstreamUnavailable
+            | Denial::UpstreamTimeout
+            | Denial::ClientGone
+            | Denial::Internal => Self::Acquire,
         }
     }
 }

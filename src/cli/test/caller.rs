@@ -5,7 +5,7 @@ use toml::Spanned;
 
 use super::document::CallerDocument;
 use crate::cli::rehearsal::Rehearsal;
-use crate::id::{ApplicationId, EntraGroupId, UserId};
+use crate::id::{ApplicationId, EntraGroupId, RequestId, UserId};
 use crate::source::{Problems, SourceFile, known_are};
 use crate::time::Wall;
 use crate::token::RehearsalIssuer;
@@ -18,7 +18,15 @@ pub(super) struct Caller {
     user: Option<UserId>,
     permissions: Vec<String>,
     groups: Groups,
+    tokens: Tokens,
     claims: Map<String, Value>,
+}
+
+/// How many tokens the calls of a step have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    One,
+    OneEach,
 }
 
 /// How the token tells the groups.
@@ -53,12 +61,28 @@ impl Caller {
             user: user.map_or(Some(None), |user| user.map(Some))?,
             permissions: document.permissions,
             groups: if document.group_overage { Groups::Overage } else { Groups::Listed(groups?) },
+            tokens: if document.new_token_each_time { Tokens::OneEach } else { Tokens::One },
             claims: claims.collect(),
         })
     }
 
-    /// The claims of a token that is issued at this time, and that no other token has.
-    pub(super) fn claims(&self, now: Wall, rehearsal: &Rehearsal) -> Value {
+    /// The tokens of a step that begins at this time, call by call.
+    pub(super) fn tokens<'a>(
+        &'a self,
+        rehearsal: &'a Rehearsal,
+        now: Wall,
+    ) -> impl Iterator<Item = String> + 'a {
+        let mut last: Option<String> = None;
+        std::iter::from_fn(move || {
+            if last.is_none() || self.tokens == Tokens::OneEach {
+                last = Some(rehearsal.sign(&self.claims(now)));
+            }
+            last.clone()
+        })
+    }
+
+    /// The claims of a token that is issued at this time.
+    fn claims(&self, now: Wall) -> Value {
         let issuer = &self.issuer;
         let now = now.unix_seconds();
         let mut claims = Map::from_iter([
@@ -77,8 +101,9 @@ impl Caller {
         if let Some(version) = issuer.version {
             set("ver", json!(version));
         }
-        set("uti", json!(format!("token-{}", rehearsal.next_token())));
         set("appid", json!(self.application.to_string()));
+        // No two tokens are the same: one that was refused in another case would be known here.
+        set("uti", json!(RequestId::random().to_string()));
         match self.user {
             Some(user) => {
                 set("idtyp", json!("user"));

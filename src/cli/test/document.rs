@@ -51,6 +51,9 @@ pub(super) struct CallerDocument {
     /// More groups than the token could carry.
     #[serde(default)]
     pub(super) group_overage: bool,
+    /// A token of its own for each call that a step repeats; else they all come with one.
+    #[serde(default)]
+    pub(super) new_token_each_time: bool,
     /// A name of `issuers.toml`; left out, the first.
     #[schemars(with = "Option<String>")]
     pub(super) issuer: Option<Word>,
@@ -105,9 +108,6 @@ pub(super) struct StepDocument {
     /// How many times the call is made.
     #[schemars(with = "Option<u32>")]
     pub(super) repeat: Option<Spanned<u32>>,
-    /// Which token each of these times brings.
-    #[serde(default)]
-    pub(super) tokens: Tokens,
     #[schemars(with = "Option<String>")]
     pub(super) caller: Option<Word>,
     #[schemars(with = "Option<String>")]
@@ -129,17 +129,6 @@ pub(super) struct StepDocument {
     pub(super) left: Option<BTreeMap<String, u32>>,
     /// What `Retry-After` says, in seconds.
     pub(super) retry_after: Option<u64>,
-}
-
-/// `tokens` of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Tokens {
-    /// The same one, as a script does.
-    #[default]
-    Same,
-    /// Each a new one, as whoever tries tokens does.
-    New,
 }
 
 /// The schema of the files.

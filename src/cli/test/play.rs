@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use super::coverage::Coverage;
-use super::document::Tokens;
 use super::suite::{Case, Expected, Step, Verdict};
 use crate::cli::rehearsal::{Played, Rehearsal};
 use crate::outcome::Standing;
@@ -27,15 +26,12 @@ pub(super) fn play(case: &Case, rehearsal: &Rehearsal, coverage: &mut Coverage) 
         stage.actions().record(action.clone(), device.clone());
     }
     for (number, step) in case.steps.iter().enumerate() {
-        let Step { at, repeat, tokens, caller, call, expected } = step;
+        let Step { at, repeat, caller, call, expected } = step;
         stage.advance((case.begins + *at).since(stage.now()));
-        let token = || caller.as_ref().map(|caller| rehearsal.sign(&caller.claims(stage.now(), rehearsal)));
-        let mut brought = token();
+        let mut tokens = caller.as_ref().map(|caller| caller.tokens(rehearsal, stage.now()));
         for time in 1..=*repeat {
-            if *tokens == Tokens::New {
-                brought = token();
-            }
-            let played = stage.play(call, brought.as_deref());
+            let token = tokens.as_mut().and_then(Iterator::next);
+            let played = stage.play(call, token.as_deref());
             coverage.note(&played, rehearsal.snapshot());
             if let Err(what) = compare(expected, &played) {
                 let step = (case.steps.len() > 1).then_some(number + 1);

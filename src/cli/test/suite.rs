@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use toml::{Spanned, Value};
 
 use super::caller::{Caller, to_json};
-use super::document::{CallerDocument, CaseDocument, DeviceDocument, StepDocument, Tokens, Word};
+use super::document::{CallerDocument, CaseDocument, DeviceDocument, StepDocument, Word};
 use crate::cli::rehearsal::{Call, Rehearsal};
 use crate::id::{ActionId, DeviceRef};
 use crate::outcome::ReasonCode;
@@ -39,7 +39,6 @@ pub(super) struct Case {
 pub(super) struct Step {
     pub(super) at: Duration,
     pub(super) repeat: u32,
-    pub(super) tokens: Tokens,
     /// None for a call without a token.
     pub(super) caller: Option<Arc<Caller>>,
     pub(super) call: Call,
@@ -174,7 +173,6 @@ impl Reader<'_> {
             let step = StepDocument {
                 at: None,
                 repeat: None,
-                tokens: Tokens::Same,
                 caller: None,
                 call: None,
                 body: None,
@@ -229,7 +227,6 @@ impl Reader<'_> {
         Some(Step {
             at: at?,
             repeat: repeat?,
-            tokens: step.tokens,
             caller: caller?,
             call: Call {
                 method,

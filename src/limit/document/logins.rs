@@ -6,8 +6,9 @@ use toml::Spanned;
 
 use super::{Compiler, LimitDocument};
 use crate::id::LimitName;
+use crate::limit::key::Dimension;
 use crate::limit::logins::{ADDRESS_BYTES, FAILURE_BYTES, LoginQuota};
-use crate::limit::quota::Dimension;
+use crate::limit::window::{Bound, Bounds};
 
 /// The addresses that are counted each by itself if `max_addresses` does not say: some 40 MB where each has used up
 /// 60 failures, and more than a tenant's own networks have.
@@ -39,6 +40,10 @@ impl Compiler<'_> {
             let message = "a limit per `address` counts failed logins, and nobody is shown how many are left: leave `show` out";
             self.at_name(document, message);
         }
+        if document.enforce == Some(false) {
+            let message = "a limit per `address` counts failed logins, and is enforced or not there: leave `enforce` out";
+            self.at_name(document, message);
+        }
         if self.logins.is_some() {
             self.at_name(
                 document,
@@ -58,7 +63,8 @@ impl Compiler<'_> {
             self.problems.at(self.source, document.windows.span(), message);
         }
         let name = LimitName::from(document.name.get_ref().as_str());
-        self.logins = Some(LoginQuota { name, rates, max_addresses: self.max_addresses });
+        let bounds = Bounds::new(rates.into_iter().map(Bound::from));
+        self.logins = Some(LoginQuota { name, bounds, max_addresses: self.max_addresses });
     }
 
     fn at_name(&mut self, document: &LimitDocument, message: &str) {

@@ -1,9 +1,16 @@
 use super::*;
+use crate::limit::Charges;
 use crate::limit::fixture::{application, charges, compile, limit, quotas, user};
+use crate::limit::quota::Charge;
 
 /// The problems of a file.
 fn problems(text: &str) -> Vec<String> {
     compile(text).1
+}
+
+/// Each charge of a call.
+fn list<'a>(of: &Charges<'a>) -> Vec<Charge<'a>> {
+    of.iter().collect()
 }
 
 #[test]
@@ -11,9 +18,9 @@ fn an_empty_file_leaves_the_documented_limits() {
     let set = quotas("");
     assert_eq!((set.len(), set.max_keys()), (1, DEFAULT_MAX_KEYS));
     let of = charges(&set, &application(1, 1), "collect");
-    let [charge] = of.charges.as_slice() else { panic!("one charge") };
+    let [charge] = *list(&of) else { panic!("one charge") };
     assert_eq!((charge.quota.name.as_str(), charge.quota.visibility), ("collect", Visibility::Shown));
-    let rates: Vec<_> = charge.quota.rates.iter().map(Rate::to_string).collect();
+    let rates: Vec<_> = charge.quota.bounds.each().iter().map(|bound| bound.rate.to_string()).collect();
     assert_eq!(rates, ["100 per 00:01:00", "1500 per 01:00:00"]);
     assert!(charges(&set, &application(1, 1), "read").is_empty());
 }
@@ -37,15 +44,15 @@ fn a_limit_says_what_it_counts_by_and_who_sees_it() {
     let set = quotas(&format!("max_keys = 7\n{text}"));
     assert_eq!((set.len(), set.max_keys().get()), (5, 7));
     let of = |subject| {
-        let charges = charges(&set, &subject, "read").charges;
-        charges.into_iter().map(|charge| (charge.quota.name.to_string(), charge.key)).collect::<Vec<_>>()
+        let charges = charges(&set, &subject, "read");
+        charges.iter().map(|charge| (charge.quota.name.to_string(), charge.key)).collect::<Vec<_>>()
     };
     let [someone, other] = [of(user(1, 1, 1)), of(user(2, 2, 2))];
     assert_eq!(someone.len(), 4);
     let same: Vec<_> = someone.iter().zip(&other).map(|(a, b)| (a.0.as_str(), a.1 == b.1)).collect();
     assert_eq!(same, [("everybody", true), ("by-user", false), ("told", false), ("secret", false)]);
     assert_eq!(of(application(1, 1)).len(), 3, "no user, no limit per user");
-    let seen = charges(&set, &user(1, 1, 1), "read").charges;
+    let seen = list(&charges(&set, &user(1, 1, 1), "read"));
     let seen: Vec<_> = seen.iter().map(|charge| charge.quota.visibility == Visibility::Shown).collect();
     assert_eq!(seen, [false, true, true, false]);
 }
@@ -55,7 +62,11 @@ fn all_means_every_operation_there_is() {
     let text = limit("everywhere", "\"tenant\"", "\"9 per day\"").replace("[\"read\"]", "\"all\"");
     let set = quotas(&text);
     let keys = ["collect", "read", "list"].map(|operation| {
-        charges(&set, &application(1, 1), operation).charges.iter().map(|charge| charge.key).max().unwrap()
+        list(&charges(&set, &application(1, 1), operation))
+            .iter()
+            .max_by_key(|charge| charge.quota.rule)
+            .unwrap()
+            .key
     });
     assert!(keys.iter().all(|key| *key == keys[0]), "one key for all of them");
 }
@@ -67,8 +78,8 @@ fn the_charges_of_a_call_are_in_the_order_of_their_keys() {
     for names in [names, ["order-1", "order-2", "order-3"]] {
         let set = quotas(&names.map(|name| limit(name, "\"tenant\"", "\"9 per day\"")).concat());
         let of = charges(&set, &application(1, 1), "read");
-        assert!(of.charges.is_sorted_by(|a, b| a.key < b.key));
-        let listed: Vec<_> = of.charges.iter().map(|charge| charge.quota.name.as_str()).collect();
+        assert!(list(&of).is_sorted_by(|a, b| a.quota.rule < b.quota.rule));
+        let listed: Vec<_> = list(&of).iter().map(|charge| charge.quota.name.as_str()).collect();
         assert_eq!(listed, ["order-3", "order-1", "order-2"]);
     }
 }
@@ -99,7 +110,7 @@ windows = ["1 per day"]
 [[limit]]
 name = "a"
 operations = "all"
-per = ["device"]
+per = ["colour"]
 windows = ["1 per day"]
 
 [[limit]]
@@ -142,7 +153,7 @@ windows = ["1 per day"]
         "12:14: a limit needs an operation, or `\"all\"` of them".to_owned(),
         "14:11: a limit needs a window such as `100 per minute`".to_owned(),
         "18:14: invalid value: string \"any\", expected a list of operations, or \"all\"".to_owned(),
-        "25:8: unknown variant `device`, expected one of `tenant`, `application`, `user`, `operation`, `address`".to_owned(),
+        "25:8: unknown variant `colour`, expected one of `tenant`, `application`, `user`, `operation`, `device`, `device_group`, `address`".to_owned(),
         "33:13: unknown variant `drop`, expected `reject`".to_owned(),
         "39:11: `10 per 00:01:00` and `20 per 00:01:00` have the same window".to_owned(),
         "39:11: `10 per 00:01:00` can't be reached under `5 per 01:00:00`".to_owned(),
@@ -150,7 +161,7 @@ windows = ["1 per day"]
         "39:11: `99999 per 24:00:00` can't be reached under `10 per 00:01:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `20 per 00:01:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `5 per 01:00:00`".to_owned(),
-        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `when_full`, `show`".to_owned(),
+        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `margin`, `cost`, `when_full`, `show`, `enforce`".to_owned(),
         "49:8: `c` is the name of a limit above".to_owned(),
     ];
     let expected = expected.map(|problem| format!("limits.toml:{problem}"));
@@ -254,7 +265,7 @@ fn a_limit_per_address_counts_failed_logins_and_nothing_else() {
     );
     assert_eq!(problems, [""; 0]);
     let logins = set.logins.as_ref().unwrap();
-    assert_eq!(logins.rates.iter().map(|rate| rate.count.get()).collect::<Vec<_>>(), [5, 9]);
+    assert_eq!(logins.bounds.each().iter().map(|bound| bound.rate.count.get()).collect::<Vec<_>>(), [5, 9]);
     assert_eq!((logins.max_addresses.get(), set.len()), (100_000, 2));
     // No call is charged to it.
     assert!(charges(&set, &application(1, 2), "read").is_empty());
@@ -266,6 +277,7 @@ operations = "all"
 per = ["address", "tenant"]
 windows = ["20000 per day", "3 per day"]
 show = true
+enforce = false
 
 [[limit]]
 name = "b"
@@ -279,17 +291,86 @@ windows = ["1 per day"]
 "#,
     );
     let expected = [
+        "limits.toml:2:8: a limit per `address` counts failed logins, and is enforced or not there: leave `enforce` out",
         "limits.toml:2:8: a limit per `address` counts failed logins, and nobody is shown how many are left: leave `show` out",
         "limits.toml:3:14: a limit per `address` counts failed logins, whatever the operation: leave `operations` out",
         "limits.toml:4:19: a limit per `address` counts failed logins, and a refused token names nobody: nothing else can stand beside it",
         "limits.toml:5:11: 100000 addresses with 20000 failures each would take 7644 MiB, more than 1024: lower `max_addresses` or the count",
         "limits.toml:5:11: `20000 per 24:00:00` and `3 per 24:00:00` have the same window",
-        "limits.toml:9:8: there is a limit per `address` above: one limit may have several windows",
-        "limits.toml:11:11: a limit needs a window such as `100 per minute`",
-        "limits.toml:13:1: missing field `operations`",
+        "limits.toml:10:8: there is a limit per `address` above: one limit may have several windows",
+        "limits.toml:12:11: a limit needs a window such as `100 per minute`",
+        "limits.toml:14:1: missing field `operations`",
     ];
     for (problem, expected) in problems.iter().zip(expected) {
         assert_eq!(problem, expected);
     }
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+}
+
+#[test]
+fn a_margin_makes_windows_longer_and_those_of_the_documented_limits_have_their_own() {
+    let text = limit("slower", "", "\"1 per second\"") + "margin = \"1s 1ms\"\n";
+    let set = quotas(&format!("documented_margin = \"250ms\"\n{text}"));
+    let bounds = |operation| list(&charges(&set, &application(1, 1), operation))[0].quota.bounds.clone();
+    let minute = "100 per minute".parse().unwrap();
+    assert_eq!(bounds("collect").each()[0], Bound::new(minute, Margin::from_millis(250).unwrap()));
+    let second = "1 per second".parse().unwrap();
+    assert_eq!(bounds("read").each(), [Bound::new(second, Margin::from_millis(1_001).unwrap())]);
+
+    let text = limit("a", "", "\"1 per second\"") + "margin = \"61s\"\n";
+    let form = "is not a margin such as `250ms`, whole milliseconds, at most `60s`";
+    assert_eq!(
+        problems(&format!("documented_margin = \"-1s\"\n{text}")),
+        [format!("limits.toml:1:21: `-1s` {form}"), format!("limits.toml:7:10: `61s` {form}")]
+    );
+}
+
+#[test]
+fn a_cost_is_one_number_for_all_calls_or_one_for_each_operation() {
+    let of = |cost: &str| limit("units", "", "\"9 per day\"").replace("[\"read\"]", "\"all\"") + cost;
+    let costs = |cost| {
+        let set = quotas(&of(cost));
+        ["read", "list"]
+            .map(|operation| list(&charges(&set, &application(1, 1), operation))[0].quota.cost.get())
+    };
+    assert_eq!(costs(""), [1, 1]);
+    assert_eq!(costs("cost = 9"), [9, 9]);
+    assert_eq!(costs("cost = { list = 3 }"), [1, 3]);
+    for (cost, message) in [
+        ("cost = 0", "6:8: `0` is not a cost: 1 to 1000"),
+        ("cost = 1001", "6:8: `1001` is not a cost: 1 to 1000"),
+        ("cost = -1", "6:8: `-1` is not a cost: 1 to 1000"),
+        ("cost = { read = 10 }", "6:8: a call that costs 10 never finds room in a window of 9"),
+        ("cost = { raed = 2 }", "6:8: `raed` is no operation of this limit"),
+        (
+            "cost = \"5\"",
+            "6:8: invalid type: string \"5\", expected a number, or a table of operations and numbers",
+        ),
+    ] {
+        assert_eq!(problems(&of(cost)), [format!("limits.toml:{message}")]);
+    }
+}
+
+#[test]
+fn a_limit_per_device_stands_on_calls_that_name_one_device() {
+    let of =
+        |operations: &str| limit("each", "\"device\"", "\"9 per day\"").replace("[\"read\"]", operations);
+    let set = quotas(&of("[\"read\", \"collect\"]"));
+    assert!(set.counts_devices(&"read".parse().unwrap()) && !set.counts_devices(&"list".parse().unwrap()));
+    let several = "`tag` may name several devices, and this limit counts by one";
+    assert_eq!(problems(&of("\"all\"")), [format!("limits.toml:3:14: {several}")]);
+    assert_eq!(
+        problems(&of("[\"list\", \"tag\"]").replace("device", "device_group")),
+        [
+            "limits.toml:3:15: `list` names no device, which this limit counts by".to_owned(),
+            format!("limits.toml:3:23: {several}"),
+        ]
+    );
+}
+
+#[test]
+fn the_worst_case_is_every_key_full_under_the_largest_limit() {
+    let largest = limit("large", "", "\"1000 per second\", \"10000 per hour\"");
+    assert_eq!(quotas(&format!("max_keys = 10\n{largest}")).worst_case_bytes(), 10 * (165 + 40_000));
+    assert_eq!(quotas("").worst_case_bytes(), 1_000_000 * (165 + 6_000));
 }

@@ -1,19 +1,44 @@
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::*;
-use crate::limit::QuotaSet;
 use crate::limit::fixture::{application, charges, clock, limit, quotas};
+use crate::limit::store::Swept;
+use crate::limit::{Charges, QuotaSet};
+use crate::time::Clock;
 
-type Store = ShardedStore<DashKeys>;
+mod memory;
+
+type Store = ShardedStore;
 
 const THREADS: usize = 8;
 
 fn call(store: &Store, of: &Charges<'_>, clock: &Clock) -> Option<()> {
-    let mut admission = store.acquire(of, clock).ok()?;
-    admission.charged.keep();
+    store.acquire(of, clock).ok()?.charged.keep();
     Some(())
+}
+
+/// A call that is admitted or not, and whose charges are given back.
+fn call_in_vain<M: KeyMap>(store: &Cells<M>, of: &Charges<'_>, clock: &Clock) {
+    if let Ok(mut granted) = store.acquire(of, clock) {
+        granted.charged.give_back();
+    }
+}
+
+/// Says that the work is done, also when it failed.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The key of the first limit.
+fn key(of: &Charges<'_>) -> LimitKey {
+    of.iter().next().unwrap().key
 }
 
 /// A limit per tenant and one per application, so that two applications share the first key and not the second.
@@ -49,7 +74,7 @@ fn many_threads_on_shared_keys_are_admitted_exactly_n_times() {
             let application_of = |n: usize| application(round, round * 3 + (n % 3) as u128);
             for n in number..number + 300 {
                 let of = charges(&set, &application_of(n), "read");
-                if let Some(cell) = store.map.get(&of.charges[0].key)
+                if let Some(cell) = store.map.find(&key(&of), Arc::clone)
                     && cell.log.try_lock().is_none()
                 {
                     collisions.fetch_add(1, Ordering::Relaxed);
@@ -77,13 +102,14 @@ fn charges_given_back_by_many_threads_leave_every_key_as_it_was() {
     in_threads(|number| {
         for n in 0..500 {
             let of = charges(&set, &application(1, (number + n) as u128 % 4), "read");
-            drop(store.acquire(&of, &clock));
+            call_in_vain(&store, &of, &clock);
         }
     });
     for last in 0..4 {
         let of = charges(&set, &application(1, last), "read");
-        let standings = store.acquire(&of, &clock).unwrap().standings.clone();
-        assert!(standings.iter().all(|standing| standing.remaining == 19), "{standings:?}");
+        let mut held = store.acquire(&of, &clock).unwrap();
+        store.usages(&of, &clock, |quota, _, usage| assert_eq!(usage.remaining, 19, "{quota:?}"));
+        held.charged.give_back();
     }
 }
 
@@ -97,12 +123,13 @@ fn an_acquire_that_races_the_sweep_loses_nothing() {
                 swept.fetch_add(store.sweep(1_000, &clock).removed, Ordering::Relaxed);
             }
         });
+        let done = Done(&done);
         // Every round is a new tenant: its cells are empty for a moment, which is when the sweep may take them.
         for round in 0..20_000_u128 {
             let admitted = AtomicUsize::new(0);
             let of = [0, 1].map(|n| charges(&set, &application(round, round * 2 + n), "read"));
             let two = |of: &Charges<'_>| {
-                drop(store.acquire(of, &clock));
+                call_in_vain(&store, of, &clock);
                 for _ in 0..5 {
                     admitted.fetch_add(usize::from(call(&store, of, &clock).is_some()), Ordering::Relaxed);
                 }
@@ -119,7 +146,7 @@ fn an_acquire_that_races_the_sweep_loses_nothing() {
                 break;
             }
         }
-        done.store(true, Ordering::Relaxed);
+        drop(done);
     });
     assert!(swept.into_inner() > 0, "the sweep never met an empty cell");
 }
@@ -128,16 +155,43 @@ fn an_acquire_that_races_the_sweep_loses_nothing() {
 fn a_call_that_finds_an_emptied_cell_starts_over_with_a_new_one() {
     let (set, (clock, _)) = (shared(2, 2), clock());
     let (store, of) = (Store::default(), charges(&set, &application(1, 1), "read"));
-    drop(store.acquire(&of, &clock).unwrap());
+    call_in_vain(&store, &of, &clock);
     // The sweep has emptied the cell and was stopped before it took it out of the map.
-    let cell = store.map.get(&of.charges[0].key).unwrap();
+    let cell = store.map.find(&key(&of), Arc::clone).unwrap();
     *cell.log.lock() = None;
     assert!(call(&store, &of, &clock).is_some());
-    assert!(!Arc::ptr_eq(&cell, &store.map.get(&of.charges[0].key).unwrap()));
+    assert!(!Arc::ptr_eq(&cell, &store.map.find(&key(&of), Arc::clone).unwrap()));
     // And now it goes on: the new cell stays.
     store.take_out(&cell);
     assert_eq!(store.keys(), 2);
     assert!(call(&store, &of, &clock).is_some() && call(&store, &of, &clock).is_none());
+}
+
+#[test]
+fn a_key_is_in_the_map_once_however_many_threads_put_it_in_and_take_it_out() {
+    let set = quotas(&limit("stress", "\"application\"", "\"9 per minute\""));
+    let keys: Vec<_> = (0..16).map(|n| key(&charges(&set, &application(1, n), "read"))).collect();
+    let (map, inside) = (DashKeys::default(), [const { AtomicUsize::new(0) }; 16]);
+    in_threads(|number| {
+        for n in 0..20_000 {
+            let place = (n * 7 + number) % keys.len();
+            let cell = Arc::new(Cell { key: (&keys[place]).into(), log: sync::Mutex::default() });
+            match map.insert(cell.clone()) {
+                Inserted::New => {
+                    // Nobody else takes it out, so that it is the only one in there until it goes.
+                    assert_eq!(inside[place].fetch_add(1, Ordering::SeqCst), 0);
+                    assert!(map.find(&keys[place], |found| Arc::ptr_eq(found, &cell)).unwrap());
+                    assert_eq!(inside[place].fetch_sub(1, Ordering::SeqCst), 1);
+                    assert!(matches!(map.remove(&cell), Removed::Now));
+                }
+                Inserted::Found(found) => {
+                    assert_eq!(found.key.as_bytes(), keys[place].as_bytes());
+                    assert!(matches!(map.remove(&cell), Removed::Before), "it is another's");
+                }
+            }
+        }
+    });
+    assert!(keys.iter().all(|key| map.find(key, |_| ()).is_none()) && map.0.is_empty());
 }
 
 /// A map that looks at every cell before it goes.
@@ -145,8 +199,8 @@ fn a_call_that_finds_an_emptied_cell_starts_over_with_a_new_one() {
 struct Watched(DashKeys);
 
 impl KeyMap for Watched {
-    fn get(&self, key: &LimitKey) -> Option<Arc<Cell>> {
-        self.0.get(key)
+    fn find<T>(&self, key: &LimitKey, look: impl FnOnce(&Arc<Cell>) -> T) -> Option<T> {
+        self.0.find(key, look)
     }
 
     fn insert(&self, cell: Arc<Cell>) -> Inserted {
@@ -162,8 +216,8 @@ impl KeyMap for Watched {
 #[test]
 fn the_sweep_empties_a_cell_before_it_takes_it_out() {
     let (set, (clock, hand)) = (shared(2, 2), clock());
-    let store = ShardedStore::<Watched>::default();
-    drop(store.acquire(&charges(&set, &application(1, 1), "read"), &clock).unwrap());
+    let store = Cells::<Watched>::default();
+    call_in_vain(&store, &charges(&set, &application(1, 1), "read"), &clock);
     store.acquire(&charges(&set, &application(1, 2), "read"), &clock).unwrap().charged.keep();
     hand.advance(Duration::from_secs(60));
     assert_eq!(store.sweep(10, &clock), Swept { visited: 3, removed: 3 });
@@ -173,8 +227,8 @@ fn the_sweep_empties_a_cell_before_it_takes_it_out() {
 fn a_cell_that_a_call_holds_is_not_swept() {
     let (set, (clock, _)) = (shared(2, 2), clock());
     let (store, of) = (Store::default(), charges(&set, &application(1, 1), "read"));
-    drop(store.acquire(&of, &clock).unwrap());
-    let held = store.map.get(&of.charges[0].key).unwrap();
+    call_in_vain(&store, &of, &clock);
+    let held = store.map.find(&key(&of), Arc::clone).unwrap();
     assert_eq!(store.sweep(10, &clock), Swept { visited: 2, removed: 1 });
     drop(held);
     assert_eq!(store.sweep(10, &clock), Swept { visited: 1, removed: 1 });

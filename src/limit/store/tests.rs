@@ -1,6 +1,8 @@
 use super::*;
+use crate::id::{DeviceGroupId, DeviceRef, OperationId};
 use crate::limit::fixture::{application, charges, clock, limit, quotas, user};
 use crate::limit::{LimitError, Limiter};
+use crate::principal::{Scope, ScopedDevice};
 
 const TWO_LIMITS: [(&str, &str, &str); 2] =
     [("tenant", "\"tenant\"", "\"5 per minute\""), ("app", "\"application\"", "\"3 per minute\"")];
@@ -45,14 +47,15 @@ store_contract!(
         only_keys_that_no_window_counts_are_swept,
         standings_count_the_call_itself,
         stepping_the_calendar_changes_nothing,
+        a_call_counts_as_many_as_it_costs_and_gives_as_many_back,
+        calls_of_one_device_share_a_key_and_those_of_unknown_devices_another,
     ]
 );
 
 /// Forwards a call, or says why not.
 async fn call(limiter: &Limiter, of: &Charges<'_>, clock: &Clock) -> Result<Standings, LimitError> {
-    let mut admission = limiter.acquire(of, clock).await?;
-    admission.forwarded();
-    Ok(admission.standings().clone())
+    limiter.acquire(of, clock).await?.forwarded();
+    Ok(limiter.standings(of, clock))
 }
 
 /// Forwards calls until one is refused.
@@ -107,7 +110,7 @@ async fn a_refused_call_is_charged_to_nothing(limiter: Limiter) {
     // None of the refused calls took room from the tenant.
     let (admitted, error) = fill(&limiter, &charges(&set, &other, "read"), &clock).await;
     assert_eq!((admitted, over(error).limit.as_str()), (2, "tenant"));
-    let standings = over(call(&limiter, &charges(&set, &other, "read"), &clock).await.unwrap_err()).standings;
+    let standings = limiter.standings(&charges(&set, &other, "read"), &clock);
     let remaining: Vec<_> = standings.iter().map(|s| (s.limit.as_str(), s.remaining, s.shown)).collect();
     assert_eq!(remaining, [("tenant", 0, false), ("app", 1, true)]);
 }
@@ -121,7 +124,8 @@ async fn the_limit_that_is_full_for_the_longest_is_named(limiter: Limiter) {
     let refused = over(call(&limiter, &read, &clock).await.unwrap_err());
     assert_eq!((refused.limit.as_str(), refused.retry_after.duration()), ("slow", seconds(3_590)));
     assert_eq!(refused.to_string(), "API calls quota exceeded! maximum allowed 1 per 01:00:00");
-    let grows: Vec<_> = refused.standings.iter().map(|s| (s.remaining, s.grows_in.as_secs())).collect();
+    let grows: Vec<_> =
+        limiter.standings(&read, &clock).iter().map(|s| (s.remaining, s.grows_in.as_secs())).collect();
     assert_eq!(grows, [(1, 0), (0, 50), (0, 3_590)]);
 }
 
@@ -253,9 +257,57 @@ async fn stepping_the_calendar_changes_nothing(limiter: Limiter) {
     assert_eq!(fill(&limiter, &collect, &clock).await.0, 0);
 }
 
+async fn a_call_counts_as_many_as_it_costs_and_gives_as_many_back(limiter: Limiter) {
+    let text =
+        limit("units", "\"tenant\"", "\"10 per minute\"").replace("[\"read\"]", "[\"read\", \"list\"]");
+    let (set, (clock, hand)) = (quotas(&(text + "cost = { list = 4 }")), clock());
+    let [read, list] = ["read", "list"].map(|operation| charges(&set, &application(1, 1), operation));
+    let held = limiter.acquire(&list, &clock).await.unwrap();
+    hand.advance(seconds(10));
+    call(&limiter, &read, &clock).await.unwrap();
+    let standings = call(&limiter, &list, &clock).await.unwrap();
+    // Nine of ten are taken: none more of four, and one of one.
+    assert_eq!((standings[0].remaining, standings[0].grows_in), (0, seconds(50)));
+    let refused = over(call(&limiter, &list, &clock).await.unwrap_err());
+    assert_eq!(refused.retry_after.duration(), seconds(50));
+    assert_eq!(limiter.standings(&read, &clock)[0].remaining, 1);
+    drop(held);
+    assert_eq!(limiter.standings(&list, &clock)[0].remaining, 1);
+    assert_eq!(fill(&limiter, &list, &clock).await.0, 1);
+    assert_eq!(fill(&limiter, &read, &clock).await.0, 1);
+}
+
+async fn calls_of_one_device_share_a_key_and_those_of_unknown_devices_another(limiter: Limiter) {
+    let text = limit("each", "\"device\"", "\"2 per minute\"")
+        + &limit("team", "\"tenant\", \"device_group\"", "\"3 per minute\"");
+    let (set, (clock, _)) = (quotas(&text), clock());
+    let (caller, read) = (application(1, 1), "read".parse::<OperationId>().unwrap());
+    let device = |id: Option<&str>, group: Option<&str>| {
+        let id = id.map(|id| id.parse().unwrap());
+        let named = id.map_or(DeviceRef::Name("pc.example".into()), DeviceRef::Id);
+        let device = ScopedDevice { named, id, group: group.map(DeviceGroupId::from) };
+        Scope { devices: [device].into_iter().collect() }
+    };
+    let (long, short) = (&"ab".repeat(20), &"ab".repeat(16));
+    for (scope, room) in [
+        (device(Some(long), Some("Servers")), 2),
+        (device(Some(long), Some("Servers")), 0),
+        // Another device of the same group, and a third, whose id begins alike.
+        (device(Some(&"cd".repeat(20)), Some("Servers")), 1),
+        (device(Some(short), Some("Workstations")), 2),
+        (device(None, None), 2),
+        (Scope::default(), 0),
+    ] {
+        assert_eq!(fill(&limiter, &set.charges(&caller, &read, &scope), &clock).await.0, room, "{scope:?}");
+    }
+}
+
 #[test]
 fn a_retry_after_is_whole_seconds_rounded_up_and_never_none() {
     for (millis, seconds) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (60_000, 60), (3_599_999, 3_600)] {
-        assert_eq!(RetryAfter::new(Duration::from_millis(millis)).as_secs_rounded_up(), seconds);
+        assert_eq!(
+            RetryAfter::until(Steady::from_millis(millis), Steady::default()).as_secs_rounded_up(),
+            seconds
+        );
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::id::{ApplicationId, DeviceId, DeviceRef, EntraGroupId, Permission, RequestId, TenantId, UserId};
+use crate::id::{
+    ApplicationId, DeviceId, DeviceRef, EntraGroupId, LimitName, Permission, RequestId, TenantId, UserId,
+};
 use crate::outcome::{Decision, Outcome, ReasonCode, Standing, Window};
 use crate::principal::{Principal, ScopedDevice};
 use crate::source::Problem;
@@ -65,6 +67,9 @@ pub(super) struct RequestLine<'a> {
     admission_us: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "limits_left")]
     limits_left: &'a [Standing],
+    /// Limits that are not enforced yet, and would have refused the call.
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "names")]
+    limits_overrun: &'a [LimitName],
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,6 +159,7 @@ impl<'a> RequestLine<'a> {
             policy_version: &outcome.policy_version,
             admission_us: u64::try_from(outcome.admission.as_micros()).unwrap_or(u64::MAX),
             limits_left: &findings.standings,
+            limits_overrun: &findings.overrun,
             upstream_status: end.and_then(|end| end.upstream_status),
             upstream_ms: end.and_then(|end| end.upstream_latency).map(millis),
             total_ms: end.map(|end| millis(end.total)),
@@ -218,6 +224,10 @@ fn limits_left<S: Serializer>(standings: &&[Standing], serializer: S) -> Result<
         window: Text(standing.rate.window),
         remaining: standing.remaining,
     }))
+}
+
+fn names<S: Serializer>(names: &&[LimitName], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().map(LimitName::as_str))
 }
 
 // === impl PolicyLine ===

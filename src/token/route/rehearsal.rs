@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::{CloudRoute, IssuerRoute, Routes, Rules};
 use crate::id::TenantId;
 use crate::token::algorithm::Algorithm;
@@ -47,8 +49,8 @@ impl Routes {
             let keys =
                 KeySet::parse(text.as_bytes()).map_err(|error| InvalidRehearsalKeys(error.to_string()))?;
             let published = Published { keys, issuer: issuer.map(Into::into) };
-            let ring = Arc::new(KeyRing::publishing(&before.name, published));
-            Ok(IssuerKeys { name: before.name.clone(), ring, keep: before.keep })
+            let ring = KeyRing::publishing(published, Arc::new(Notify::new()));
+            Ok(IssuerKeys { name: before.name.clone(), ring: Arc::new(ring), keep: before.keep })
         };
         let (mut routes, mut issuers) = (Self::default(), Vec::new());
         for route in self.issuers.values() {

@@ -68,6 +68,7 @@ fn known() -> Outcome {
             scope: Scope { devices: [device].into_iter().collect() },
             comment: Some("first\nsecond \"quoted\"\u{0}".into()),
             standings: [standing].into_iter().collect(),
+            overrun: ["collect-per-device".into()].into_iter().collect(),
         },
         upstream_status: Some(201),
         upstream_latency: Some(Duration::from_micros(12_345)),
@@ -102,6 +103,7 @@ fn a_line_has_every_fact_and_before_the_end_none_of_the_end() {
         "policy_version": "v1",
         "admission_us": 40,
         "limits_left": [{ "limit": "collect", "window": "minute", "remaining": 42 }],
+        "limits_overrun": ["collect-per-device"],
         "comment": "first\nsecond \"quoted\"\u{0}",
     });
     assert_eq!(read(&RequestLine::new(Event::Admitted, &known)), before);
