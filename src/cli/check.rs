@@ -15,7 +15,8 @@ use crate::time::Clock;
 /// What `--help` says at its end.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  the set is right; prints its version, what it holds and what its limits may take, after a paragraph beginning with `warning:`
+  0  the set is right; prints its version, what it holds and the most memory that its limits may take, after a
+     paragraph beginning with `warning:`
      for each thing that is legal but worth a second look
   1  it has mistakes; prints each as `file:line:column: mistake`, with the line and a hint
   2  the folder cannot be read";

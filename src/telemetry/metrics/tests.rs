@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::id::RequestId;
+use crate::id::{LimitName, RequestId};
 use crate::outcome::Findings;
 
 const NOON: Wall = Wall::from_unix_seconds(1_767_268_800);
@@ -170,9 +170,10 @@ fn every_event_has_a_counter_of_its_own() {
 #[test]
 fn what_a_scrape_shows_is_what_the_table_lists() {
     let metrics = Metrics::new();
+    let overrun = [LimitName::from("on-trial")].into_iter().collect();
     metrics.request(&Outcome {
         upstream_latency: Some(Duration::ZERO),
-        ..outcome(Decision::Admitted, None, Findings::default())
+        ..outcome(Decision::Admitted, None, Findings { overrun, ..Findings::default() })
     });
     metrics.token(Ok(()));
     metrics.malformed("dot_segment");
