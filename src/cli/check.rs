@@ -56,10 +56,8 @@ impl Check {
                     .for_each(|warning| say(format_args!("warning: {}\n", Pointed(warning))));
                 say(format_args!("policy {}: {}", snapshot.version, snapshot.counts()));
                 let (keys, bytes) = (snapshot.quotas.max_keys(), snapshot.quotas.worst_case_bytes());
-                say(format_args!(
-                    "limiter: at most {keys} keys, {} MiB if all of them are full",
-                    bytes.div_ceil(1 << 20)
-                ));
+                let mebibytes = bytes.div_ceil(1 << 20);
+                say(format_args!("limiter: at most {keys} keys, {mebibytes} MiB if all of them are full"));
                 Ok(())
             }
             (Format::Text, Err(problems)) => Err(super::mistakes(&problems)),

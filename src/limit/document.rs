@@ -109,9 +109,9 @@ struct Compiler<'a> {
 /// The schema of the file.
 pub(crate) fn schema() -> FileSchema {
     FileSchema::new(FILE)
-        .value::<String>("documented_margin")
         .value::<NonZeroU32>("max_keys")
         .value::<NonZeroU32>("max_addresses")
+        .value::<String>("documented_margin")
         .entries::<LimitDocument>("limit")
 }
 

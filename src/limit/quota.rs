@@ -191,14 +191,17 @@ impl QuotaSet {
         let mut facts = Vec::new();
         for (operation, quotas) in &self.by_operation {
             for quota in quotas.iter().filter(|quota| quota.name == *limit) {
-                facts.push(format!("is for `{operation}`"));
-                facts.extend(quota.bounds.each().iter().map(|bound| format!("lets {bound} through")));
-                if quota.cost != Cost::ONE {
-                    facts.push(format!("counts a call of `{operation}` as {}", quota.cost.get()));
-                }
-                if quota.effect == Effect::Shadow {
-                    facts.push("refuses nobody".to_owned());
-                }
+                facts.push(match quota.cost.get() {
+                    1 => format!("is for `{operation}`"),
+                    cost => format!("is for `{operation}`, each call of which counts {cost}"),
+                });
+                facts.extend(quota.bounds.each().iter().map(|bound| {
+                    match u64::from(bound.millis()) - bound.rate.window.millis() {
+                        0 => format!("lets {} through", bound.rate),
+                        margin => format!("lets {} through, and waits {margin} ms longer", bound.rate),
+                    }
+                }));
+                facts.extend((quota.effect == Effect::Shadow).then(|| "is on trial".to_owned()));
             }
         }
         let counts: Vec<_> = self.counts_by(limit).collect();
@@ -206,8 +209,8 @@ impl QuotaSet {
             facts.push(format!("counts by {}", counts.join(", ")));
         }
         if let Some(logins) = self.logins.as_ref().filter(|logins| logins.name == *limit) {
-            let bounds = logins.bounds.each().iter();
-            facts.extend(bounds.map(|bound| format!("lets {bound} fail from an address")));
+            let each = logins.bounds.each().iter();
+            facts.extend(each.map(|bound| format!("lets {} fail from an address", bound.rate)));
         }
         facts
     }

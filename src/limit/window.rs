@@ -18,7 +18,6 @@
 //! - *32 bits are enough.* The upper half of the youngest stamp is kept once, the lower half of each (49.7 days). No
 //!   stamp that is held is older than the youngest by more than the longest window, at most 24 days and a margin.
 
-use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
@@ -241,16 +240,6 @@ impl Bound {
     /// How long its windows are, in milliseconds.
     pub(super) const fn millis(self) -> u32 {
         self.millis
-    }
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, millis } = self;
-        match millis.saturating_sub(rate.window.seconds() * 1_000) {
-            0 => write!(f, "{rate}"),
-            margin => write!(f, "{rate} and {margin} ms"),
-        }
     }
 }
 

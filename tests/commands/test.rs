@@ -97,7 +97,7 @@ async fn a_changed_set_fails_the_cases_that_the_change_is_about() {
         ),
         ("roles.toml", "\"Alerts investigation\", ", "", "a responder closes an alert"),
         ("limits.toml", "30 per minute", "40 per minute", "one user has 30 collections a minute"),
-        ("limits.toml", "60 per minute", "70 per minute", "after 60 bad tokens"),
+        ("limits.toml", "60 per minute", "70 per minute", "after 60 different bad tokens"),
         (
             "issuers.toml",
             "\"00000000-0000-0000-0000-000000000000\"",
