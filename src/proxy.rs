@@ -19,4 +19,4 @@ pub use exchange::Books;
 pub use forwarded::{InvalidHops, TrustedHops};
 pub use gateway::Gateway;
 pub use strict::check_head;
-pub use upstream::{Tls, Upstream};
+pub use upstream::{Place, Timeouts, Tls, Unresolved, Upstream};

@@ -1,5 +1,6 @@
 //! The composition root: settings become a snapshot, stores, background work and Pingora's service.
 
+mod proxied;
 mod service;
 mod signals;
 mod tls;
@@ -11,15 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::runtime::Runtime;
 
 use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
 use crate::limit::{FailedLogins, Limiter};
-use crate::proxy::{Books, Gateway, Tls, Upstream};
+use crate::proxy::{Books, Gateway, Place, Timeouts, Tls, Upstream};
 use crate::reload::{PolicySource, PolicyStore, Reload};
-use crate::settings::{DoorSettings, Scheme, Settings, UpstreamUrl};
+use crate::settings::{DoorSettings, Scheme, Settings, UpstreamSettings, UpstreamUrl};
 use crate::source::Problem;
 use crate::telemetry::audit::{Audit, AuditError, PolicyEvent};
 use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
@@ -29,7 +31,7 @@ use crate::token::KeyRefresher;
 use service::Service;
 use signals::Asked;
 pub use signals::Signals;
-use tls::Certificate;
+use tls::Certificates;
 
 /// A gateway that runs: its listeners accept, its background work is under way. It stops when told to.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub struct Server {
     stopping: Arc<AtomicBool>,
     door: DoorSettings,
     service: Service,
-    certificate: Option<Arc<Certificate>>,
+    certificates: Option<Arc<Certificates>>,
     /// For everything that is not a request.
     background: Runtime,
 }
@@ -68,15 +70,15 @@ pub enum StartError {
         error: io::Error,
     },
     /// The upstream's name has no address.
-    #[error("cannot look up the upstream `{url}`: {error}")]
+    #[error("cannot look up the upstream `{host}`: {error}")]
     Upstream {
-        /// The upstream.
-        url: UpstreamUrl,
+        /// The name.
+        host: String,
         /// What the system said.
         error: io::Error,
     },
     /// The certificate or its key can't be used.
-    #[error("cannot serve TLS with `{path}`: {error}")]
+    #[error("cannot do TLS with `{path}`: {error}")]
     Tls {
         /// The file.
         path: PathBuf,
@@ -108,8 +110,8 @@ impl Server {
         let admin_listener = listen(settings.admin)?;
         let address = listener.local_addr().unwrap_or(settings.listen);
         let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-        let certificate = settings.tls.clone().map(Certificate::open).transpose()?.map(Arc::new);
-        let upstream = Arc::new(upstream(&settings)?);
+        let certificates = settings.tls.clone().map(Certificates::open).transpose()?.map(Arc::new);
+        let upstream = Arc::new(upstream(&settings.upstream)?);
         let policies = Arc::new(PolicyStore::open(source, clock.clone()).map_err(StartError::Policy)?);
         let metrics = Metrics::new();
         let audit = settings
@@ -143,10 +145,11 @@ impl Server {
         background.spawn(serve_admin(admin_listener, admin));
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
+        background.spawn(upstream.clone().keep_probed(clock.clone()));
         background.spawn(sweep(line.clone()));
         background.spawn(forget_tokens(policies.clone(), clock.clone()));
-        if let Some(certificate) = &certificate {
-            background.spawn(certificate.clone().watch(clock.clone()));
+        if let Some(certificates) = &certificates {
+            background.spawn(certificates.clone().watch(clock.clone()));
         }
         let verifier = policies.clone();
         background.spawn(KeyRefresher::new(move || verifier.load().verifier.clone(), clock).run());
@@ -160,7 +163,7 @@ impl Server {
             bounds: settings.door.bounds.clone(),
             stopping: stopping.clone(),
         };
-        let service = Service::start(gateway, listener, address, &settings, certificate.clone())?;
+        let service = Service::start(gateway, listener, address, &settings, certificates.clone())?;
         Ok(Self {
             address,
             admin: admin_address,
@@ -171,7 +174,7 @@ impl Server {
             stopping,
             door: settings.door,
             service,
-            certificate,
+            certificates,
             background,
         })
     }
@@ -192,8 +195,8 @@ impl Server {
         self.background.block_on(async {
             while signals.next().await == Asked::Reload {
                 self.policies.ask();
-                if let Some(certificate) = &self.certificate {
-                    certificate.ask();
+                if let Some(certificates) = &self.certificates {
+                    certificates.ask();
                 }
                 if let Some(audit) = &self.audit {
                     audit.reopen();
@@ -245,14 +248,34 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     bind().map_err(|error| StartError::Listen { address, error })
 }
 
-fn upstream(settings: &Settings) -> Result<Upstream, StartError> {
-    let url = &settings.upstream;
-    let tls = match url.scheme() {
-        Scheme::Http => Tls::Off,
-        Scheme::Https => Tls::Verified,
+fn upstream(settings: &UpstreamSettings) -> Result<Upstream, StartError> {
+    if let Some(path) = &settings.ca {
+        // Pingora would end the process over a file that it cannot use.
+        tls::authorities(path)?;
+    }
+    let places = settings.urls().map(place).collect::<Result<_, _>>()?;
+    let timeouts = Timeouts {
+        connect: settings.connect,
+        read: settings.answer,
+        write: settings.write,
+        idle: settings.idle,
     };
-    Upstream::resolve(url.host(), url.port(), url.authority(), tls, settings.upstream_timeout)
-        .map_err(|error| StartError::Upstream { url: url.clone(), error })
+    Upstream::resolve(places, timeouts)
+        .map_err(|unresolved| StartError::Upstream { host: unresolved.host, error: unresolved.error })
+}
+
+fn place(url: &UpstreamUrl) -> Result<Place, StartError> {
+    let unusable =
+        |error| StartError::Upstream { host: url.host().to_owned(), error: io::Error::other(error) };
+    Ok(Place {
+        host: url.host().to_owned(),
+        port: url.port(),
+        authority: HeaderValue::try_from(url.authority()).map_err(unusable)?,
+        tls: match url.scheme() {
+            Scheme::Http => Tls::Off,
+            Scheme::Https => Tls::Verified,
+        },
+    })
 }
 
 async fn serve_admin(listener: TcpListener, admin: Admin) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::circuit::Passage;
-use super::upstream::Choice;
+use super::upstream::Target;
 use crate::admit::Permit;
 use crate::denial::{Denial, Malformed};
 use crate::id::RequestId;
@@ -37,7 +37,7 @@ pub struct Exchange {
     /// Present from the decision until it is known whether the upstream answers.
     pub(super) passage: Option<Passage>,
     /// Which of the upstream's addresses is tried.
-    pub(super) choice: Option<Choice>,
+    pub(super) target: Option<Arc<Target>>,
     /// The API's answer to a call that starts an action, as far as it came.
     pub(super) captured: Option<BytesMut>,
     /// What is wrong with its bytes.
@@ -81,7 +81,7 @@ impl Exchange {
             snapshot,
             permit: None,
             passage: None,
-            choice: None,
+            target: None,
             captured: None,
             malformed: None,
             started,
