@@ -23,4 +23,4 @@ pub use forwarded::{InvalidHops, TrustedHops};
 pub use gateway::Gateway;
 pub use links::PublicUrl;
 pub use strict::check_head;
-pub use upstream::{Tls, Upstream};
+pub use upstream::{Place, Timeouts, Tls, Unresolved, Upstream};

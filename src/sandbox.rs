@@ -21,7 +21,7 @@ use crate::sandbox::issuer::{Issuer, SignerError};
 use crate::sandbox::listen::{LocalTls, LocalTlsError};
 use crate::sandbox::world::{Call, TENANT, Tokens};
 use crate::server::{Server, Signals, StartError};
-use crate::settings::{DoorSettings, Settings, UpstreamUrl, one_a_core};
+use crate::settings::{DoorSettings, Settings, UpstreamSettings, UpstreamUrl, one_a_core};
 use crate::source::PolicyFiles;
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 use crate::time::Clock;
@@ -114,7 +114,7 @@ impl Sandbox {
 
         let server = Server::start(
             Settings {
-                upstream: UpstreamUrl::http(api_address),
+                upstream: UpstreamSettings::at(UpstreamUrl::http(api_address)),
                 listen: settings.listen,
                 admin: settings.admin,
                 tls: None,
@@ -124,7 +124,6 @@ impl Sandbox {
                 public_url: None,
                 audit_full: AuditFullMode::Refuse,
                 threads: one_a_core(),
-                upstream_timeout: Duration::from_secs(60),
                 door: DoorSettings::default(),
             },
             PolicySource::Memory(policy(&issuer, &discovery)),

@@ -1,5 +1,6 @@
 //! The composition root: settings become a snapshot, stores, background work and Pingora's service.
 
+mod proxied;
 mod service;
 mod signals;
 mod tls;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::runtime::Runtime;
 
 use crate::actions::Actions;
@@ -18,9 +20,9 @@ use crate::admin::Admin;
 use crate::admit::Line;
 use crate::journal::{JournalError, StateFolder};
 use crate::limit::{FailedLogins, Limiter};
-use crate::proxy::{Books, Gateway, PublicUrl, Tls, Upstream};
+use crate::proxy::{Books, Gateway, Place, PublicUrl, Timeouts, Tls, Upstream};
 use crate::reload::{PolicySource, PolicyStore, Reload};
-use crate::settings::{DoorSettings, Scheme, Settings, UpstreamUrl};
+use crate::settings::{DoorSettings, Scheme, Settings, UpstreamSettings, UpstreamUrl};
 use crate::source::Problem;
 use crate::telemetry::audit::{Audit, AuditError, PolicyEvent};
 use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
@@ -30,7 +32,7 @@ use crate::token::KeyRefresher;
 use service::Service;
 use signals::Asked;
 pub use signals::Signals;
-use tls::Certificate;
+use tls::Certificates;
 
 /// A gateway that runs: its listeners accept, its background work is under way. It stops when told to.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ pub struct Server {
     stopping: Arc<AtomicBool>,
     door: DoorSettings,
     service: Service,
-    certificate: Option<Arc<Certificate>>,
+    certificates: Option<Arc<Certificates>>,
     /// Held so that nobody else writes to it.
     _state: Option<StateFolder>,
     /// For everything that is not a request.
@@ -71,15 +73,15 @@ pub enum StartError {
         error: io::Error,
     },
     /// The upstream's name has no address.
-    #[error("cannot look up the upstream `{url}`: {error}")]
+    #[error("cannot look up the upstream `{host}`: {error}")]
     Upstream {
-        /// The upstream.
-        url: UpstreamUrl,
+        /// The name.
+        host: String,
         /// What the system said.
         error: io::Error,
     },
     /// The certificate or its key can't be used.
-    #[error("cannot serve TLS with `{path}`: {error}")]
+    #[error("cannot do TLS with `{path}`: {error}")]
     Tls {
         /// The file.
         path: PathBuf,
@@ -114,8 +116,8 @@ impl Server {
         let admin_listener = listen(settings.admin)?;
         let address = listener.local_addr().unwrap_or(settings.listen);
         let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-        let certificate = settings.tls.clone().map(Certificate::open).transpose()?.map(Arc::new);
-        let upstream = Arc::new(upstream(&settings)?);
+        let certificates = settings.tls.clone().map(Certificates::open).transpose()?.map(Arc::new);
+        let upstream = Arc::new(upstream(&settings.upstream)?);
         let policies = Arc::new(PolicyStore::open(source, clock.clone()).map_err(StartError::Policy)?);
         let metrics = Metrics::new();
         let audit = settings
@@ -154,10 +156,11 @@ impl Server {
         background.spawn(serve_admin(admin_listener, admin));
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
+        background.spawn(upstream.clone().keep_probed(clock.clone()));
         background.spawn(sweep(line.clone()));
         background.spawn(forget_tokens(policies.clone(), clock.clone()));
-        if let Some(certificate) = &certificate {
-            background.spawn(certificate.clone().watch(clock.clone()));
+        if let Some(certificates) = &certificates {
+            background.spawn(certificates.clone().watch(clock.clone()));
         }
         let verifier = policies.clone();
         background.spawn(KeyRefresher::new(move || verifier.load().verifier.clone(), clock).run());
@@ -172,7 +175,7 @@ impl Server {
             bounds: settings.door.bounds.clone(),
             stopping: stopping.clone(),
         };
-        let service = Service::start(gateway, listener, address, &settings, certificate.clone())?;
+        let service = Service::start(gateway, listener, address, &settings, certificates.clone())?;
         Ok(Self {
             address,
             admin: admin_address,
@@ -183,7 +186,7 @@ impl Server {
             stopping,
             door: settings.door,
             service,
-            certificate,
+            certificates,
             _state: state,
             background,
         })
@@ -205,8 +208,8 @@ impl Server {
         self.background.block_on(async {
             while signals.next().await == Asked::Reload {
                 self.policies.ask();
-                if let Some(certificate) = &self.certificate {
-                    certificate.ask();
+                if let Some(certificates) = &self.certificates {
+                    certificates.ask();
                 }
                 if let Some(audit) = &self.audit {
                     audit.reopen();
@@ -259,14 +262,34 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     bind().map_err(|error| StartError::Listen { address, error })
 }
 
-fn upstream(settings: &Settings) -> Result<Upstream, StartError> {
-    let url = &settings.upstream;
-    let tls = match url.scheme() {
-        Scheme::Http => Tls::Off,
-        Scheme::Https => Tls::Verified,
+fn upstream(settings: &UpstreamSettings) -> Result<Upstream, StartError> {
+    if let Some(path) = &settings.ca {
+        // Pingora would end the process over a file that it cannot use.
+        tls::authorities(path)?;
+    }
+    let places = settings.urls().map(place).collect::<Result<_, _>>()?;
+    let timeouts = Timeouts {
+        connect: settings.connect,
+        read: settings.answer,
+        write: settings.write,
+        idle: settings.idle,
     };
-    Upstream::resolve(url.host(), url.port(), url.authority(), tls, settings.upstream_timeout)
-        .map_err(|error| StartError::Upstream { url: url.clone(), error })
+    Upstream::resolve(places, timeouts)
+        .map_err(|unresolved| StartError::Upstream { host: unresolved.host, error: unresolved.error })
+}
+
+fn place(url: &UpstreamUrl) -> Result<Place, StartError> {
+    let unusable =
+        |error| StartError::Upstream { host: url.host().to_owned(), error: io::Error::other(error) };
+    Ok(Place {
+        host: url.host().to_owned(),
+        port: url.port(),
+        authority: HeaderValue::try_from(url.authority()).map_err(unusable)?,
+        tls: match url.scheme() {
+            Scheme::Http => Tls::Off,
+            Scheme::Https => Tls::Verified,
+        },
+    })
 }
 
 async fn serve_admin(listener: TcpListener, admin: Admin) {

@@ -14,11 +14,15 @@ use crate::proxy::TrustedHops;
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 
 mod door;
+mod tls;
 mod upstream;
 
 use door::DoorFlags;
 pub use door::DoorSettings;
-pub use upstream::{InvalidUpstream, Scheme, UpstreamUrl};
+use tls::TlsFlags;
+pub use tls::{TlsFiles, TlsSettings};
+use upstream::UpstreamFlags;
+pub use upstream::{InvalidUpstream, Scheme, UpstreamSettings, UpstreamUrl};
 
 /// The flags of `tollgate serve`; each is also an environment variable.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,9 +32,8 @@ pub struct ServeFlags {
     #[arg(long, env = "TOLLGATE_POLICIES", value_name = "DIR")]
     policies: PathBuf,
 
-    /// The API behind the gateway, such as `https://api.security.microsoft.com`
-    #[arg(long, env = "TOLLGATE_UPSTREAM", value_name = "URL")]
-    upstream: UpstreamUrl,
+    #[command(flatten)]
+    upstream: UpstreamFlags,
 
     /// How callers find the gateway, such as `https://tollgate.example`: links to further pages in the API's answers are
     /// rewritten to lead there; without it they lead past the gateway
@@ -45,13 +48,8 @@ pub struct ServeFlags {
     #[arg(long, env = "TOLLGATE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
 
-    /// Certificate chain (PEM) to serve TLS with; read again when it changes and on SIGHUP
-    #[arg(long, env = "TOLLGATE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-
-    /// Private key (PEM) of the certificate
-    #[arg(long, env = "TOLLGATE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsFlags,
 
     /// Proxies between callers and Tollgate that each add to X-Forwarded-For the address that they saw: the limit on
     /// failed logins and the audit go by the outermost's; 0 is the connection's own address
@@ -75,10 +73,6 @@ pub struct ServeFlags {
     #[arg(long, env = "TOLLGATE_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
 
-    /// How long the API may take to answer before the caller gets 504
-    #[arg(long, env = "TOLLGATE_UPSTREAM_TIMEOUT", value_name = "DURATION", default_value = "60s")]
-    upstream_timeout: Seconds,
-
     #[command(flatten)]
     door: DoorFlags,
 
@@ -93,10 +87,6 @@ pub struct ServeFlags {
     /// Show metrics and policy state on an address that is not loopback
     #[arg(long, env = "TOLLGATE_INSECURE_ADMIN", value_parser = BoolishValueParser::new())]
     insecure_admin: bool,
-
-    /// Forward tokens without TLS to an upstream that is not loopback
-    #[arg(long, env = "TOLLGATE_INSECURE_UPSTREAM", value_parser = BoolishValueParser::new())]
-    insecure_upstream: bool,
 }
 
 /// The words of `--audit-full`.
@@ -112,7 +102,7 @@ enum AuditFull {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The API.
-    pub upstream: UpstreamUrl,
+    pub upstream: UpstreamSettings,
     /// How callers find it, if links in answers are to lead there.
     pub public_url: Option<UpstreamUrl>,
     /// Where callers connect; port 0 lets the system choose.
@@ -120,7 +110,7 @@ pub struct Settings {
     /// Where metrics and health are.
     pub admin: SocketAddr,
     /// What callers' TLS is served with, if it is.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsSettings>,
     /// How many proxies in front say where a call comes from.
     pub trusted_hops: TrustedHops,
     /// Where audit lines go; nowhere if none.
@@ -131,24 +121,16 @@ pub struct Settings {
     pub state: Option<PathBuf>,
     /// Threads that serve requests.
     pub threads: NonZeroUsize,
-    /// How long the API may take to begin its answer.
-    pub upstream_timeout: Duration,
     /// What clients may take, and how the process stops.
     pub door: DoorSettings,
-}
-
-/// The two files of a served certificate.
-#[derive(Debug, Clone)]
-pub struct TlsFiles {
-    /// The chain, in PEM.
-    pub cert: PathBuf,
-    /// The key, in PEM.
-    pub key: PathBuf,
 }
 
 /// Flags that contradict each other, or would send secrets over an open wire.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSettings {
+    /// There is nothing to stand in front of.
+    #[error("give `--cloud` or `--upstream`: which API is behind the gateway")]
+    NoUpstream,
     /// Tokens would cross a network in clear text on their way to us.
     #[error(
         "`--listen {0}` is not loopback and has no TLS: give `--tls-cert` and `--tls-key`, or `--insecure-listen` if TLS ends in front of Tollgate"
@@ -162,6 +144,16 @@ pub enum InvalidSettings {
     /// Tokens would cross a network in clear text on their way to the API.
     #[error("`--upstream {0}` is plain http and not loopback: use https, or add `--insecure-upstream`")]
     UpstreamWithoutTls(UpstreamUrl),
+    /// It can't be told which key belongs to which certificate.
+    #[error(
+        "{certificates} of `--tls-cert` and {keys} of `--tls-key`: give one key for each certificate, in the same order"
+    )]
+    Pairs {
+        /// How many chains were given.
+        certificates: usize,
+        /// How many keys.
+        keys: usize,
+    },
 }
 
 impl ServeFlags {
@@ -180,21 +172,16 @@ impl TryFrom<ServeFlags> for Settings {
     type Error = InvalidSettings;
 
     fn try_from(flags: ServeFlags) -> Result<Self, InvalidSettings> {
-        let tls = flags.tls_cert.zip(flags.tls_key).map(|(cert, key)| TlsFiles { cert, key });
+        let upstream = UpstreamSettings::try_from(flags.upstream)?;
+        let tls = flags.tls.settings()?;
         if tls.is_none() && !flags.listen.ip().is_loopback() && !flags.insecure_listen {
             return Err(InvalidSettings::ListenWithoutTls(flags.listen));
         }
         if !flags.admin.ip().is_loopback() && !flags.insecure_admin {
             return Err(InvalidSettings::AdminExposed(flags.admin));
         }
-        if flags.upstream.scheme() == Scheme::Http
-            && !flags.upstream.is_loopback()
-            && !flags.insecure_upstream
-        {
-            return Err(InvalidSettings::UpstreamWithoutTls(flags.upstream));
-        }
         Ok(Self {
-            upstream: flags.upstream,
+            upstream,
             public_url: flags.public_url,
             listen: flags.listen,
             admin: flags.admin,
@@ -207,7 +194,6 @@ impl TryFrom<ServeFlags> for Settings {
             },
             state: flags.state,
             threads: flags.threads.unwrap_or_else(one_a_core),
-            upstream_timeout: flags.upstream_timeout.0,
             door: flags.door.into(),
         })
     }
@@ -254,31 +240,6 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_is_a_host_and_its_authority_names_the_port_only_where_it_must() {
-        for (text, authority) in [
-            ("https://api.security.microsoft.com", "api.security.microsoft.com"),
-            ("https://api.security.microsoft.com/", "api.security.microsoft.com"),
-            ("http://127.0.0.1:8443", "127.0.0.1:8443"),
-            ("http://[::1]:81", "[::1]:81"),
-            ("http://[::1]", "[::1]"),
-        ] {
-            assert_eq!(text.parse::<UpstreamUrl>().unwrap().authority(), authority);
-        }
-        for text in [
-            "",
-            "api.example",
-            "ftp://h",
-            "https://u@h",
-            "https://h/path",
-            "https://h?q",
-            "https://h:0",
-            "https://h:x",
-        ] {
-            assert!(text.parse::<UpstreamUrl>().unwrap_err().to_string().contains(text), "{text}");
-        }
-    }
-
-    #[test]
     fn what_would_send_tokens_in_clear_text_needs_a_flag_that_says_so() {
         let https = ["--upstream", "https://api.example"];
         assert!(settings(&https).is_ok());
@@ -297,6 +258,17 @@ mod tests {
     }
 
     #[test]
+    fn the_api_is_that_of_a_cloud_or_another_and_never_both_or_none() {
+        let upstream = |args: &[&str]| settings(args).map(|settings| settings.upstream.to_string());
+        assert_eq!(upstream(&["--cloud", "eu"]), Ok("https://eu.api.security.microsoft.com".to_owned()));
+        assert_eq!(upstream(&["--upstream", "https://api.example"]), Ok("https://api.example".to_owned()));
+        assert!(upstream(&[]).unwrap_err().contains("give `--cloud` or `--upstream`"));
+        let both = upstream(&["--cloud", "eu", "--upstream", "https://api.example"]);
+        assert!(both.unwrap_err().contains("cannot be used with"));
+        assert!(upstream(&["--cloud", "mars"]).unwrap_err().contains("[possible values: commercial, us, eu"));
+    }
+
+    #[test]
     fn the_flags_defaults_are_the_doors_own() {
         let flags = settings(&["--upstream", "https://h"]).unwrap().door;
         assert_eq!(format!("{flags:?}"), format!("{:?}", DoorSettings::default()));
@@ -307,7 +279,7 @@ mod tests {
     #[test]
     fn a_timeout_is_more_than_nothing_and_at_most_an_hour() {
         let with = |text| settings(&["--upstream", "https://h", &format!("--upstream-timeout={text}")]);
-        assert_eq!(with("1m 30s").unwrap().upstream_timeout, Duration::from_secs(90));
+        assert_eq!(with("1m 30s").unwrap().upstream.answer, Duration::from_secs(90));
         assert!(["0s", "-1s", "2h", "soon"].iter().all(|text| with(text).unwrap_err().contains(text)));
     }
 }

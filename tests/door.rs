@@ -1,8 +1,10 @@
 //! The door: what a slow, greedy or careless client can do to others, which is nothing.
 
+mod certificates;
 mod floods;
 mod fuzz;
 mod panics;
+mod proxied;
 mod slow;
 mod stopping;
 mod tls;

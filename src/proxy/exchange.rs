@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::circuit::Passage;
 use super::links::LinkRewriter;
-use super::upstream::Choice;
+use super::upstream::Target;
 use crate::admit::Permit;
 use crate::denial::{Denial, Malformed};
 use crate::id::RequestId;
@@ -38,7 +38,7 @@ pub struct Exchange {
     /// Present from the decision until it is known whether the upstream answers.
     pub(super) passage: Option<Passage>,
     /// Which of the upstream's addresses is tried.
-    pub(super) choice: Option<Choice>,
+    pub(super) target: Option<Arc<Target>>,
     /// The API's answer to a call that starts an action, as far as it came.
     pub(super) captured: Option<BytesMut>,
     /// What reads the links of the API's answer, if it may have some.
@@ -84,7 +84,7 @@ impl Exchange {
             snapshot,
             permit: None,
             passage: None,
-            choice: None,
+            target: None,
             captured: None,
             links: None,
             malformed: None,

@@ -126,12 +126,12 @@ impl ProxyHttp for Gateway {
 
     /// No permit, no peer.
     async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
-        let choice = exchange.permit.as_ref().and_then(|_| self.upstream.peer());
-        let Some((peer, choice)) = choice else {
+        let Some(target) = exchange.permit.as_ref().and_then(|_| self.upstream.choose()) else {
             return Error::e_explain(ErrorType::InternalError, "no permit, or no address");
         };
-        exchange.choice = Some(choice);
-        Ok(Box::new(peer))
+        let peer = Box::new(target.peer().clone());
+        exchange.target = Some(target);
+        Ok(peer)
     }
 
     async fn upstream_request_filter(
@@ -140,10 +140,10 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        let Some(permit) = &exchange.permit else {
+        let (Some(permit), Some(target)) = (&exchange.permit, &exchange.target) else {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
-        self.upstream.dress(request, session.req_header(), exchange.id())?;
+        target.dress(request, session.req_header(), exchange.id())?;
         if permit.body().is_some() {
             // The body is here already; nobody needs to be asked for it.
             request.remove_header(&header::EXPECT);
@@ -236,8 +236,8 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing was sent, so the next address may be tried (max_retries bounds how often).
-        if let Some(choice) = exchange.choice.take() {
-            self.upstream.try_another(choice);
+        if let Some(target) = exchange.target.take() {
+            target.pass_over();
         }
         error.set_retry(true);
         error

@@ -1,53 +1,72 @@
 //! The API behind the gateway: where it is, and what it gets to see.
 
+mod targets;
+
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use http::header;
+use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::protocols::TcpKeepalive;
 use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
 
+pub(super) use self::targets::Target;
+use self::targets::Targets;
 use super::circuit::{Circuit, Passage};
 use crate::id::RequestId;
 use crate::time::{Clock, Steady};
 
-/// A TCP and TLS handshake to another continent takes under a second.
-const CONNECT: Duration = Duration::from_secs(5);
-
-/// Both handshakes together, retransmissions included.
-const CONNECT_IN_ALL: Duration = Duration::from_secs(10);
-
-/// Below the keep-alive of common front ends (60 s and more), so that we are the side that closes an idle connection.
-const IDLE: Duration = Duration::from_secs(30);
-
-/// How often the name is looked up again: front ends move behind DNS records that live a minute or less.
+/// How often names are looked up again: front ends move behind DNS records that live a minute or less.
 const RESOLVE: Duration = Duration::from_secs(30);
 
-/// The header that carries our request id to the upstream.
-const REQUEST_ID: &str = "X-Request-Id";
+/// How often the addresses are tried, where there is a choice: a handshake that nobody waits for.
+const PROBE: Duration = Duration::from_secs(5);
 
-/// Where the API is. Names are looked up in the background; a look-up that fails changes nothing.
+/// The header that carries our request id to the upstream.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What says, or claims, where a call came from. The API has no use for it, and from strangers it is anything.
+const FORWARDED: &str = "forwarded";
+const FORWARDED_PREFIX: &str = "x-forwarded-";
+const REAL_ADDRESS: &str = "x-real-ip";
+
+/// The API: its places in the order in which they are tried. Names are looked up in the background; a look-up that fails
+/// changes nothing.
 #[derive(Debug)]
 pub struct Upstream {
-    host: String,
-    port: u16,
-    authority: String,
-    tls: Tls,
-    timeout: Duration,
-    addresses: ArcSwap<Vec<SocketAddr>>,
-    /// Which of the addresses is used; moves on when it can't be connected to.
-    chosen: AtomicUsize,
+    places: Vec<Place>,
+    timeouts: Timeouts,
+    targets: Targets,
     circuit: Arc<Circuit>,
 }
 
-/// Which address a connection was tried at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Choice(usize);
+/// One place where the API is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// A name, or an address without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The `Host` that it expects.
+    pub authority: HeaderValue,
+    /// How it is spoken to.
+    pub tls: Tls,
+}
+
+/// How long the upstream may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the TCP handshake, and twice that with TLS.
+    pub connect: Duration,
+    /// For the beginning of an answer, and between two pieces of it.
+    pub read: Duration,
+    /// For a piece of a request.
+    pub write: Duration,
+    /// How long a connection is kept for the next call.
+    pub idle: Duration,
+}
 
 /// How the upstream is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,48 +77,68 @@ pub enum Tls {
     Verified,
 }
 
+/// A name that has no address.
+#[derive(Debug)]
+pub struct Unresolved {
+    /// The name.
+    pub host: String,
+    /// What the system said.
+    pub error: io::Error,
+}
+
 impl Upstream {
-    /// Looks the host up, blocking.
+    /// Looks the hosts up, blocking.
     ///
     /// # Errors
-    /// If the name has no address.
-    pub fn resolve(
-        host: &str,
-        port: u16,
-        authority: String,
-        tls: Tls,
-        timeout: Duration,
-    ) -> io::Result<Self> {
-        let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    /// The first name that has no address.
+    pub fn resolve(places: Vec<Place>, timeouts: Timeouts) -> Result<Self, Unresolved> {
+        let upstream = Self { places, timeouts, targets: Targets::default(), circuit: Arc::default() };
+        let mut targets = Vec::new();
+        for place in &upstream.places {
+            let unresolved = |error| Unresolved { host: place.host.clone(), error };
+            let addresses = (place.host.as_str(), place.port).to_socket_addrs().map_err(unresolved)?;
+            let before = targets.len();
+            targets.extend(addresses.map(|address| place.target(address, timeouts)));
+            if targets.len() == before {
+                return Err(unresolved(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+            }
         }
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-            authority,
-            tls,
-            timeout,
-            addresses: ArcSwap::from_pointee(addresses),
-            chosen: AtomicUsize::new(0),
-            circuit: Arc::default(),
-        })
+        upstream.targets.replace(targets);
+        Ok(upstream)
     }
 
-    /// Looks the host up again and again, until it is dropped.
+    /// Looks the hosts up again and again, until it is dropped.
     pub async fn keep_resolved(self: Arc<Self>, clock: Clock) {
         loop {
             clock.sleep(RESOLVE).await;
-            match tokio::net::lookup_host((self.host.as_str(), self.port))
-                .await
-                .map(Iterator::collect::<Vec<_>>)
-            {
-                Ok(addresses) if addresses.is_empty() => {}
-                Ok(addresses) => self.addresses.store(Arc::new(addresses)),
-                Err(error) => {
-                    tracing::warn!(host = self.host, %error, "cannot look up the upstream, using what is known")
+            let mut targets = Vec::new();
+            for place in &self.places {
+                let before = targets.len();
+                match tokio::net::lookup_host((place.host.as_str(), place.port)).await {
+                    Ok(addresses) => {
+                        targets.extend(addresses.map(|address| place.target(address, self.timeouts)))
+                    }
+                    Err(error) => {
+                        tracing::warn!(host = place.host, %error, "cannot look up the upstream");
+                    }
+                }
+                if targets.len() == before {
+                    // Half of an answer would forget addresses that are still good.
+                    targets.clear();
+                    break;
                 }
             }
+            if !targets.is_empty() {
+                self.targets.replace(targets);
+            }
+        }
+    }
+
+    /// Finds out again and again which addresses can be connected to, until it is dropped.
+    pub async fn keep_probed(self: Arc<Self>, clock: Clock) {
+        loop {
+            clock.sleep(PROBE).await;
+            self.targets.probe(self.timeouts.connect, &clock).await;
         }
     }
 
@@ -111,39 +150,15 @@ impl Upstream {
         self.circuit.pass(now)
     }
 
-    /// The peer to connect to.
-    pub(super) fn peer(&self) -> Option<(HttpPeer, Choice)> {
-        let addresses = self.addresses.load();
-        let choice = Choice(self.chosen.load(Ordering::Relaxed));
-        let address = addresses.get(choice.0 % addresses.len().max(1))?;
-        let mut peer = HttpPeer::new(*address, self.tls == Tls::Verified, self.host.clone());
-        let options = &mut peer.options;
-        options.connection_timeout = Some(CONNECT);
-        options.total_connection_timeout = Some(CONNECT_IN_ALL);
-        options.read_timeout = Some(self.timeout);
-        options.write_timeout = Some(self.timeout);
-        options.idle_timeout = Some(IDLE);
-        // A tunnel would carry requests that nobody decides on: offers to upgrade are not passed on.
-        options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
-        // Finds out that a silent peer is gone before a request is written to it.
-        options.tcp_keepalive = Some(TcpKeepalive {
-            idle: Duration::from_secs(15),
-            interval: Duration::from_secs(5),
-            count: 3,
-            #[cfg(target_os = "linux")]
-            user_timeout: Duration::ZERO,
-        });
-        Some((peer, choice))
+    /// Where to connect to.
+    pub(super) fn choose(&self) -> Option<Arc<Target>> {
+        self.targets.choose()
     }
+}
 
-    /// This address could not be connected to: the next connection tries another. Of many that failed at once, the first
-    /// moves on; if all did, they could come back to where they began.
-    pub(super) fn try_another(&self, Choice(failed): Choice) {
-        let next = failed.wrapping_add(1);
-        // If another has moved on already, its choice stands.
-        let _ = self.chosen.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed);
-    }
+// === impl Target ===
 
+impl Target {
     /// Makes the request what the upstream is to see. It runs after Pingora took the hop-by-hop fields out, so a
     /// client can't name ours in `Connection` to have them removed.
     ///
@@ -162,25 +177,41 @@ impl Upstream {
                 }
             }
         }
-        request.insert_header(header::HOST, &self.authority)?;
+        let claims: Vec<_> = request.headers.keys().filter(|name| claims_origin(name)).cloned().collect();
+        for name in claims {
+            request.remove_header(&name);
+        }
+        request.insert_header(header::HOST, self.authority.clone())?;
         request.insert_header(REQUEST_ID, id.to_string())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn claims_origin(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name == FORWARDED || name == REAL_ADDRESS || name.starts_with(FORWARDED_PREFIX)
+}
 
-    #[test]
-    fn of_many_connections_that_fail_at_once_one_moves_on_to_the_next_address() {
-        let upstream = Upstream::resolve("127.0.0.1", 1, String::new(), Tls::Off, CONNECT).unwrap();
-        let addresses = ["127.0.0.1:1", "127.0.0.1:2"].map(|address| address.parse().unwrap());
-        upstream.addresses.store(Arc::new(addresses.to_vec()));
-        let choices = [(); 4].map(|()| upstream.peer().unwrap().1);
-        choices.into_iter().for_each(|choice| upstream.try_another(choice));
-        assert_eq!(upstream.peer().unwrap().0._address.to_string(), "127.0.0.1:2");
-        let choice = upstream.peer().unwrap().1;
-        upstream.try_another(choice);
-        assert_eq!(upstream.peer().unwrap().0._address.to_string(), "127.0.0.1:1");
+// === impl Place ===
+
+impl Place {
+    fn target(&self, address: SocketAddr, timeouts: Timeouts) -> Target {
+        let mut peer = HttpPeer::new(address, self.tls == Tls::Verified, self.host.clone());
+        let options = &mut peer.options;
+        options.connection_timeout = Some(timeouts.connect);
+        options.total_connection_timeout = Some(timeouts.connect * 2);
+        options.read_timeout = Some(timeouts.read);
+        options.write_timeout = Some(timeouts.write);
+        options.idle_timeout = Some(timeouts.idle);
+        // A tunnel would carry requests that nobody decides on: offers to upgrade are not passed on.
+        options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
+        // Finds out that a silent peer is gone before a request is written to it.
+        options.tcp_keepalive = Some(TcpKeepalive {
+            idle: Duration::from_secs(15),
+            interval: Duration::from_secs(5),
+            count: 3,
+            #[cfg(target_os = "linux")]
+            user_timeout: Duration::ZERO,
+        });
+        Target::new(address, peer, self.authority.clone())
     }
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpStream;
@@ -14,8 +15,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 
 use crate::proxy::{Bounds, Door, Gateway, Socket};
-use crate::server::StartError;
-use crate::server::tls::Certificate;
+use crate::server::tls::Certificates;
+use crate::server::{StartError, proxied};
 use crate::settings::Settings;
 use crate::telemetry::metrics::{Metrics, OpenConnection, RefusedConnection};
 use crate::time::Clock;
@@ -67,7 +68,8 @@ struct Open {
 /// One connection's place among them.
 struct Seat {
     connections: Arc<Connections>,
-    address: IpAddr,
+    /// The party whose connections it is counted among, once that is known.
+    party: Option<IpAddr>,
     _counted: OpenConnection,
 }
 
@@ -83,12 +85,13 @@ impl Service {
         listener: TcpListener,
         address: SocketAddr,
         settings: &Settings,
-        certificate: Option<Arc<Certificate>>,
+        certificates: Option<Arc<Certificates>>,
     ) -> Result<Self, StartError> {
         let conf = ServerConf {
             threads: settings.threads.get(),
             upstream_keepalive_pool_size: UPSTREAM_POOL,
             max_retries: CONNECT_ATTEMPTS,
+            ca_file: settings.upstream.ca.as_ref().map(|path| path.display().to_string()),
             ..ServerConf::default()
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -111,7 +114,9 @@ impl Service {
         });
         let clock = gateway.line.clock.clone();
         let door = Door::new(gateway, &Arc::new(conf), bounds, is_closing.clone());
-        let accepting = Accepting { listener, connections: connections.clone(), door, certificate, clock };
+        let proxies = settings.door.proxies.clone();
+        let accepting =
+            Accepting { listener, connections: connections.clone(), door, proxies, certificates, clock };
         runtime.spawn(accepting.run(is_closing));
         Ok(Self { runtime, closing, connections })
     }
@@ -159,7 +164,8 @@ struct Accepting {
     listener: tokio::net::TcpListener,
     connections: Arc<Connections>,
     door: Door,
-    certificate: Option<Arc<Certificate>>,
+    proxies: Vec<IpNet>,
+    certificates: Option<Arc<Certificates>>,
     clock: Clock,
 }
 
@@ -171,7 +177,7 @@ impl Accepting {
                 _ = closing.wait_for(|closing| *closing) => return,
             };
             match accepted {
-                Ok((stream, address)) => match self.connections.take(address.ip()) {
+                Ok((stream, address)) => match self.seat(address.ip()) {
                     Ok(seat) => self.serve(stream, address, seat),
                     // Closed without a word: an answer would cost what the bound is to save.
                     Err(reason) => self.connections.metrics.refused_connection(reason),
@@ -184,17 +190,49 @@ impl Accepting {
         }
     }
 
-    fn serve(&self, stream: TcpStream, address: SocketAddr, seat: Seat) {
+    /// A place among the connections; for one of a balancer, that of its client is not known yet.
+    fn seat(&self, address: IpAddr) -> Result<Seat, RefusedConnection> {
+        let mut seat = self.connections.take()?;
+        if !self.is_proxy(address) {
+            seat.belong_to(address)?;
+        }
+        Ok(seat)
+    }
+
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.proxies.iter().any(|network| network.contains(&address))
+    }
+
+    fn serve(&self, mut stream: TcpStream, address: SocketAddr, mut seat: Seat) {
         let (door, clock) = (self.door.clone(), self.clock.clone());
-        let tls = self.certificate.as_ref().map(|certificate| certificate.acceptor());
+        let metrics = self.connections.metrics.clone();
+        let tls = self.certificates.as_ref().map(|certificates| certificates.acceptor());
+        let proxied = self.is_proxy(address.ip());
         tokio::spawn(async move {
-            let _seat = seat;
             // An answer is written as a whole; waiting for more would only delay it. A socket that is closed already
             // says so when it is read.
             let _ = stream.set_nodelay(true);
+            let header = door.bounds().header;
+            let mut address = address;
+            if proxied {
+                let client = match clock.timeout(header, proxied::client(&mut stream)).await {
+                    Ok(Ok(client)) => client.unwrap_or(address),
+                    Ok(Err(error)) => {
+                        metrics.refused_connection(RefusedConnection::Proxy);
+                        return tracing::warn!(%address, %error, "no PROXY header from a balancer");
+                    }
+                    // Balancers try whether a connection is taken, and send nothing.
+                    Err(_) => return tracing::debug!(%address, "no PROXY header in time"),
+                };
+                address = client;
+                if let Err(reason) = seat.belong_to(address.ip()) {
+                    return metrics.refused_connection(reason);
+                }
+            }
             let socket = match tls {
                 None => Socket::Plain(stream),
-                Some(tls) => match clock.timeout(door.bounds().header, tls.accept(stream)).await {
+                Some(tls) => match clock.timeout(header, tls.accept(stream)).await {
                     Ok(Ok(stream)) => Socket::Tls(Box::new(stream)),
                     Ok(Err(error)) => return tracing::debug!(%address, %error, "no TLS handshake"),
                     Err(_) => return tracing::debug!(%address, "no TLS handshake in time"),
@@ -208,20 +246,32 @@ impl Accepting {
 // === impl Connections ===
 
 impl Connections {
-    fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, RefusedConnection> {
-        let address = one_party(address);
+    /// A place for one connection more, whoever it belongs to.
+    fn take(self: &Arc<Self>) -> Result<Seat, RefusedConnection> {
         let mut open = self.open.lock();
         if open.total >= self.bounds.connections.get() {
             return Err(RefusedConnection::Total);
         }
-        let count = open.addresses.entry(address).or_default();
-        if *count >= self.bounds.connections_per_address.get() {
+        open.total += 1;
+        drop(open);
+        Ok(Seat { connections: self.clone(), party: None, _counted: self.metrics.connection() })
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    /// Counts it among the connections of an address.
+    fn belong_to(&mut self, address: IpAddr) -> Result<(), RefusedConnection> {
+        let party = one_party(address);
+        let mut open = self.connections.open.lock();
+        let count = open.addresses.entry(party).or_default();
+        if *count >= self.connections.bounds.connections_per_address.get() {
             return Err(RefusedConnection::Address);
         }
         *count += 1;
-        open.total += 1;
-        drop(open);
-        Ok(Seat { connections: self.clone(), address, _counted: self.metrics.connection() })
+        self.party = Some(party);
+        Ok(())
     }
 }
 
@@ -238,7 +288,9 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         open.total -= 1;
-        if let Entry::Occupied(mut count) = open.addresses.entry(self.address) {
+        if let Some(party) = self.party
+            && let Entry::Occupied(mut count) = open.addresses.entry(party)
+        {
             match *count.get() {
                 1 => drop(count.remove()),
                 _ => *count.get_mut() -= 1,
@@ -271,10 +323,11 @@ mod tests {
     fn as_many_connections_are_open_as_may_be_in_all_and_of_an_address() {
         let connections = connections(3, 2);
         let take = |address: &str| {
-            connections.take(address.parse().unwrap()).map_err(|reason| match reason {
-                RefusedConnection::Total => "total",
-                RefusedConnection::Address => "address",
-            })
+            let seat = connections.take().and_then(|mut seat| {
+                seat.belong_to(address.parse().unwrap())?;
+                Ok(seat)
+            });
+            seat.map_err(RefusedConnection::as_str)
         };
         let first = take("192.0.2.1").unwrap();
         let second = take("::ffff:192.0.2.1").unwrap();

@@ -1,8 +1,11 @@
 //! What clients may take of the door, and how it closes: flags, environment and defaults.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::Seconds;
 use crate::proxy::Bounds;
@@ -10,6 +13,11 @@ use crate::proxy::Bounds;
 /// The flags of `tollgate serve` that bound clients.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct DoorFlags {
+    /// Balancers, as addresses or networks, whose every connection begins with a PROXY protocol header (v1 or v2) that
+    /// says where it comes from; from anyone else such a header is a malformed request
+    #[arg(long, env = "TOLLGATE_PROXY_PROTOCOL", value_name = "NETWORK", value_delimiter = ',', value_parser = network)]
+    proxy_protocol: Vec<IpNet>,
+
     /// How long a TLS handshake, and then a request's header, may take to arrive
     #[arg(long, env = "TOLLGATE_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s")]
     header_timeout: Seconds,
@@ -62,6 +70,8 @@ pub(super) struct DoorFlags {
 /// What clients may take of the door, and how it closes.
 #[derive(Debug, Clone)]
 pub struct DoorSettings {
+    /// Whose connections begin with a PROXY protocol header.
+    pub proxies: Vec<IpNet>,
     /// What one client, and all of them, may take.
     pub bounds: Bounds,
     /// How long readiness fails before listeners close.
@@ -74,6 +84,7 @@ impl Default for DoorSettings {
     /// What `tollgate serve` has where no flag says otherwise.
     fn default() -> Self {
         Self {
+            proxies: Vec::new(),
             bounds: Bounds::default(),
             shutdown_delay: Duration::ZERO,
             // A call of the API takes a few seconds; orchestrators kill what takes 30 s.
@@ -85,6 +96,7 @@ impl Default for DoorSettings {
 impl From<DoorFlags> for DoorSettings {
     fn from(flags: DoorFlags) -> Self {
         Self {
+            proxies: flags.proxy_protocol,
             bounds: Bounds {
                 header: flags.header_timeout.0,
                 idle: flags.idle_timeout.0,
@@ -114,4 +126,10 @@ impl FromStr for Wait {
         let zero = text.parse::<jiff::SignedDuration>().is_ok_and(|duration| duration.is_zero());
         if zero { Ok(Self(Duration::ZERO)) } else { text.parse::<Seconds>().map(|wait| Self(wait.0)) }
     }
+}
+
+/// `10.0.0.0/8`, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| format!("`{text}` is neither an address nor a network"))
 }

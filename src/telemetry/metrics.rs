@@ -97,7 +97,7 @@ metrics! {
     connections: IntGauge = "tollgate_connections" [],
         "Connections of clients that are open.";
     refused_connections: IntCounterVec = "tollgate_connections_refused_total" ["reason"],
-        "Connections closed as soon as they were accepted: too many in all (`total`) or of one address (`address`).";
+        "Connections closed as soon as they were accepted: too many in all (`total`) or of one address (`address`), or of a balancer without a PROXY header (`proxy`).";
     panics: IntCounter = "tollgate_panics_total" [],
         "Requests that ended in a fault of Tollgate's own code; each is to be reported.";
     admission: HistogramVec = "tollgate_admission_duration_seconds" ["outcome"] in ADMISSION_SECONDS,
@@ -186,7 +186,7 @@ impl Metrics {
         for result in [AuditResult::Written, AuditResult::Dropped] {
             families.audit_lines.with_label_values(&[result.as_str()]);
         }
-        for reason in [RefusedConnection::Total, RefusedConnection::Address] {
+        for reason in [RefusedConnection::Total, RefusedConnection::Address, RefusedConnection::Proxy] {
             families.refused_connections.with_label_values(&[reason.as_str()]);
         }
         Self(Arc::new(Inner {

@@ -28,10 +28,11 @@ async fn described(command: &str) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn help_describes_every_flag_and_names_its_variable() {
-    let serve = "--policies --upstream --public-url --listen --admin --tls-cert --tls-key --trusted-hops --audit --audit-full --state --threads \
-                 --upstream-timeout --header-timeout --idle-timeout --client-patience --min-rate --request-timeout \
+    let serve = "--policies --cloud --upstream --upstream-ca --upstream-connect-timeout --upstream-timeout \
+                 --upstream-write-timeout --upstream-idle-timeout --insecure-upstream --public-url --listen --admin --tls-cert --tls-key \
+                 --tls-client-ca --trusted-hops --audit --audit-full --state --threads --proxy-protocol --header-timeout --idle-timeout --client-patience --min-rate --request-timeout \
                  --max-connections --max-connections-per-address --max-requests-per-connection --max-streams \
-                 --max-in-flight --shutdown-delay --shutdown-grace --log --insecure-listen --insecure-admin --insecure-upstream";
+                 --max-in-flight --shutdown-delay --shutdown-grace --log --insecure-listen --insecure-admin";
     let sandbox = "--listen --admin --running-for --log";
     for (command, flags) in [
         ("serve", serve),

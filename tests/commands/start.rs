@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use tollgate::proxy::TrustedHops;
 use tollgate::reload::PolicySource;
 use tollgate::server::Server;
-use tollgate::settings::{DoorSettings, Settings, UpstreamUrl, one_a_core};
+use tollgate::settings::{DoorSettings, Settings, UpstreamSettings, UpstreamUrl, one_a_core};
 use tollgate::telemetry::audit::{AuditFullMode, AuditTarget};
 use tollgate::time::Clock;
 
@@ -60,7 +60,7 @@ async fn a_bad_argument_is_said_in_one_line_at_once_with_exit_code_2() {
         (
             "an upstream without an address",
             &["--upstream", NO_NAME],
-            &["cannot look up the upstream", NO_NAME],
+            &["cannot look up the upstream", NO_NAME.trim_start_matches("https://")],
         ),
         ("plain http to another machine", &["--upstream", "http://192.0.2.1"], &["--insecure-upstream"]),
         ("callers without TLS", &["--listen", "0.0.0.0:0"], &["--listen 0.0.0.0:0", "--insecure-listen"]),
@@ -118,6 +118,17 @@ async fn a_file_that_cannot_be_used_is_said_in_one_line_at_once_with_exit_code_2
         ("a key for a certificate", &["--tls-cert", key, "--tls-key", key], &["TLS with", key]),
         ("a certificate for a key", &["--tls-cert", cert, "--tls-key", cert], &["TLS with", cert]),
         ("another's key", &["--tls-cert", cert, "--tls-key", other], &["TLS with", cert]),
+        (
+            "more certificates",
+            &["--tls-cert", &format!("{cert},{cert}"), "--tls-key", key],
+            &["2 of `--tls-cert` and 1"],
+        ),
+        (
+            "no client authority",
+            &["--tls-cert", cert, "--tls-key", key, "--tls-client-ca", key],
+            &["TLS with", key],
+        ),
+        ("no upstream authority", &["--upstream-ca", key], &["TLS with", key]),
         ("no folder for the audit", &["--audit", "/no/audit"], &["`/no/audit` cannot be opened", missing]),
         ("a folder for the audit", &["--audit", folder], &[folder, "cannot be opened", "Is a directory"]),
     ];
@@ -145,7 +156,7 @@ async fn each_mistake_of_a_policy_set_is_said_in_a_line_of_its_own_with_exit_cod
 async fn a_gateway_that_did_not_start_in_a_process_that_goes_on_leaves_nobody_listening() {
     let (listen, admin) = (own_address(2_400), own_address(2_401));
     let settings = Settings {
-        upstream: UpstreamUrl::http(own_address(1)),
+        upstream: UpstreamSettings::at(UpstreamUrl::http(own_address(1))),
         listen,
         admin,
         trusted_hops: TrustedHops::default(),
@@ -155,7 +166,6 @@ async fn a_gateway_that_did_not_start_in_a_process_that_goes_on_leaves_nobody_li
         public_url: None,
         audit_full: AuditFullMode::Refuse,
         threads: one_a_core(),
-        upstream_timeout: super::AT_ONCE,
         door: DoorSettings::default(),
     };
 

@@ -11,7 +11,7 @@ use tollgate::proxy::{Bounds, TrustedHops};
 use tollgate::reload::PolicySource;
 use tollgate::sandbox::issuer::{Caller, Issuer, TokenVersion};
 use tollgate::server::Server;
-use tollgate::settings::{DoorSettings, Settings, TlsFiles, UpstreamUrl};
+use tollgate::settings::{DoorSettings, Settings, TlsSettings, UpstreamSettings, UpstreamUrl};
 use tollgate::source::{PolicyFiles, SourceFile};
 use tollgate::telemetry::audit::{AuditFullMode, AuditTarget};
 use tollgate::time::{Clock, ManualClock, Wall};
@@ -62,13 +62,12 @@ pub(crate) struct TestGateway {
 /// How a gateway under test is set up.
 pub(crate) struct Setup {
     source: Source,
-    upstream: SocketAddr,
-    tls: Option<TlsFiles>,
+    upstream: UpstreamSettings,
+    tls: Option<TlsSettings>,
     audit: Option<PathBuf>,
     audit_full: AuditFullMode,
     public_url: Option<UpstreamUrl>,
     threads: NonZeroUsize,
-    upstream_timeout: Duration,
     trusted_hops: TrustedHops,
     door: DoorSettings,
 }
@@ -203,13 +202,15 @@ impl Setup {
     pub(crate) fn new(upstream: SocketAddr) -> Self {
         Self {
             source: Source::Memory(policy()),
-            upstream,
+            upstream: UpstreamSettings {
+                answer: Duration::from_secs(5),
+                ..UpstreamSettings::at(UpstreamUrl::http(upstream))
+            },
             tls: None,
             audit: None,
             audit_full: AuditFullMode::Refuse,
             public_url: None,
             threads: NonZeroUsize::MIN,
-            upstream_timeout: Duration::from_secs(5),
             trusted_hops: TrustedHops::default(),
             door: DoorSettings::default(),
         }
@@ -224,8 +225,8 @@ impl Setup {
     }
 
     /// Callers are served over TLS.
-    pub(crate) fn tls(self, tls: TlsFiles) -> Self {
-        Self { tls: Some(tls), ..self }
+    pub(crate) fn tls(self, tls: impl Into<TlsSettings>) -> Self {
+        Self { tls: Some(tls.into()), ..self }
     }
 
     pub(crate) fn audit(self, file: impl Into<PathBuf>) -> Self {
@@ -246,8 +247,15 @@ impl Setup {
     }
 
     /// Real time: how long the upstream may take.
-    pub(crate) fn upstream_timeout(self, upstream_timeout: Duration) -> Self {
-        Self { upstream_timeout, ..self }
+    pub(crate) fn upstream_timeout(mut self, answer: Duration) -> Self {
+        self.upstream.answer = answer;
+        self
+    }
+
+    /// Where the upstream is, and how long it may take.
+    pub(crate) fn upstream(mut self, change: impl FnOnce(&mut UpstreamSettings)) -> Self {
+        change(&mut self.upstream);
+        self
     }
 
     /// As `--trusted-hops` says it.
@@ -258,6 +266,12 @@ impl Setup {
     /// What clients may take.
     pub(crate) fn bounds(mut self, bounds: Bounds) -> Self {
         self.door.bounds = bounds;
+        self
+    }
+
+    /// Whose connections begin with a PROXY header.
+    pub(crate) fn proxies(mut self, networks: &[&str]) -> Self {
+        self.door.proxies = networks.iter().map(|network| network.parse().unwrap()).collect();
         self
     }
 
@@ -274,7 +288,7 @@ impl Setup {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings {
-            upstream: UpstreamUrl::http(self.upstream),
+            upstream: self.upstream,
             trusted_hops: self.trusted_hops,
             listen: any,
             admin: any,
@@ -284,7 +298,6 @@ impl Setup {
             state: None,
             public_url: self.public_url,
             threads: self.threads,
-            upstream_timeout: self.upstream_timeout,
             door: self.door,
         };
         let source = match self.source {

@@ -30,13 +30,18 @@ pub(crate) struct Relay {
 
 impl LocalCertificate {
     pub(crate) fn make() -> Self {
+        Self::of(&["localhost", &Ipv4Addr::LOCALHOST.to_string()])
+    }
+
+    /// One for other names.
+    pub(crate) fn of(names: &[&str]) -> Self {
         let mut ca = CertificateParams::default();
         // Another name than the certificate's, which would be taken for one that signed itself.
         ca.distinguished_name.push(DnType::CommonName, "CA of a test");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let names = ["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("cert.pem"), certificate.pem()).unwrap();

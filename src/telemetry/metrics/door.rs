@@ -21,15 +21,19 @@ pub enum RefusedConnection {
     Total,
     /// There are as many of its address as there may be.
     Address,
+    /// A balancer did not say where it comes from.
+    Proxy,
 }
 
 // === impl RefusedConnection ===
 
 impl RefusedConnection {
-    pub(super) const fn as_str(self) -> &'static str {
+    /// Its word among the labels.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Total => "total",
             Self::Address => "address",
+            Self::Proxy => "proxy",
         }
     }
 }
