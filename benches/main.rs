@@ -8,6 +8,7 @@ use criterion::{Criterion, criterion_group};
 
 mod admit;
 mod gateway;
+mod inventory;
 mod limiter;
 mod plain;
 mod policy;
@@ -29,7 +30,7 @@ fn settings() -> Criterion {
 criterion_group! {
     name = benches;
     config = settings();
-    targets = window::bench, limiter::bench, token::bench, policy::bench, admit::bench, gateway::bench
+    targets = window::bench, limiter::bench, token::bench, policy::bench, inventory::bench, admit::bench, gateway::bench
 }
 
 fn main() {

@@ -188,6 +188,11 @@ impl PolicySet {
         all.map(|group| (group.id(), group.place()))
     }
 
+    /// The device group of each device that fits the name; none if the inventory lacks it.
+    pub fn groups_of(&self, named: &DeviceRef) -> impl Iterator<Item = &DeviceGroupId> {
+        self.inventory.find(named).map(|device| self.groups.get(device.group).id())
+    }
+
     /// Every application that has an entry, by its name, and where that stands.
     pub fn applications(&self) -> impl Iterator<Item = (&ApplicationId, &ApplicationName, &Place)> {
         self.applications.iter().map(|(id, entry)| (id, entry.name(), &entry.places().name))

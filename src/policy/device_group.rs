@@ -13,10 +13,11 @@ use crate::policy::inventory::MaxAge;
 use crate::principal::Groups;
 use crate::source::{Place, PolicyFiles, Problems, known_are};
 
+mod index;
 mod rule;
 
+pub(crate) use index::RuleIndex;
 use rule::MatchingRule;
-pub(crate) use rule::Traits;
 
 /// The group of a device that no rule matches, by the name that the portal gives it.
 pub(crate) const UNGROUPED: &str = "Ungrouped devices (default)";
@@ -29,7 +30,7 @@ const UNDECLARED: &str = "Undeclared device group";
 const NO_GROUP: &[&str] = &[UNGROUPED, "UnassignedGroup", "Unassigned", "None"];
 
 /// A group by its place among the set's groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(crate) struct GroupIndex(u32);
 
 /// The device groups of `device-groups.toml`.
@@ -205,10 +206,17 @@ impl DeviceGroups {
         None
     }
 
-    /// The group that a device is in: the highest ranked that matches.
-    pub(crate) fn of(&self, device: &Traits) -> GroupIndex {
-        let place = self.ranked.iter().position(|group| group.rule.matches(device));
-        place.map_or(self.ungrouped(), |place| GroupIndex(place as u32))
+    /// The rules of all groups, to be asked of many devices.
+    ///
+    /// # Errors
+    /// If they are more than can be indexed.
+    pub(crate) fn rules(&self) -> Result<RuleIndex, aho_corasick::BuildError> {
+        RuleIndex::build(self.ranked.iter().map(|group| &group.rule))
+    }
+
+    /// The group of a device for which the rules found that of this place, or none.
+    pub(crate) fn at(&self, place: Option<u32>) -> GroupIndex {
+        place.map_or(self.ungrouped(), GroupIndex)
     }
 
     /// Whether a device's group depends on its tags.

@@ -11,15 +11,15 @@ use crate::policy::document::MatchDocument;
 /// What a device must look like to be in a group: for each list that is not empty, one of it must match.
 #[derive(Debug, Default)]
 pub(super) struct MatchingRule {
-    name: Vec<Condition>,
-    domain: Vec<Condition>,
-    tag: Vec<Condition>,
-    os_platform: Vec<Condition>,
+    pub(super) name: Vec<Condition>,
+    pub(super) domain: Vec<Condition>,
+    pub(super) tag: Vec<Condition>,
+    pub(super) os_platform: Vec<Condition>,
 }
 
 /// One value of a rule, such as `starts with EXEC-`, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Condition {
+pub(super) enum Condition {
     StartsWith(Box<str>),
     EndsWith(Box<str>),
     Equals(Box<str>),
@@ -29,18 +29,8 @@ enum Condition {
 /// Text that is not a condition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a condition: write `starts with …`, `ends with …`, `equals …` or `contains …`")]
-struct InvalidCondition {
+pub(super) struct InvalidCondition {
     text: String,
-}
-
-/// What rules look at, in lower case.
-#[derive(Debug, Default)]
-pub(crate) struct Traits {
-    /// The name as the inventory gives it, and its first label if that is shorter.
-    pub(crate) names: Vec<String>,
-    pub(crate) domain: Option<String>,
-    pub(crate) tags: Vec<String>,
-    pub(crate) os_platform: Option<String>,
 }
 
 // === impl MatchingRule ===
@@ -81,34 +71,9 @@ impl MatchingRule {
     pub(super) fn looks_at_tags(&self) -> bool {
         !self.tag.is_empty()
     }
-
-    pub(super) fn matches(&self, device: &Traits) -> bool {
-        any_of(&self.name, device.names.iter().map(String::as_str))
-            && any_of(&self.domain, device.domain.as_deref())
-            && any_of(&self.tag, device.tags.iter().map(String::as_str))
-            && any_of(&self.os_platform, device.os_platform.as_deref())
-    }
-}
-
-/// A property that the rule leaves out matches; otherwise one condition must hold for one of the device's values.
-fn any_of<'t>(conditions: &[Condition], values: impl IntoIterator<Item = &'t str>) -> bool {
-    conditions.is_empty()
-        || values.into_iter().any(|value| conditions.iter().any(|condition| condition.holds(value)))
 }
 
 // === impl Condition ===
-
-impl Condition {
-    /// Whether it holds for a value in lower case.
-    fn holds(&self, value: &str) -> bool {
-        match self {
-            Self::StartsWith(text) => value.starts_with(&**text),
-            Self::EndsWith(text) => value.ends_with(&**text),
-            Self::Equals(text) => value == &**text,
-            Self::Contains(text) => value.contains(&**text),
-        }
-    }
-}
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

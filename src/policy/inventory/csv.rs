@@ -1,6 +1,8 @@
 //! Reads the portal's CSV export. Columns are found by their header, in any order; others are not
 //! looked at, which a warning says.
 
+use std::borrow::Cow;
+
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use crate::id::{DeviceId, EntraDeviceId};
@@ -38,10 +40,12 @@ pub(super) fn read(source: &SourceFile, reader: &mut Reader<'_>) {
     };
     let Some(columns) = Columns::find(&header, source, reader) else { return };
     let mut lines = Lines::new(text);
-    for record in csv.records() {
-        let next = match record {
+    let mut record = StringRecord::new();
+    loop {
+        let next = match csv.read_record(&mut record) {
             Err(error) => reader.mistake(source, lines.line, error),
-            Ok(record) => {
+            Ok(false) => return,
+            Ok(true) => {
                 let line = lines.at(start(&record, text));
                 match columns.row(&record, header.len()) {
                     Ok(listed) => reader.device(source, line, &listed),
@@ -93,13 +97,13 @@ impl Columns {
         Some(Self { id: id?, name: name?, entra_id, domain, os_platform, tags, group })
     }
 
-    fn row(&self, record: &StringRecord, width: usize) -> Result<Listed, String> {
+    fn row<'r>(&self, record: &'r StringRecord, width: usize) -> Result<Listed<'r>, String> {
         if record.len() != width {
             return Err(format!("{} fields where the header has {width}", record.len()));
         }
         let cell = |place: Option<usize>| {
             let cell = record.get(place?)?;
-            (!cell.is_empty()).then(|| cell.to_owned())
+            (!cell.is_empty()).then_some(cell)
         };
         let id = record.get(self.id).unwrap_or_default();
         let id = id.parse::<DeviceId>().map_err(|error| error.to_string())?;
@@ -111,15 +115,15 @@ impl Columns {
         let tags = tags.split([',', ';']).map(str::trim).filter(|tag| !tag.is_empty());
         Ok(Listed {
             id,
-            name: cell(Some(self.name)).unwrap_or_default(),
+            name: cell(Some(self.name)).unwrap_or_default().into(),
             entra_id,
-            domain: cell(self.domain),
-            os_platform: cell(self.os_platform),
-            tags: tags.map(str::to_owned).collect(),
+            domain: cell(self.domain).map(Cow::Borrowed),
+            os_platform: cell(self.os_platform).map(Cow::Borrowed),
+            tags: tags.map(Cow::Borrowed).collect(),
             group: match (self.group, cell(self.group)) {
                 (None, _) => Reported::Unsaid,
                 (Some(_), None) => Reported::None,
-                (Some(_), Some(name)) => Reported::Group(name),
+                (Some(_), Some(name)) => Reported::Group(name.into()),
             },
         })
     }

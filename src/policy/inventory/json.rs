@@ -1,5 +1,7 @@
 //! Reads saved answers of `GET /api/machines`: a page, a list of pages, or several of either one after another.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -17,19 +19,28 @@ struct PageDocument<'a> {
 /// The members of a machine that matter here; the API gives some thirty.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct MachineDocument {
-    id: String,
-    computer_dns_name: Option<String>,
-    aad_device_id: Option<String>,
-    os_platform: Option<String>,
-    machine_tags: Option<Vec<String>>,
+struct MachineDocument<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    computer_dns_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    aad_device_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    os_platform: Option<Text<'a>>,
+    #[serde(borrow)]
+    machine_tags: Option<Vec<Text<'a>>>,
     /// Pages that were asked for with `$select` may lack it, which is not the same as null.
-    #[serde(default, deserialize_with = "present")]
-    rbac_group_name: Option<Option<String>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    rbac_group_name: Option<Option<Text<'a>>>,
 }
 
+/// A string, borrowed from the file where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// A member that is there, if only as null.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Text<'de>>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -85,7 +96,7 @@ impl Pages<'_, '_, '_> {
 
     fn machine(&mut self, machine: &RawValue) -> Next {
         let line = self.line(machine);
-        match serde_json::from_str::<MachineDocument>(machine.get()) {
+        match serde_json::from_str::<MachineDocument<'_>>(machine.get()) {
             Ok(document) => match Listed::try_from(document) {
                 Ok(listed) => self.reader.device(self.source, line, &listed),
                 Err(error) => self.reader.mistake(self.source, line, error),
@@ -121,19 +132,19 @@ fn each<T>(items: Vec<T>, mut take: impl FnMut(T) -> Next) -> Next {
 
 // === impl Listed ===
 
-impl TryFrom<MachineDocument> for Listed {
+impl<'a> TryFrom<MachineDocument<'a>> for Listed<'a> {
     type Error = InvalidId;
 
-    fn try_from(document: MachineDocument) -> Result<Self, InvalidId> {
-        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    fn try_from(document: MachineDocument<'a>) -> Result<Self, InvalidId> {
+        let given = |text: Option<Text<'a>>| text.map(|Text(text)| text).filter(|text| !text.is_empty());
         let name = given(document.computer_dns_name).unwrap_or_default();
         Ok(Self {
-            id: document.id.parse::<DeviceId>()?,
+            id: document.id.0.parse::<DeviceId>()?,
             entra_id: given(document.aad_device_id).map(|text| text.parse::<EntraDeviceId>()).transpose()?,
-            domain: name.split_once('.').map(|(_, domain)| domain.to_owned()),
+            domain: name.split_once('.').map(|(_, domain)| domain.to_owned().into()),
             name,
             os_platform: given(document.os_platform),
-            tags: document.machine_tags.unwrap_or_default(),
+            tags: document.machine_tags.into_iter().flatten().map(|Text(tag)| tag).collect(),
             group: match document.rbac_group_name {
                 None => Reported::Unsaid,
                 Some(name) => given(name).map_or(Reported::None, Reported::Group),
