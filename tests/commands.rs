@@ -7,6 +7,7 @@ mod serve;
 mod start;
 mod test;
 mod tls;
+mod upgrade;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
