@@ -26,9 +26,9 @@ const ROLE: &str = "TOLLGATE_BENCH_ROLE";
 const CONNECTIONS: u64 = 64;
 
 /// A process that is ended with the benchmark.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 /// If this process is to be one of those that are measured against: be it, for ever.
@@ -36,6 +36,7 @@ pub(crate) fn play_role() {
     let Ok(role) = std::env::var(ROLE) else { return };
     match role.split_once('=') {
         Some(("proxy", upstream)) => plain::proxy(upstream.parse().unwrap()),
+        None if role == "refusing" => plain::refusing(),
         _ => plain::upstream(),
     }
 }
@@ -48,15 +49,22 @@ pub(crate) fn bench(c: &mut Criterion) {
     let calls = Arc::new(requests(&world));
     eprintln!("gateway: token of {} bytes", world.tokens[0].len());
 
+    let refused = Arc::new(requests_of("none"));
     let upstream = Process::role("upstream");
+    let refusing = Process::role("refusing");
     let plain = Process::role(&format!("proxy={}", upstream.address));
-    let tollgate = Process::tollgate(policies.path(), audit.path(), upstream.address);
+    let tollgate = Process::tollgate(policies.path(), audit.path(), upstream.address, &[]);
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut group = c.benchmark_group("gateway");
     group.sampling_mode(SamplingMode::Flat).sample_size(10).measurement_time(Duration::from_secs(8));
     group.throughput(Throughput::Elements(1));
-    for (name, process) in [("plain pingora", &plain), ("tollgate", &tollgate)] {
+    for (name, process, calls) in [
+        ("plain pingora", &plain, &calls),
+        ("tollgate", &tollgate, &calls),
+        ("plain pingora refuses", &refusing, &refused),
+        ("tollgate refuses", &tollgate, &refused),
+    ] {
         for measure in ["cpu", "wall"] {
             group.bench_function(BenchmarkId::new(measure, name), |b| {
                 b.iter_custom(|count| {
@@ -77,19 +85,26 @@ pub(crate) fn bench(c: &mut Criterion) {
 }
 
 /// One request of each connection, as bytes.
-fn requests(world: &World) -> Vec<Vec<u8>> {
-    let body = r#"{"Comment":"Collect forensics due to alert 1234"}"#;
-    let request = |(token, number): (&String, u64)| {
-        format!(
-            "POST /api/machines/{}/collectInvestigationPackage HTTP/1.1\r\nHost: gateway.example\r\n\
-             User-Agent: bench\r\nAccept: application/json\r\nAuthorization: Bearer {token}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            device(number),
-            body.len()
-        )
-        .into_bytes()
-    };
+pub(crate) fn requests(world: &World) -> Vec<Vec<u8>> {
     world.tokens.iter().zip(0..).map(request).collect()
+}
+
+/// The same with a token that is none.
+fn requests_of(token: &str) -> Vec<Vec<u8>> {
+    let token = token.to_owned();
+    (0..CONNECTIONS).map(|number| request((&token, number))).collect()
+}
+
+fn request((token, number): (&String, u64)) -> Vec<u8> {
+    let body = r#"{"Comment":"Collect forensics due to alert 1234"}"#;
+    format!(
+        "POST /api/machines/{}/collectInvestigationPackage HTTP/1.1\r\nHost: gateway.example\r\n\
+         User-Agent: bench\r\nAccept: application/json\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        device(number),
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// Sends `count` requests over 64 connections and reads their answers.
@@ -111,7 +126,7 @@ async fn load(address: SocketAddr, calls: Arc<Vec<Vec<u8>>>, count: u64) {
     local.await;
 }
 
-/// Reads one answer; anything but a 201 ends the benchmark.
+/// Reads one answer, whose body ends with its JSON; anything but a 201 or a 401 ends the benchmark.
 async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) {
     let mut length = 0;
     loop {
@@ -119,8 +134,9 @@ async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) {
         assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&buffer[..length]));
         length += read;
         let Some(end) = find(&buffer[..length], b"\r\n\r\n") else { continue };
-        assert!(buffer.starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&buffer[..length]));
-        if length - end - 4 == plain::ANSWER.len() {
+        let known = [&b"HTTP/1.1 201"[..], b"HTTP/1.1 401"].iter().any(|status| buffer.starts_with(status));
+        assert!(known, "{}", String::from_utf8_lossy(&buffer[..length]));
+        if length > end + 4 && buffer[..length].ends_with(b"}") {
             return;
         }
     }
@@ -131,13 +147,13 @@ fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
 }
 
 impl Process {
-    fn role(role: &str) -> Self {
+    pub(crate) fn role(role: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.env(ROLE, role);
         Self::spawn(command, |line| line.strip_prefix("address ").map(str::to_owned))
     }
 
-    fn tollgate(policies: &Path, audit: &Path, upstream: SocketAddr) -> Self {
+    pub(crate) fn tollgate(policies: &Path, audit: &Path, upstream: SocketAddr, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command
             .args([
@@ -155,7 +171,8 @@ impl Process {
             .arg("--audit")
             .arg(audit.join("audit.jsonl"))
             .arg("--policies")
-            .arg(policies);
+            .arg(policies)
+            .args(more);
         Self::spawn(command, |line| line.strip_prefix("gateway  http://").map(str::to_owned))
     }
 
@@ -180,7 +197,7 @@ impl Process {
     }
 
     /// `VmRSS`.
-    fn resident(&self) -> u64 {
+    pub(crate) fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group};
 
 mod admit;
+mod crowd;
 mod gateway;
 mod inventory;
 mod limiter;
@@ -35,6 +36,7 @@ criterion_group! {
 
 fn main() {
     gateway::play_role();
+    crowd::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();
 }

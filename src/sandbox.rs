@@ -118,6 +118,7 @@ impl Sandbox {
                 listen: settings.listen,
                 admin: settings.admin,
                 tls: None,
+                handover: None,
                 trusted_hops: TrustedHops::default(),
                 audit: Some(AuditTarget::File(folder.audit())),
                 state: None,

@@ -1,9 +1,11 @@
 //! The composition root: settings become a snapshot, stores, background work and Pingora's service.
 
+mod handover;
 mod proxied;
 mod service;
 mod signals;
 mod tls;
+mod upstream;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,23 +14,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::runtime::Runtime;
+use tokio::task::AbortHandle;
 
 use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
 use crate::journal::{JournalError, StateFolder};
 use crate::limit::{FailedLogins, Limiter};
-use crate::proxy::{Books, Gateway, Place, PublicUrl, Timeouts, Tls, Upstream};
+use crate::proxy::{Books, Gateway, PublicUrl};
 use crate::reload::{PolicySource, PolicyStore, Reload};
-use crate::settings::{DoorSettings, Scheme, Settings, UpstreamSettings, UpstreamUrl};
+use crate::settings::{DoorSettings, Settings};
 use crate::source::Problem;
 use crate::telemetry::audit::{Audit, AuditError, PolicyEvent};
 use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
 use crate::time::Clock;
 use crate::token::KeyRefresher;
 
+use handover::{Handover, Listeners};
 use service::Service;
 use signals::Asked;
 pub use signals::Signals;
@@ -51,6 +54,8 @@ pub struct Server {
     stopping: Arc<AtomicBool>,
     door: DoorSettings,
     service: Service,
+    admin_listener: AbortHandle,
+    handover: Option<Arc<Handover>>,
     certificates: Option<Arc<Certificates>>,
     /// Held so that nobody else writes to it.
     _state: Option<StateFolder>,
@@ -88,6 +93,14 @@ pub enum StartError {
         /// What is wrong with it.
         error: String,
     },
+    /// The listeners can't pass from one process to another.
+    #[error("cannot hand listeners over in `{folder}`: {error}")]
+    Handover {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        error: io::Error,
+    },
     /// The audit can't be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -97,6 +110,15 @@ pub enum StartError {
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+}
+
+/// Why a gateway ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It was told to.
+    Stopped,
+    /// Another process serves in its place.
+    Relieved,
 }
 
 /// How often keys without a live charge are looked for.
@@ -112,12 +134,15 @@ impl Server {
     /// What is wrong, and with which file or address. Nothing keeps running then.
     pub fn start(settings: Settings, source: PolicySource, clock: Clock) -> Result<Self, StartError> {
         // Pingora would retry for 30 s and then live on without a listener: bind here, and hand the socket over.
-        let listener = listen(settings.listen)?;
-        let admin_listener = listen(settings.admin)?;
+        let (predecessor, Listeners { gateway: listener, admin: admin_listener }) =
+            handover::listeners(&settings)?;
+        let handover = settings.handover.as_ref();
+        let handover = handover.map(|to| Handover::prepare(&to.folder, &listener, &admin_listener));
+        let handover = handover.transpose()?.map(Arc::new);
         let address = listener.local_addr().unwrap_or(settings.listen);
         let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
         let certificates = settings.tls.clone().map(Certificates::open).transpose()?.map(Arc::new);
-        let upstream = Arc::new(upstream(&settings.upstream)?);
+        let upstream = Arc::new(upstream::resolve(&settings.upstream)?);
         let policies = Arc::new(PolicyStore::open(source, clock.clone()).map_err(StartError::Policy)?);
         let metrics = Metrics::new();
         let audit = settings
@@ -153,7 +178,7 @@ impl Server {
         let announcer =
             Announcer { policies: policies.clone(), metrics: metrics.clone(), audit: audit.clone() };
         announcer.in_force();
-        background.spawn(serve_admin(admin_listener, admin));
+        let admin_listener = background.spawn(serve_admin(admin_listener, admin)).abort_handle();
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
         background.spawn(upstream.clone().keep_probed(clock.clone()));
@@ -176,6 +201,11 @@ impl Server {
             stopping: stopping.clone(),
         };
         let service = Service::start(gateway, listener, address, &settings, certificates.clone())?;
+        if let Some(predecessor) = predecessor
+            && let Err(error) = predecessor.relieve()
+        {
+            tracing::warn!(%error, "the process before this one was not told that this one serves");
+        }
         Ok(Self {
             address,
             admin: admin_address,
@@ -186,6 +216,8 @@ impl Server {
             stopping,
             door: settings.door,
             service,
+            admin_listener,
+            handover,
             certificates,
             _state: state,
             background,
@@ -203,35 +235,61 @@ impl Server {
     }
 
     /// Runs until SIGTERM or SIGINT, then stops; a second one of them ends what is still waited for. SIGHUP reads the
-    /// policy and the certificate again and reopens the audit file.
+    /// policy and the certificates again and reopens the audit file. SIGQUIT hands the listeners to the process that
+    /// waits for them, and then stops; if none waits, or it does not come to serve, this one goes on.
     pub fn run(self, mut signals: Signals) {
-        self.background.block_on(async {
-            while signals.next().await == Asked::Reload {
-                self.policies.ask();
-                if let Some(certificates) = &self.certificates {
-                    certificates.ask();
-                }
-                if let Some(audit) = &self.audit {
-                    audit.reopen();
+        let end = self.background.block_on(async {
+            loop {
+                match signals.next().await {
+                    Asked::Stop => break End::Stopped,
+                    Asked::Reload => self.reload(),
+                    Asked::HandOver => match self.hand_over().await {
+                        Ok(()) => break End::Relieved,
+                        Err(error) => tracing::error!(%error, "no process took over: this one goes on"),
+                    },
                 }
             }
         });
-        self.stop_unless(async move { while signals.next().await == Asked::Reload {} });
+        self.stop_unless(end, async move { while signals.next().await != Asked::Stop {} });
+    }
+
+    fn reload(&self) {
+        self.policies.ask();
+        if let Some(certificates) = &self.certificates {
+            certificates.ask();
+        }
+        if let Some(audit) = &self.audit {
+            audit.reopen();
+        }
+    }
+
+    async fn hand_over(&self) -> io::Result<()> {
+        let handover = self.handover.clone();
+        let handover = handover.ok_or_else(|| io::Error::other("it needs `--handover`"))?;
+        self.background.spawn_blocking(move || handover.give()).await.map_err(io::Error::other)?
     }
 
     /// Readiness fails; after the delay that was set the listeners close, idle connections are told to go, and requests
     /// in flight finish within the grace that was set; the audit is written out.
     pub fn stop(self) {
-        self.stop_unless(std::future::pending());
+        self.stop_unless(End::Stopped, std::future::pending());
     }
 
     /// The same, but nothing is waited for any more once `hurried` is done.
-    fn stop_unless(self, hurried: impl Future<Output = ()>) {
+    fn stop_unless(self, end: End, hurried: impl Future<Output = ()>) {
         self.stopping.store(true, Ordering::Release);
         tracing::info!("shutting down");
         let clock = Clock::System;
         let orderly = async {
-            clock.sleep(self.door.shutdown_delay).await;
+            match end {
+                End::Stopped => clock.sleep(self.door.shutdown_delay).await,
+                End::Relieved => {
+                    self.admin_listener.abort();
+                    // A connection that closes just as its client calls again would fail that call: the next answer on
+                    // each says so first.
+                    let _ = clock.timeout(self.door.shutdown_grace, self.service.drain()).await;
+                }
+            }
             clock.timeout(self.door.shutdown_grace, self.service.close()).await
         };
         self.background.block_on(async {
@@ -260,36 +318,6 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         Ok(listener)
     };
     bind().map_err(|error| StartError::Listen { address, error })
-}
-
-fn upstream(settings: &UpstreamSettings) -> Result<Upstream, StartError> {
-    if let Some(path) = &settings.ca {
-        // Pingora would end the process over a file that it cannot use.
-        tls::authorities(path)?;
-    }
-    let places = settings.urls().map(place).collect::<Result<_, _>>()?;
-    let timeouts = Timeouts {
-        connect: settings.connect,
-        read: settings.answer,
-        write: settings.write,
-        idle: settings.idle,
-    };
-    Upstream::resolve(places, timeouts)
-        .map_err(|unresolved| StartError::Upstream { host: unresolved.host, error: unresolved.error })
-}
-
-fn place(url: &UpstreamUrl) -> Result<Place, StartError> {
-    let unusable =
-        |error| StartError::Upstream { host: url.host().to_owned(), error: io::Error::other(error) };
-    Ok(Place {
-        host: url.host().to_owned(),
-        port: url.port(),
-        authority: HeaderValue::try_from(url.authority()).map_err(unusable)?,
-        tls: match url.scheme() {
-            Scheme::Http => Tls::Off,
-            Scheme::Https => Tls::Verified,
-        },
-    })
 }
 
 async fn serve_admin(listener: TcpListener, admin: Admin) {

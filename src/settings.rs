@@ -14,11 +14,14 @@ use crate::proxy::TrustedHops;
 use crate::telemetry::audit::{AuditFullMode, AuditTarget};
 
 mod door;
+mod handover;
 mod tls;
 mod upstream;
 
 use door::DoorFlags;
 pub use door::DoorSettings;
+use handover::HandoverFlags;
+pub use handover::{HandoverSettings, StartMode};
 use tls::TlsFlags;
 pub use tls::{TlsFiles, TlsSettings};
 use upstream::UpstreamFlags;
@@ -50,6 +53,9 @@ pub struct ServeFlags {
 
     #[command(flatten)]
     tls: TlsFlags,
+
+    #[command(flatten)]
+    handover: HandoverFlags,
 
     /// Proxies between callers and Tollgate that each add to X-Forwarded-For the address that they saw: the limit on
     /// failed logins and the audit go by the outermost's; 0 is the connection's own address
@@ -111,6 +117,8 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// What callers' TLS is served with, if it is.
     pub tls: Option<TlsSettings>,
+    /// How listeners pass from process to process, if they do.
+    pub handover: Option<HandoverSettings>,
     /// How many proxies in front say where a call comes from.
     pub trusted_hops: TrustedHops,
     /// Where audit lines go; nowhere if none.
@@ -186,6 +194,7 @@ impl TryFrom<ServeFlags> for Settings {
             listen: flags.listen,
             admin: flags.admin,
             tls,
+            handover: flags.handover.into(),
             trusted_hops: flags.trusted_hops,
             audit: flags.audit,
             audit_full: match flags.audit_full {

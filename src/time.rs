@@ -176,12 +176,21 @@ impl Clock {
 
     /// Waits for `work`, but no longer than `limit`.
     pub async fn timeout<F: Future>(&self, limit: Duration, work: F) -> Result<F::Output, TimedOut> {
-        // Read before the work begins: what its first step takes counts too.
-        let deadline = self.steady() + limit;
-        tokio::select! {
-            biased;
-            output = work => Ok(output),
-            () = self.sleep_until(deadline) => Err(TimedOut),
+        match self {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "beside `sleep_until`, this is the one place that waits"
+            )]
+            Self::System => tokio::time::timeout(limit, work).await.map_err(|_| TimedOut),
+            Self::Manual(manual) => {
+                // Read before the work begins: what its first step takes counts too.
+                let deadline = manual.read().0 + limit;
+                tokio::select! {
+                    biased;
+                    output = work => Ok(output),
+                    () = manual.sleep_until(deadline) => Err(TimedOut),
+                }
+            }
         }
     }
 }

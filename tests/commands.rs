@@ -11,6 +11,7 @@ mod start;
 mod state;
 mod test;
 mod tls;
+mod upgrade;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -4,6 +4,7 @@
 //! These tests run with `TOLLGATE_EXTERNAL=1` alone, and then fail where a program is missing. Without it each says
 //! that it was left out, and counts them.
 
+mod clients;
 mod curl;
 mod msal;
 mod paste;

@@ -153,20 +153,27 @@ impl Door {
             begun.ok_or(Last::None)?;
         }
         let mut end = HeadEnd::default();
-        let read = async {
-            loop {
-                match end.find(client.input())? {
-                    Some(length) => return Ok::<_, Last>(length),
-                    None => client.fill().await.ok_or(Last::None)?,
-                }
-            }
-        };
-        let length = match self.clock().timeout(self.bounds.header, read).await {
-            Ok(length) => length?,
-            Err(_) => return Err(Denial::from(Malformed::HeaderTimeout).into()),
+        // Most heads are one read, and need no timer.
+        let length = match end.find(client.input())? {
+            Some(length) => length,
+            None => self.rest_of_head(client, end).await?,
         };
         let framing = strict::check_bytes(client.input().get(..length).unwrap_or_default())?;
         Ok((length, framing))
+    }
+
+    /// Waits for the end of a head that has begun.
+    async fn rest_of_head(&self, client: &mut ClientStream, mut end: HeadEnd) -> Result<usize, Last> {
+        let read = async {
+            loop {
+                client.fill().await.ok_or(Last::None)?;
+                if let Some(length) = end.find(client.input())? {
+                    return Ok(length);
+                }
+            }
+        };
+        let read = self.clock().timeout(self.bounds.header, read).await;
+        read.unwrap_or_else(|_| Err(Denial::from(Malformed::HeaderTimeout).into()))
     }
 
     /// Has one request served; the connection, if it can be used again.

@@ -204,8 +204,9 @@ fn header(
 
 /// Says how the limits that the caller may see stand: one item a limit and window, `"<limit>-<window>"`.
 pub fn rate_limits(header: &mut ResponseHeader, standings: &[Standing]) -> pingora::Result<()> {
-    let mut policy = String::new();
-    let mut state = String::new();
+    // A minute and an hour of one limit, with some room.
+    let mut policy = String::with_capacity(128);
+    let mut state = String::with_capacity(128);
     for standing in standings.iter().filter(|standing| standing.shown) {
         let comma = if policy.is_empty() { "" } else { ", " };
         let Standing { limit, rate, remaining, grows_in, .. } = standing;

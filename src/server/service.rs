@@ -13,6 +13,7 @@ use pingora::server::configuration::ServerConf;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 
 use crate::proxy::{Bounds, Door, Gateway, Socket};
 use crate::server::tls::Certificates;
@@ -45,6 +46,8 @@ const THREADS_END: Duration = Duration::from_secs(1);
 pub(super) struct Service {
     runtime: Runtime,
     closing: watch::Sender<bool>,
+    /// Accepts; aborted, the listener is closed.
+    accepting: AbortHandle,
     connections: Arc<Connections>,
 }
 
@@ -117,8 +120,14 @@ impl Service {
         let proxies = settings.door.proxies.clone();
         let accepting =
             Accepting { listener, connections: connections.clone(), door, proxies, certificates, clock };
-        runtime.spawn(accepting.run(is_closing));
-        Ok(Self { runtime, closing, connections })
+        let accepting = runtime.spawn(accepting.run(is_closing)).abort_handle();
+        Ok(Self { runtime, closing, accepting, connections })
+    }
+
+    /// Takes no further connection. Done when the last has ended by itself.
+    pub(super) async fn drain(&self) {
+        self.accepting.abort();
+        self.all_ended().await;
     }
 
     /// Takes no further connection and no further request: idle connections are closed, HTTP/2 ones are told to go

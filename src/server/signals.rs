@@ -10,6 +10,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    quit: Signal,
 }
 
 /// What a signal asks for.
@@ -19,6 +20,8 @@ pub(super) enum Asked {
     Stop,
     /// SIGHUP.
     Reload,
+    /// SIGQUIT.
+    HandOver,
 }
 
 impl Signals {
@@ -28,6 +31,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
         })
     }
 
@@ -36,6 +40,7 @@ impl Signals {
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.quit.recv() => Asked::HandOver,
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
@@ -47,6 +47,9 @@ struct Inner {
     /// would be counted as one: with 10,000 series of 64-bit hashes, one chance in 3 * 10^11.
     requests: RwLock<HashMap<u64, IntCounter, RandomState>>,
     hasher: RandomState,
+    /// The series that every request counts into, found once.
+    admission: [OnceLock<Histogram>; 2],
+    token_ok: OnceLock<IntCounter>,
     /// The policy in force. Held while gauges that belong together change and while a scrape is made, so that no
     /// scrape shows two versions or none.
     loaded: Mutex<Option<(Wall, Option<Wall>)>>,
@@ -194,15 +197,21 @@ impl Metrics {
             families,
             requests: RwLock::default(),
             hasher: RandomState::default(),
+            admission: Default::default(),
+            token_ok: OnceLock::new(),
             loaded: Mutex::new(None),
         }))
     }
 
     /// Counts a request at its end.
     pub fn request(&self, outcome: &Outcome) {
-        let Inner { families, .. } = &*self.0;
-        let decision = outcome.decision.as_str();
-        families.admission.with_label_values(&[decision]).observe(outcome.admission.as_secs_f64());
+        let Inner { families, admission: [admitted, refused], .. } = &*self.0;
+        let (series, word) = match outcome.decision {
+            Decision::Admitted => (admitted, Decision::Admitted.as_str()),
+            Decision::Refused => (refused, Decision::Refused.as_str()),
+        };
+        let series = series.get_or_init(|| families.admission.with_label_values(&[word]));
+        series.observe(outcome.admission.as_secs_f64());
         if let Some(latency) = outcome.upstream_latency {
             families.upstream.observe(latency.as_secs_f64());
         }
@@ -240,8 +249,11 @@ impl Metrics {
 
     /// Counts a token: verified, or refused for this reason.
     pub fn token(&self, result: Result<(), ReasonCode>) {
-        let word = result.map_or_else(ReasonCode::as_str, |()| "ok");
-        self.0.families.tokens.with_label_values(&[word]).inc();
+        let tokens = &self.0.families.tokens;
+        match result {
+            Ok(()) => self.0.token_ok.get_or_init(|| tokens.with_label_values(&["ok"])).inc(),
+            Err(reason) => tokens.with_label_values(&[reason.as_str()]).inc(),
+        }
     }
 
     /// Shows how a part of the tokens that were judged before stands.

@@ -159,6 +159,7 @@ async fn a_gateway_that_did_not_start_in_a_process_that_goes_on_leaves_nobody_li
         upstream: UpstreamSettings::at(UpstreamUrl::http(own_address(1))),
         listen,
         admin,
+        handover: None,
         trusted_hops: TrustedHops::default(),
         tls: None,
         audit: Some(AuditTarget::File("/no/audit".into())),

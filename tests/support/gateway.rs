@@ -289,6 +289,7 @@ impl Setup {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings {
             upstream: self.upstream,
+            handover: None,
             trusted_hops: self.trusted_hops,
             listen: any,
             admin: any,

@@ -1,0 +1,43 @@
+//! From settings to the upstream.
+
+use std::io;
+
+use http::HeaderValue;
+
+use crate::proxy::{Place, Timeouts, Tls, Upstream};
+use crate::server::{StartError, tls};
+use crate::settings::{Scheme, UpstreamSettings, UpstreamUrl};
+
+/// The upstream of these settings, its names looked up.
+///
+/// # Errors
+/// A name without an address, or authorities that can't be used.
+pub(super) fn resolve(settings: &UpstreamSettings) -> Result<Upstream, StartError> {
+    if let Some(path) = &settings.ca {
+        // Pingora would end the process over a file that it cannot use.
+        tls::authorities(path)?;
+    }
+    let places = settings.urls().map(place).collect::<Result<_, _>>()?;
+    let timeouts = Timeouts {
+        connect: settings.connect,
+        read: settings.answer,
+        write: settings.write,
+        idle: settings.idle,
+    };
+    Upstream::resolve(places, timeouts)
+        .map_err(|unresolved| StartError::Upstream { host: unresolved.host, error: unresolved.error })
+}
+
+fn place(url: &UpstreamUrl) -> Result<Place, StartError> {
+    let unusable =
+        |error| StartError::Upstream { host: url.host().to_owned(), error: io::Error::other(error) };
+    Ok(Place {
+        host: url.host().to_owned(),
+        port: url.port(),
+        authority: HeaderValue::try_from(url.authority()).map_err(unusable)?,
+        tls: match url.scheme() {
+            Scheme::Http => Tls::Off,
+            Scheme::Https => Tls::Verified,
+        },
+    })
+}
