@@ -274,7 +274,8 @@ async fn every_metric_of_the_table_is_shown_after_some_traffic_and_no_other() {
     write_policy(&files, folder.path());
     let upstream = upstream();
     let setup = Setup::new(upstream.address()).policy_folder(folder.path());
-    let gateway = setup.audit(folder.path().join("audit.jsonl")).start();
+    let setup = setup.audit(folder.path().join("audit.jsonl")).state(folder.path().join("state"));
+    let gateway = setup.start();
     for _ in 0..2 {
         gateway.collect(&playbooks(), WORKSTATION).await.assert_status(201);
     }

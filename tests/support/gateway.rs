@@ -65,6 +65,7 @@ pub(crate) struct Setup {
     upstream: UpstreamSettings,
     tls: Option<TlsSettings>,
     audit: Option<PathBuf>,
+    state: Option<PathBuf>,
     audit_full: AuditFullMode,
     public_url: Option<UpstreamUrl>,
     threads: NonZeroUsize,
@@ -208,6 +209,7 @@ impl Setup {
             },
             tls: None,
             audit: None,
+            state: None,
             audit_full: AuditFullMode::Refuse,
             public_url: None,
             threads: NonZeroUsize::MIN,
@@ -231,6 +233,11 @@ impl Setup {
 
     pub(crate) fn audit(self, file: impl Into<PathBuf>) -> Self {
         Self { audit: Some(file.into()), ..self }
+    }
+
+    /// What must survive it lies in this folder.
+    pub(crate) fn state(self, folder: impl Into<PathBuf>) -> Self {
+        Self { state: Some(folder.into()), ..self }
     }
 
     pub(crate) fn audit_full(self, audit_full: AuditFullMode) -> Self {
@@ -296,7 +303,7 @@ impl Setup {
             tls: self.tls,
             audit: self.audit.map(AuditTarget::File),
             audit_full: self.audit_full,
-            state: None,
+            state: self.state,
             public_url: self.public_url,
             threads: self.threads,
             door: self.door,
