@@ -13,7 +13,7 @@ use crate::id::DeviceRef;
 use crate::limit::{Admission, FailedLogins, LimitError, Limiter};
 use crate::outcome::Findings;
 use crate::policy::{Contents, Operation};
-use crate::principal::{Principal, Scope};
+use crate::principal::{Principal, Scope, Target};
 use crate::snapshot::Snapshot;
 use crate::time::Clock;
 use crate::token::BearerToken;
@@ -90,13 +90,15 @@ pub async fn admit(
     found.application = policies.application_name(&principal.subject.application).cloned();
     found.principal = Some(principal.clone());
     found.groups = policies.named_groups(&principal);
-    found.scope = Scope::named(&actions.resolve(&routed.device, routed.action.as_ref()));
+    let mut targets = actions.resolve(&routed.device, routed.action.as_ref()); // behind an action is a device
+    found.scope = Scope::named(&targets); // who is refused, is refused these
     let grant = policies.permit(&principal, routed.operation)?; // permission, application, role
     let (body, contents) = read(routed.operation, request).await?; // not what the API takes
     found.comment = contents.comment;
-    let devices = routed.device.iter().chain(&contents.devices);
-    let targets = actions.resolve(devices, routed.action.as_ref()); // behind an action is a device
-    found.scope = Scope::named(&targets); // who is refused, is refused these
+    if !contents.devices.is_empty() {
+        targets.extend(contents.devices.into_iter().map(Target::Device));
+        found.scope = Scope::named(&targets);
+    }
     found.scope = grant.reach(&targets, clock)?; // every device, or refused
     if quotas.counts_devices(routed.operation.id()) {
         policies.look_up(&mut found.scope);

@@ -123,8 +123,8 @@ impl FailedLogins {
         quota.charge(&mut self.others.lock(), clock);
     }
 
-    /// Forgets the addresses whose failures no window counts any more. To be called once a second; 100,000 take some
-    /// milliseconds, and no lock is held for more than the 256th part of them.
+    /// Forgets the addresses whose failures no window counts any more. To be called once a second; no lock is held for
+    /// more than the 256th part of them.
     pub fn sweep(&self, clock: &Clock) {
         if self.origins.load(Ordering::Relaxed) == 0 {
             return;

@@ -147,7 +147,7 @@ impl Verifier {
     }
 
     /// Throws away verdicts that do not hold any more, such as those on tokens that have expired. To be called once
-    /// a minute: 100,000 take some milliseconds.
+    /// a minute.
     pub fn sweep(&self, clock: &Clock) {
         self.cache.retain(|entry| self.holds(entry, clock));
     }
