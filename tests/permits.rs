@@ -1,5 +1,7 @@
 //! Who may do what to which device: the rows of the two truth tables, through sockets.
 
+mod body;
+
 use serde_json::{Value, json};
 use tollgate::id::{ApplicationId, UserId};
 use tollgate::outcome::ReasonCode;
