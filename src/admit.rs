@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use crate::actions::Actions;
 use crate::denial::Denial;
 use crate::id::DeviceRef;
-use crate::limit::{Admission, FailedLogins, LimitError, Limiter};
+use crate::limit::{Admission, Caller, FailedLogins, LimitError, Limiter};
 use crate::outcome::Findings;
 use crate::policy::{Contents, Operation};
 use crate::principal::{Principal, Scope, Target};
@@ -103,7 +103,8 @@ pub async fn admit(
     if quotas.counts_devices(routed.operation.id()) {
         policies.look_up(&mut found.scope);
     }
-    let charges = quotas.charges(&principal.subject, routed.operation.id(), &found.scope);
+    let caller = Caller { subject: &principal.subject, groups: &found.groups };
+    let charges = quotas.charges(caller, routed.operation.id(), &found.scope);
     let admission = limiter.acquire(&charges, clock).await;
     found.standings = limiter.standings(&charges, clock);
     let admission = admission.map_err(LimitError::from)?; // no room

@@ -38,6 +38,6 @@ pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
 pub use key::LimitKey;
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
-pub use quota::{Charges, DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
+pub use quota::{Caller, Charges, DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
 pub use store::{Admission, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

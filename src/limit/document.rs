@@ -36,7 +36,9 @@ use crate::id::{LimitName, OperationId};
 use crate::limit::key::{Dimension, Per, Rule};
 use crate::limit::logins::LoginQuota;
 use crate::limit::odd;
-use crate::limit::quota::{DocumentedLimit, Effect, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Visibility};
+use crate::limit::quota::{
+    DocumentedLimit, Effect, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Visibility, WhenFull,
+};
 use crate::limit::window::{Bound, Bounds, Cost, InvalidMargin, Margin};
 use crate::outcome::Rate;
 use crate::source::{FileSchema, Place, PolicyFiles, Problems, SourceFile, did_you_mean, list_or_all};
@@ -81,7 +83,7 @@ struct LimitDocument {
     #[serde(default)]
     cost: Option<Spanned<CostDocument>>,
     #[serde(default)]
-    when_full: WhenFull,
+    when_full: WhenFullDocument,
     show: Option<bool>,
     enforce: Option<bool>,
 }
@@ -89,7 +91,7 @@ struct LimitDocument {
 /// What becomes of a call that finds no room.
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum WhenFull {
+enum WhenFullDocument {
     #[default]
     Reject,
 }
@@ -199,7 +201,7 @@ fn documented_quota(
     }
     let name = LimitName::from(operation.as_str());
     let per = Per::default().with(Dimension::Tenant).with(Dimension::Application).with(Dimension::Operation);
-    match (Rule { name: name.clone(), per, operation: Some(operation.clone()) }).id() {
+    match (Rule { name: name.clone(), per, operation: Some(operation.clone()), part: None }).id() {
         Ok(rule) => Some(Arc::new(Quota {
             rule,
             per,
@@ -208,6 +210,9 @@ fn documented_quota(
             cost: Cost::ONE,
             effect: Effect::Enforced,
             visibility: Visibility::Shown,
+            when_full: WhenFull::Reject,
+            in_flight: None,
+            parts: Box::default(),
         })),
         Err(error) => {
             limit.mistake(files, problems, error);
@@ -238,7 +243,7 @@ const fn default_visibility(per: Per, effect: Effect) -> Visibility {
 impl Compiler<'_> {
     /// Compiles one `[[limit]]`; every part is looked at, also after a mistake in another.
     fn limit(&mut self, document: LimitDocument, span: Range<usize>) {
-        let WhenFull::Reject = document.when_full;
+        let WhenFullDocument::Reject = document.when_full;
         let name = self.name(&document.name);
         self.places.insert(name.clone(), self.source.place_of(document.name.span()));
         let per = self.per(&document.per);
@@ -265,10 +270,22 @@ impl Compiler<'_> {
         for (operation, cost) in operations.into_iter().zip(costs) {
             // One rule for all operations, or one for each.
             let of = per.has(Dimension::Operation).then(|| operation.clone());
-            match (Rule { name: name.clone(), per, operation: of }).id() {
+            match (Rule { name: name.clone(), per, operation: of, part: None }).id() {
                 Ok(rule) => {
                     let (name, bounds) = (name.clone(), bounds.clone());
-                    let quota = Quota { rule, per, name, bounds, cost, effect, visibility };
+                    let (when_full, in_flight, parts) = (WhenFull::Reject, None, Box::default());
+                    let quota = Quota {
+                        rule,
+                        per,
+                        name,
+                        bounds,
+                        cost,
+                        effect,
+                        visibility,
+                        when_full,
+                        in_flight,
+                        parts,
+                    };
                     self.quotas.entry(operation).or_default().push(Arc::new(quota));
                 }
                 Err(error) => self.problems.at(self.source, document.name.span(), error),

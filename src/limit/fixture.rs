@@ -72,7 +72,7 @@ pub(super) fn user(tenant: u128, through: u128, user: u128) -> Subject {
 pub(super) fn charges<'a>(set: &'a QuotaSet, subject: &Subject, operation: &str) -> Charges<'a> {
     // Charges borrow what they count by; a test's caller may go as far as the test cares.
     let (subject, scope) = (Box::leak(Box::new(*subject)), Box::leak(Box::new(Scope::default())));
-    set.charges(subject, &operation.parse().unwrap(), scope)
+    set.charges(&*subject, &operation.parse().unwrap(), scope)
 }
 
 /// A clock that stands still, and the hand that moves it.

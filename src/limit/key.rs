@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
 
@@ -57,6 +57,8 @@ pub(super) struct Rule {
     pub(super) per: Per,
     /// The operation, if the limit counts each by itself.
     pub(super) operation: Option<OperationId>,
+    /// Whose part of the limit it is, as the policy names them; none for the limit itself, or the rest of it.
+    pub(super) part: Option<Arc<str>>,
 }
 
 /// More rules than the process can tell apart.

@@ -1,14 +1,15 @@
 //! The rules, and which of them a call is charged to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
-use crate::id::{LimitName, OperationId};
+use crate::id::{ApplicationId, EntraGroupId, LimitName, OperationId, UserId};
 use crate::limit::key::{Dimension, LimitKey, Per, RuleId};
 use crate::limit::logins::{Attempt, LoginQuota};
 use crate::limit::store::Names;
@@ -62,6 +63,66 @@ pub struct Quota {
     pub(super) cost: Cost,
     pub(super) effect: Effect,
     pub(super) visibility: Visibility,
+    pub(super) when_full: WhenFull,
+    /// How many of its calls may be on their way at once; none where that is not bounded. Without `parts`.
+    pub(super) in_flight: Option<NonZeroU32>,
+    /// What is promised to some of its callers. `rule` and `bounds` are then those of the rest, which is nobody's; a
+    /// bound that has no rest is left out of it, and the rest without any bound takes no call at all.
+    pub(super) parts: Box<[Part]>,
+}
+
+/// A part of a limit that is promised to somebody: a window of its own, and a key of its own beside the limit's.
+///
+/// A call is counted in one part, or in the rest, and in all bounds of it. It goes to the first that has room: those of
+/// its caller, the rest, and then the lent ones that nobody wants back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) rule: RuleId,
+    pub(super) bounds: Bounds,
+    pub(super) owner: Owner,
+    pub(super) idle: Idle,
+}
+
+/// To whom a part is promised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owner {
+    Application(ApplicationId),
+    User(UserId),
+    /// Whoever holds a role, as these groups and users.
+    Holders {
+        groups: HashSet<EntraGroupId>,
+        users: HashSet<UserId>,
+    },
+}
+
+/// What becomes of a part that its owner does not use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// Nobody else ever uses it.
+    Kept,
+    /// Others use what is idle, until its owner was refused: from then on nobody else is admitted into it, for one
+    /// window of the bound that was full the longest.
+    Lent,
+}
+
+/// What becomes of a call that finds no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenFull {
+    Reject,
+    /// It is held for at most so long, and at most so many are at a time for one key.
+    Wait {
+        wait: Duration,
+        queue: NonZeroU32,
+    },
+}
+
+/// Who calls, as limits see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// The ids.
+    pub subject: &'a Subject,
+    /// Those of the user's groups that the policy names.
+    pub groups: &'a [EntraGroupId],
 }
 
 /// Every limit of a policy set, by operation. Immutable: a part of a snapshot.
@@ -85,7 +146,7 @@ pub struct QuotaSet {
 pub struct Charges<'a> {
     /// INVARIANT: in the order of their rules, no rule twice.
     quotas: &'a [Arc<Quota>],
-    subject: &'a Subject,
+    caller: Caller<'a>,
     scope: &'a Scope,
     pub(super) max_keys: NonZeroU32,
 }
@@ -148,15 +209,15 @@ impl QuotaSet {
         set
     }
 
-    /// What a call of `operation` by `subject` is charged to. A limit per user does not apply to an application's own
+    /// What a call of `operation` by this caller is charged to. A limit per user does not apply to an application's own
     /// call, which has none. Where a limit [counts devices](Self::counts_devices), the scope must have been looked up.
     pub fn charges<'a>(
         &'a self,
-        subject: &'a Subject,
+        caller: impl Into<Caller<'a>>,
         operation: &OperationId,
         scope: &'a Scope,
     ) -> Charges<'a> {
-        Charges { quotas: self.quotas(operation), subject, scope, max_keys: self.max_keys }
+        Charges { quotas: self.quotas(operation), caller: caller.into(), scope, max_keys: self.max_keys }
     }
 
     /// Whether a limit of the operation counts by device or device group, so that these must be known.
@@ -262,6 +323,32 @@ impl Quota {
     }
 }
 
+// === impl Owner ===
+
+impl Owner {
+    /// Whether the part is this caller's.
+    pub(super) fn is(&self, caller: Caller<'_>) -> bool {
+        let user = caller.subject.user.as_ref();
+        match self {
+            Self::Application(application) => caller.subject.application == *application,
+            Self::User(owner) => user == Some(owner),
+            Self::Holders { groups, users } => {
+                user.is_some_and(|user| users.contains(user))
+                    || caller.groups.iter().any(|group| groups.contains(group))
+            }
+        }
+    }
+}
+
+// === impl Caller ===
+
+/// A caller of whose groups nothing is known.
+impl<'a> From<&'a Subject> for Caller<'a> {
+    fn from(subject: &'a Subject) -> Self {
+        Self { subject, groups: &[] }
+    }
+}
+
 // === impl Charges ===
 
 impl<'a> Charges<'a> {
@@ -277,7 +364,7 @@ impl<'a> Charges<'a> {
 
     /// Each of them, in the order of their rules, no key twice, at most [`MAX_CHARGES`].
     pub(super) fn iter(&self) -> impl Iterator<Item = Charge<'a>> {
-        let (subject, scope) = (self.subject, self.scope);
+        let (subject, scope) = (self.caller.subject, self.scope);
         self.quotas.iter().filter(|quota| quota.counts(subject)).map(|quota| {
             let mut key = LimitKey::default();
             key.set(quota.rule, quota.per, subject, scope);
@@ -289,8 +376,8 @@ impl<'a> Charges<'a> {
     /// would take as long as making it.
     pub(super) fn only(&self, key: &mut LimitKey) -> Option<&'a Quota> {
         let [quota] = self.quotas else { return None };
-        quota.counts(self.subject).then(|| {
-            key.set(quota.rule, quota.per, self.subject, self.scope);
+        quota.counts(self.caller.subject).then(|| {
+            key.set(quota.rule, quota.per, self.caller.subject, self.scope);
             &**quota
         })
     }
