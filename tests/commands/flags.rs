@@ -137,3 +137,23 @@ async fn a_variable_is_held_to_what_its_flag_takes() {
         assert!(ended.code == Some(2) && ended.err[0].contains("is not loopback"), "{no}: {ended:#?}");
     }
 }
+
+#[tokio::test]
+async fn arguments_that_are_wrong_or_missing_are_said_in_one_line() {
+    for (arguments, said) in [
+        (&["diff", "old"][..], "error: the following required arguments were not provided: <NEW>"),
+        (
+            &["check", "policies", "--formt", "json"],
+            "error: unexpected argument '--formt' found; tip: a similar argument exists: '--format'",
+        ),
+        (
+            &["check", "policies", "--format", "xml"],
+            "error: invalid value 'xml' for '--format <FORMAT>' [possible values: text, json]",
+        ),
+        (&["chck"], "error: unrecognized subcommand 'chck'; tip: a similar subcommand exists: 'check'"),
+    ] {
+        let ended = run(arguments).await;
+        assert_eq!((ended.code, ended.out.len()), (Some(2), 0), "{arguments:?}");
+        assert_eq!(ended.err, [said], "{arguments:?}");
+    }
+}
