@@ -29,7 +29,7 @@ async fn described(command: &str) -> Vec<(String, String)> {
 #[tokio::test]
 async fn help_describes_every_flag_and_names_its_variable() {
     let serve = "--policies --cloud --upstream --upstream-ca --upstream-connect-timeout --upstream-timeout \
-                 --upstream-write-timeout --upstream-idle-timeout --insecure-upstream --public-url --listen --admin --tls-cert --tls-key \
+                 --upstream-write-timeout --upstream-idle-timeout --upstream-http2 --insecure-upstream --public-url --listen --admin --tls-cert --tls-key \
                  --tls-client-ca --handover --upgrade --trusted-hops --audit --audit-full --state --threads --proxy-protocol --header-timeout --idle-timeout --client-patience --min-rate --request-timeout \
                  --max-connections --max-connections-per-address --max-requests-per-connection --max-streams \
                  --max-in-flight --shutdown-delay --shutdown-grace --log --insecure-listen --insecure-admin";
