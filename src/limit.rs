@@ -18,6 +18,7 @@
 //! - `window`: the algorithm for one key, with its proof.
 //! - `logins`: failed logins, by address.
 //! - `quota`: rules and keys; `document`: the file.
+//! - `overview`: the fullest keys, for operators.
 //! - `store`: what any store must promise; `sharded`: the store in memory.
 
 mod document;
@@ -28,6 +29,7 @@ mod logins;
 mod odd;
 #[cfg(test)]
 mod oracle;
+mod overview;
 mod quota;
 mod sharded;
 mod store;
@@ -36,8 +38,9 @@ mod window;
 
 pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
-pub use key::LimitKey;
+pub use key::{LimitKey, Whose};
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
+pub use overview::{FullKey, FullWindow, MAX_TOP};
 pub use quota::{Caller, Charges, DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
 pub use store::{Admission, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

@@ -286,6 +286,11 @@ impl QuotaSet {
         Attempt::new(self.logins.as_ref(), address)
     }
 
+    /// Every limit as an operation meets it.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Quota> {
+        self.by_operation.values().flat_map(|quotas| quotas.iter()).map(|quota| &**quota)
+    }
+
     /// The most that the limiter may come to hold under this set, in bytes: every key full, each of the largest limit.
     pub fn worst_case_bytes(&self) -> u64 {
         let counts =

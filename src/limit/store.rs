@@ -17,7 +17,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::id::LimitName;
-use crate::limit::quota::{Charges, Places, Quota, Visibility};
+use crate::limit::overview::{FullKey, Fullest};
+use crate::limit::quota::{Charges, Places, Quota, QuotaSet, Visibility};
 use crate::limit::sharded::{Charged, Granted, Refused, ShardedStore};
 use crate::limit::window::Full;
 use crate::outcome::{Rate, Standing, Standings};
@@ -137,6 +138,13 @@ impl Limiter {
             });
         });
         standings
+    }
+
+    /// The fullest keys of the limits of a set, the fullest first: at most `top`, and at most [`MAX_TOP`].
+    pub fn fullest(&self, quotas: &QuotaSet, top: usize, clock: &Clock) -> Vec<FullKey> {
+        let mut fullest = Fullest::new(quotas, top, clock.steady());
+        self.store.each(|key, log| fullest.look(key, log));
+        fullest.finish()
     }
 
     /// How many keys it holds.
