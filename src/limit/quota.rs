@@ -17,6 +17,7 @@ use crate::limit::window::{Bounds, Cost};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{Place, PolicyFiles, Problems};
+use crate::time::Steady;
 
 /// The most keys that one call may be charged to: their locks are held at the same time.
 pub const MAX_CHARGES: usize = 8;
@@ -148,6 +149,8 @@ pub struct Charges<'a> {
     quotas: &'a [Arc<Quota>],
     caller: Caller<'a>,
     scope: &'a Scope,
+    /// The earliest moment at which the call may be admitted.
+    pub(super) from: Steady,
     pub(super) max_keys: NonZeroU32,
 }
 
@@ -217,7 +220,8 @@ impl QuotaSet {
         operation: &OperationId,
         scope: &'a Scope,
     ) -> Charges<'a> {
-        Charges { quotas: self.quotas(operation), caller: caller.into(), scope, max_keys: self.max_keys }
+        let (quotas, caller, from) = (self.quotas(operation), caller.into(), Steady::default());
+        Charges { quotas, caller, scope, from, max_keys: self.max_keys }
     }
 
     /// Whether a limit of the operation counts by device or device group, so that these must be known.
@@ -352,6 +356,12 @@ impl<'a> From<&'a Subject> for Caller<'a> {
 // === impl Charges ===
 
 impl<'a> Charges<'a> {
+    /// The same, of a call that may not be admitted before this moment, whatever room there is. It is held until then
+    /// if every limit of it lets it wait for so long, or refused as [`Closed`](crate::limit::Refusal::Closed).
+    pub fn not_before(self, from: Steady) -> Self {
+        Self { from, ..self }
+    }
+
     /// How many keys the call is charged to.
     pub fn len(&self) -> usize {
         self.iter().count()

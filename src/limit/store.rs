@@ -52,6 +52,18 @@ pub enum Refusal<'a> {
         /// When every limit of the call has room, if nobody else is admitted.
         retry_after: RetryAfter,
     },
+    /// As many calls of a limit are on their way as may be at once.
+    InFlight {
+        /// The limit.
+        quota: &'a Quota,
+        /// When it is worth another try; no promise, since it depends on how long the others take.
+        retry_after: RetryAfter,
+    },
+    /// The call may not be admitted [yet](Charges::not_before), and is not held for so long.
+    Closed {
+        /// When it may be, and every limit of it has room, if nobody else is admitted.
+        retry_after: RetryAfter,
+    },
     /// The call needs a key that nobody used in the last window, and the limiter holds as many as it may.
     KeysFull {
         /// When it is worth another try; no promise, since it depends on the other callers.
@@ -65,6 +77,20 @@ pub enum LimitError {
     /// A limit has no room.
     #[error(transparent)]
     OverLimit(#[from] OverLimit),
+    /// As many calls of a limit are on their way as may be at once.
+    #[error("as many calls are on their way as `{limit}` lets be at once")]
+    InFlight {
+        /// Its name.
+        limit: LimitName,
+        /// When it is worth another try; no promise, since it depends on how long the others take.
+        retry_after: RetryAfter,
+    },
+    /// The call may not be admitted [yet](Charges::not_before), and is not held for so long.
+    #[error("the API takes no such call for now")]
+    Closed {
+        /// When it may be, and every limit of it has room, if nobody else is admitted.
+        retry_after: RetryAfter,
+    },
     /// The call needs a key that nobody used in the last window, and the limiter holds as many as it may.
     #[error("the limiter holds as many keys as it may")]
     KeysFull {
@@ -114,6 +140,12 @@ impl Limiter {
 
     /// Charges a call to all its keys, or to none if one of them has no room. A call that nothing limits is admitted.
     pub async fn acquire<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
+        if charges.from > Steady::default() {
+            let now = clock.steady();
+            if charges.from > now {
+                return Err(Refusal::Closed { retry_after: RetryAfter::until(charges.from, now) });
+            }
+        }
         match self.store.acquire(charges, clock) {
             Ok(Granted { charged, overrun }) => Ok(Admission { charged, overrun }),
             Err(Refused::Over(quota, Full { rate, opens }, now)) => {
@@ -180,6 +212,10 @@ impl From<Refusal<'_>> for LimitError {
             Refusal::Over { quota, rate, retry_after } => {
                 Self::OverLimit(OverLimit { limit: quota.name.clone(), rate, retry_after })
             }
+            Refusal::InFlight { quota, retry_after } => {
+                Self::InFlight { limit: quota.name.clone(), retry_after }
+            }
+            Refusal::Closed { retry_after } => Self::Closed { retry_after },
             Refusal::KeysFull { retry_after } => Self::KeysFull { retry_after },
         }
     }
