@@ -17,13 +17,17 @@
 //!
 //! - `window`: the algorithm for one key, with its proof.
 //! - `logins`: failed logins, by address.
-//! - `quota`: rules and keys; `document`: the file.
+//! - `decision`: the same for all keys of a call: admitted, and where; held, and until when; or refused.
+//! - `quota`: the rules; `charges` and `key`: which of them a call is counted by, and for whom; `document`: the file.
 //! - `overview`: the fullest keys, for operators.
-//! - `store`: what any store must promise; `sharded`: the store in memory.
+//! - `store`: what any store must promise; `sharded`: the store in memory; `held`: the calls that wait.
 
+mod charges;
+mod decision;
 mod document;
 #[cfg(test)]
 mod fixture;
+mod held;
 mod key;
 mod logins;
 mod odd;
@@ -36,11 +40,12 @@ mod store;
 mod sync;
 mod window;
 
+pub use charges::{Caller, Charges, Lane};
 pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
 pub use key::{LimitKey, Whose};
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
 pub use overview::{FullKey, FullWindow, MAX_TOP};
-pub use quota::{Caller, Charges, DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
-pub use store::{Admission, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
+pub use quota::{DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
+pub use store::{Admission, Hold, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

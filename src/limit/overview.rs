@@ -119,8 +119,8 @@ mod tests {
     use crate::principal::{Scope, Subject};
 
     fn call(limiter: &Limiter, set: &QuotaSet, subject: &Subject, clock: &crate::time::Clock) {
-        let scope = Scope::default();
-        let charges = set.charges(subject, &"read".parse().unwrap(), &scope);
+        let (read, scope) = ("read".parse().unwrap(), Scope::default());
+        let charges = set.charges(subject, &read, &scope);
         let acquire = std::pin::pin!(limiter.acquire(&charges, clock));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let std::task::Poll::Ready(Ok(mut admission)) = acquire.poll(&mut context) else { panic!("refused") };
