@@ -16,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 use crate::time::Wall;
 
 mod hint;
+mod lines;
 mod problem;
 mod schema;
 
@@ -28,6 +29,7 @@ pub use schema::{FileSchema, list_or_all, one_or_many, table, table_or_text};
 pub struct SourceFile {
     name: Arc<str>,
     text: String,
+    lines: lines::Lines,
     modified: Option<Wall>,
 }
 
@@ -70,7 +72,7 @@ pub(crate) fn time_within(text: &str, bounds: &RangeInclusive<Duration>) -> Opti
 impl SourceFile {
     /// A file of this name and text.
     pub fn new(name: &str, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into(), modified: None }
+        Self { name: name.into(), text: text.into(), lines: lines::Lines::default(), modified: None }
     }
 
     /// The same file, last written at this time.
@@ -107,11 +109,15 @@ impl SourceFile {
 
     /// The line and column of the byte at `offset`, both from 1.
     pub fn place(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..offset).unwrap_or(&self.text);
-        // A file of 10,000 groups is asked for some ten thousand places, so this must count fast.
-        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        let end = if self.text.is_char_boundary(offset) { offset } else { self.text.len() };
+        let (line, start) = self.lines.at(&self.text, end);
+        let column = self.text.get(start..end).map_or(0, |before| before.chars().count()) + 1;
         (line, column)
+    }
+
+    /// The bytes of a line, counted from 1, without its line feed; none if there is no such line.
+    fn line_span(&self, line: usize) -> Option<Range<usize>> {
+        self.lines.span(&self.text, line)
     }
 
     /// Parses the file as TOML; every mistake of syntax becomes a problem, and then there is no table.
