@@ -49,6 +49,8 @@ pub(crate) struct DeviceGroups {
     unknown_action: UnknownAction,
     max_age: Option<MaxAge>,
     stale_inventory: StaleInventory,
+    /// Of the file that says all this.
+    digest: Option<[u8; 32]>,
 }
 
 /// One group.
@@ -92,6 +94,7 @@ impl DeviceGroups {
     pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
         let mut groups = Self::default();
         let Some(source) = files.require(Self::FILE, problems) else { return groups };
+        groups.digest = Some(source.stamp().digest);
         let Some(mut file) = source.toml(problems) else { return groups };
         if let Some(word) = file.value("source", problems) {
             groups.source = word.into_inner();
@@ -137,6 +140,11 @@ impl DeviceGroups {
         let names = groups.ranked().map(|(index, group)| (group.id.clone(), index));
         groups.by_name = names.chain([(UNGROUPED.into(), groups.ungrouped())]).collect();
         groups
+    }
+
+    /// Whether they are what the file of these says.
+    pub(crate) fn says(&self, files: &PolicyFiles) -> bool {
+        files.get(Self::FILE).is_some_and(|source| Some(source.stamp().digest) == self.digest)
     }
 
     /// How many there are, without the one of ungrouped devices.
@@ -259,6 +267,7 @@ impl Default for DeviceGroups {
             unknown_action: UnknownAction::default(),
             max_age: None,
             stale_inventory: StaleInventory::default(),
+            digest: None,
         }
     }
 }

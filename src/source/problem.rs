@@ -57,7 +57,7 @@ pub struct Problems {
 }
 
 /// An excerpt is at most this many characters long: it fits a terminal, and a JSON page may be one line.
-const MAX_EXCERPT: usize = 160;
+pub(super) const MAX_EXCERPT: usize = 160;
 
 // === impl Problems ===
 
@@ -111,6 +111,18 @@ impl Problems {
         let hint = hint::expected(&message);
         self.at(source, span, message);
         self.hint(hint);
+    }
+
+    /// Notes again what was odd about files that are not read again.
+    pub(crate) fn warn_again(&mut self, warning: Problem) {
+        self.warnings.push(warning);
+    }
+
+    /// Takes over the mistakes of others and which files were read; gives back the warnings.
+    pub(crate) fn append(&mut self, others: Self) -> Vec<Problem> {
+        self.mistakes.extend(others.mistakes);
+        self.read.extend(others.read);
+        others.warnings
     }
 
     /// Notes that a room has read a file.
