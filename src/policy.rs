@@ -213,9 +213,19 @@ impl PolicySet {
         self.applications.iter().map(|(id, entry)| (id, entry.name(), &entry.places().name))
     }
 
+    /// Whether a file of this name, if a set has one, is part of its inventory.
+    pub fn is_inventory(name: &str) -> bool {
+        Inventory::is_of(name)
+    }
+
     /// When the oldest file of the inventory was written; none for files that lie on no disk.
     pub fn inventory_date(&self) -> Option<Wall> {
         self.inventory.written()
+    }
+
+    /// When the oldest file of the inventory that these files have was written.
+    pub fn inventory_date_of(files: &PolicyFiles) -> Option<Wall> {
+        Inventory::written_in(files)
     }
 
     /// Whether its inventory can become too old.

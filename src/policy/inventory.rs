@@ -84,7 +84,7 @@ impl Inventory {
         problems: &mut Problems,
     ) -> Self {
         let stamps: Vec<_> = files.stamps().filter(|(name, _)| Listing::is_of(name)).collect();
-        let written = stamps.iter().filter_map(|(_, stamp)| stamp.modified).min();
+        let written = Self::written_in(files);
         let (listing, assigned) = match previous.filter(|(previous, _)| previous.listing.says(&stamps)) {
             Some((previous, before)) => {
                 for (name, _) in &stamps {
@@ -105,6 +105,16 @@ impl Inventory {
             }
         });
         Self { listing, groups, written }
+    }
+
+    /// When the oldest of its files among these was written.
+    pub(crate) fn written_in(files: &PolicyFiles) -> Option<Wall> {
+        files.stamps().filter(|(name, _)| Self::is_of(name)).filter_map(|(_, stamp)| stamp.modified).min()
+    }
+
+    /// Whether a file of this name is part of one.
+    pub(crate) fn is_of(name: &str) -> bool {
+        Listing::is_of(name)
     }
 
     /// When its oldest file was written.
