@@ -17,7 +17,7 @@
 //!
 //! - `window`: the algorithm for one key, with its proof.
 //! - `logins`: failed logins, by address.
-//! - `quota`: rules and keys; `document`: the file.
+//! - `quota`: rules, keys and parts; `owners`: whose parts may be; `document`: the file.
 //! - `store`: what any store must promise; `sharded`: the store in memory.
 
 mod document;
@@ -28,6 +28,7 @@ mod logins;
 mod odd;
 #[cfg(test)]
 mod oracle;
+mod owners;
 mod quota;
 mod sharded;
 mod store;
@@ -38,6 +39,7 @@ pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
 pub use key::LimitKey;
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
+pub use owners::Owners;
 pub use quota::{Caller, Charges, DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
 pub use store::{Admission, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};
