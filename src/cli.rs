@@ -89,21 +89,29 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Says what is wrong with the arguments: a bad value in one line, anything else with the usage.
+/// Says what is wrong with the arguments in one line, with what was probably meant or may be given. Help that was asked
+/// for, or that answers no arguments at all, is printed whole.
 fn refuse(error: &clap::Error) -> ExitCode {
-    let text = error.to_string();
     match error.kind() {
-        // What is wrong with it, and the values that it may have if they are few.
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
-            let said: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-            eprintln!("{}", said.join(" "));
-        }
-        _ => {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             // To standard output where it was asked for (`--help`), to standard error otherwise.
             let _ = error.print();
         }
+        _ => {
+            let text = error.to_string();
+            let said = text.split("\n\n").map(str::trim).take_while(|paragraph| !is_general(paragraph));
+            let one_line = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+            eprintln!("{}", said.map(one_line).collect::<Vec<_>>().join("; "));
+        }
     }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+/// Whether a paragraph of clap's says how the command is used, and not what is wrong with this use of it.
+fn is_general(paragraph: &str) -> bool {
+    paragraph.starts_with("Usage:") || paragraph.starts_with("For more information")
 }
 
 /// Installs the log: standard error, filtered.

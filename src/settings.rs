@@ -25,7 +25,7 @@ pub use handover::{HandoverSettings, StartMode};
 use tls::TlsFlags;
 pub use tls::{TlsFiles, TlsSettings};
 use upstream::UpstreamFlags;
-pub use upstream::{InvalidUpstream, Scheme, UpstreamSettings, UpstreamUrl};
+pub use upstream::{InvalidUpstream, Scheme, UpstreamSettings, UpstreamUrl, Versions};
 
 /// The flags of `tollgate serve`; each is also an environment variable.
 #[derive(Debug, Clone, clap::Args)]

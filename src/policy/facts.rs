@@ -14,7 +14,7 @@ use crate::policy::operation::{DeviceScope, Operation};
 pub type Facts = BTreeMap<String, BTreeSet<String>>;
 
 impl PolicySet {
-    /// What the set comes to. Two sets of equal facts and devices decide alike.
+    /// What the set comes to. Two sets of equal facts, [ranking](Self::ranking) and devices decide alike.
     pub fn facts(&self) -> Facts {
         let mut facts = Facts::new();
         let mut add = |subject: String, fact: String| {
@@ -52,9 +52,8 @@ impl PolicySet {
                 callable.for_each(|call| add(subject.clone(), format!("may call `{}`", call.id())));
             }
         }
-        for (index, (_, group)) in self.all_groups().enumerate() {
+        for (_, group) in self.all_groups() {
             let subject = format!("device group `{}`", group.id());
-            add(subject.clone(), format!("is number {} of the groups", index + 1));
             group.describe().into_iter().for_each(|fact| add(subject.clone(), fact));
             if group.entra_groups().is_empty() {
                 add(subject, "is open to every user with a role".to_owned());
@@ -66,6 +65,11 @@ impl PolicySet {
         }
         self.modes().into_iter().for_each(|fact| add("everybody".to_owned(), fact));
         facts
+    }
+
+    /// The device groups by rank, the highest first.
+    pub fn ranking(&self) -> impl Iterator<Item = &DeviceGroupId> {
+        self.all_groups().map(|(_, group)| group.id())
     }
 
     /// Every device of the inventory, and the group that it is in.

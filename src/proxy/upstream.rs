@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
-use pingora::protocols::TcpKeepalive;
+use pingora::protocols::{ALPN, TcpKeepalive};
 use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
 
 pub(super) use self::targets::Target;
@@ -23,6 +23,10 @@ const RESOLVE: Duration = Duration::from_secs(30);
 
 /// How often the addresses are tried, where there is a choice: a handshake that nobody waits for.
 const PROBE: Duration = Duration::from_secs(5);
+
+/// How many calls share one HTTP/2 connection: what servers commonly allow (RFC 9113, section 6.5.2, recommends no
+/// fewer), and few enough that one connection that is lost does not take all.
+const MAX_STREAMS: usize = 100;
 
 /// The header that carries our request id to the upstream.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -71,10 +75,12 @@ pub struct Timeouts {
 /// How the upstream is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tls {
-    /// In clear text.
+    /// In clear text, by HTTP/1.1.
     Off,
-    /// Over TLS, the certificate verified against the host.
+    /// Over TLS, the certificate verified against the host, by HTTP/1.1.
     Verified,
+    /// The same, by HTTP/2 if the upstream takes it.
+    VerifiedHttp2,
 }
 
 /// A name that has no address.
@@ -195,8 +201,15 @@ fn claims_origin(name: &HeaderName) -> bool {
 
 impl Place {
     fn target(&self, address: SocketAddr, timeouts: Timeouts) -> Target {
-        let mut peer = HttpPeer::new(address, self.tls == Tls::Verified, self.host.clone());
+        let mut peer = HttpPeer::new(address, self.tls != Tls::Off, self.host.clone());
         let options = &mut peer.options;
+        match self.tls {
+            Tls::Off | Tls::Verified => {}
+            Tls::VerifiedHttp2 => {
+                options.alpn = ALPN::H2H1;
+                options.max_h2_streams = MAX_STREAMS;
+            }
+        }
         options.connection_timeout = Some(timeouts.connect);
         options.total_connection_timeout = Some(timeouts.connect * 2);
         options.read_timeout = Some(timeouts.read);

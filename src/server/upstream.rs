@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::proxy::{Place, Timeouts, Tls, Upstream};
 use crate::server::{StartError, tls};
-use crate::settings::{Scheme, UpstreamSettings, UpstreamUrl};
+use crate::settings::{Scheme, UpstreamSettings, UpstreamUrl, Versions};
 
 /// The upstream of these settings, its names looked up.
 ///
@@ -17,7 +17,7 @@ pub(super) fn resolve(settings: &UpstreamSettings) -> Result<Upstream, StartErro
         // Pingora would end the process over a file that it cannot use.
         tls::authorities(path)?;
     }
-    let places = settings.urls().map(place).collect::<Result<_, _>>()?;
+    let places = settings.urls().map(|url| place(url, settings.versions)).collect::<Result<_, _>>()?;
     let timeouts = Timeouts {
         connect: settings.connect,
         read: settings.answer,
@@ -28,16 +28,17 @@ pub(super) fn resolve(settings: &UpstreamSettings) -> Result<Upstream, StartErro
         .map_err(|unresolved| StartError::Upstream { host: unresolved.host, error: unresolved.error })
 }
 
-fn place(url: &UpstreamUrl) -> Result<Place, StartError> {
+fn place(url: &UpstreamUrl, versions: Versions) -> Result<Place, StartError> {
     let unusable =
         |error| StartError::Upstream { host: url.host().to_owned(), error: io::Error::other(error) };
     Ok(Place {
         host: url.host().to_owned(),
         port: url.port(),
         authority: HeaderValue::try_from(url.authority()).map_err(unusable)?,
-        tls: match url.scheme() {
-            Scheme::Http => Tls::Off,
-            Scheme::Https => Tls::Verified,
+        tls: match (url.scheme(), versions) {
+            (Scheme::Http, _) => Tls::Off,
+            (Scheme::Https, Versions::Http1) => Tls::Verified,
+            (Scheme::Https, Versions::Http2OrHttp1) => Tls::VerifiedHttp2,
         },
     })
 }

@@ -48,6 +48,10 @@ pub(super) struct UpstreamFlags {
     #[arg(long, env = "TOLLGATE_UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION", default_value = "30s")]
     upstream_idle_timeout: Seconds,
 
+    /// Offer HTTP/2 to an API that is spoken to over TLS: where it takes that, up to 100 calls share a connection
+    #[arg(long, env = "TOLLGATE_UPSTREAM_HTTP2", value_parser = BoolishValueParser::new())]
+    upstream_http2: bool,
+
     /// Forward tokens without TLS to an upstream that is not loopback
     #[arg(long, env = "TOLLGATE_INSECURE_UPSTREAM", value_parser = BoolishValueParser::new())]
     insecure_upstream: bool,
@@ -62,6 +66,8 @@ pub struct UpstreamSettings {
     pub fallbacks: Vec<UpstreamUrl>,
     /// The authorities that sign its certificates, in PEM; without it, the system's.
     pub ca: Option<PathBuf>,
+    /// What it is offered over TLS.
+    pub versions: Versions,
     /// For the TCP handshake, and twice that with TLS.
     pub connect: Duration,
     /// For the beginning of an answer, and between two pieces of it.
@@ -70,6 +76,15 @@ pub struct UpstreamSettings {
     pub write: Duration,
     /// How long a connection is kept for the next call.
     pub idle: Duration,
+}
+
+/// The versions of HTTP that the upstream is offered over TLS, by ALPN (RFC 7301). In clear text it is always HTTP/1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 first, and HTTP/1.1.
+    Http2OrHttp1,
 }
 
 /// Microsoft's hosts of the API, each by https (*Exposed APIs list*; *Improve request performance*; *Microsoft Defender
@@ -128,6 +143,7 @@ impl UpstreamSettings {
             url,
             fallbacks: Vec::new(),
             ca: None,
+            versions: Versions::Http1,
             // A TCP handshake to another continent takes under a second.
             connect: Duration::from_secs(5),
             // More than the API's own time limit.
@@ -154,6 +170,7 @@ impl TryFrom<UpstreamFlags> for UpstreamSettings {
             url,
             fallbacks: urls.collect(),
             ca: flags.upstream_ca,
+            versions: if flags.upstream_http2 { Versions::Http2OrHttp1 } else { Versions::Http1 },
             connect: flags.upstream_connect_timeout.0,
             answer: flags.upstream_timeout.0,
             write: flags.upstream_write_timeout.0,

@@ -33,6 +33,37 @@ async fn sets_that_decide_alike_do_not_differ_whatever_their_text() {
     assert_eq!((ended.code, ended.out), (Some(0), vec!["nothing changes".to_owned()]));
 }
 
+/// The groups of these names, each open to one Entra group.
+fn ranked(names: &[&str]) -> TempDir {
+    let folder = policy_folder();
+    let path = folder.path().join("device-groups.toml");
+    let mut said = std::fs::read_to_string(&path).unwrap();
+    for (name, rank) in names.iter().zip(100..) {
+        said += &format!(
+            "[[device_group]]\nname = \"{name}\"\nrank = {rank}\nmatch = {{ name = [\"equals {name}\"] }}\n"
+        );
+        said += "entra_groups = [\"00000000-0000-0000-0000-0000000000e3\"]\n";
+    }
+    std::fs::write(path, said).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn a_group_that_moves_is_told_and_one_that_comes_or_goes_moves_no_other() {
+    let old = ranked(&["a", "b", "c", "d"]);
+    for (new, moves) in [
+        (&["x", "a", "c", "d"][..], &[][..]),
+        (&["b", "c", "d", "a"], &["  ~ `a` is right above `Ungrouped devices (default)` now"]),
+        (&["d", "a", "b", "c"], &["  ~ `d` is right above `a` now"]),
+        (&["d", "x", "b", "a", "c"], &["  ~ `d` is right above `b` now", "  ~ `b` is right above `a` now"]),
+    ] {
+        let ended = diff(old.path(), ranked(new).path(), &[]).await;
+        let said: Vec<_> = ended.out.iter().filter(|line| line.contains("right above")).collect();
+        assert_eq!(said, moves, "{new:?}");
+        assert_eq!(ended.out.contains(&"ranks of device groups".to_owned()), !moves.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn each_change_is_told_of_whom_it_is_about() {
     for (file, from, to, expected) in [

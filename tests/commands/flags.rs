@@ -29,7 +29,7 @@ async fn described(command: &str) -> Vec<(String, String)> {
 #[tokio::test]
 async fn help_describes_every_flag_and_names_its_variable() {
     let serve = "--policies --cloud --upstream --upstream-ca --upstream-connect-timeout --upstream-timeout \
-                 --upstream-write-timeout --upstream-idle-timeout --insecure-upstream --public-url --listen --admin --tls-cert --tls-key \
+                 --upstream-write-timeout --upstream-idle-timeout --upstream-http2 --insecure-upstream --public-url --listen --admin --tls-cert --tls-key \
                  --tls-client-ca --handover --upgrade --trusted-hops --audit --audit-full --state --threads --proxy-protocol --header-timeout --idle-timeout --client-patience --min-rate --request-timeout \
                  --max-connections --max-connections-per-address --max-requests-per-connection --max-streams \
                  --max-in-flight --shutdown-delay --shutdown-grace --log --insecure-listen --insecure-admin";
@@ -135,5 +135,25 @@ async fn a_variable_is_held_to_what_its_flag_takes() {
         let listen = ["--listen", "0.0.0.0:0"];
         let ended = run_in(&[&args[..], &listen].concat(), &[("TOLLGATE_INSECURE_LISTEN", no)]).await;
         assert!(ended.code == Some(2) && ended.err[0].contains("is not loopback"), "{no}: {ended:#?}");
+    }
+}
+
+#[tokio::test]
+async fn arguments_that_are_wrong_or_missing_are_said_in_one_line() {
+    for (arguments, said) in [
+        (&["diff", "old"][..], "error: the following required arguments were not provided: <NEW>"),
+        (
+            &["check", "policies", "--formt", "json"],
+            "error: unexpected argument '--formt' found; tip: a similar argument exists: '--format'",
+        ),
+        (
+            &["check", "policies", "--format", "xml"],
+            "error: invalid value 'xml' for '--format <FORMAT>' [possible values: text, json]",
+        ),
+        (&["chck"], "error: unrecognized subcommand 'chck'; tip: a similar subcommand exists: 'check'"),
+    ] {
+        let ended = run(arguments).await;
+        assert_eq!((ended.code, ended.out.len()), (Some(2), 0), "{arguments:?}");
+        assert_eq!(ended.err, [said], "{arguments:?}");
     }
 }

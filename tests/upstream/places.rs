@@ -14,13 +14,13 @@ use crate::support::tls::LocalCertificate;
 use crate::support::within_deadline;
 
 /// Takes TLS connections with a certificate and passes them on.
-struct TlsFront {
-    url: UpstreamUrl,
+pub(super) struct TlsFront {
+    pub(super) url: UpstreamUrl,
     _server: JoinSet<()>,
 }
 
 impl TlsFront {
-    async fn start(files: &LocalCertificate, behind: &RecordingUpstream) -> Self {
+    pub(super) async fn start(files: &LocalCertificate, behind: &RecordingUpstream) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -26,6 +26,10 @@ pub(super) fn changes(old: &Rehearsal, new: &Rehearsal) -> Vec<(String, Vec<Stri
             changes.push((subject.clone(), facts));
         }
     }
+    let moves = moves(old.snapshot(), new.snapshot());
+    if !moves.is_empty() {
+        changes.push(("ranks of device groups".to_owned(), moves));
+    }
     let devices = devices(old.snapshot(), new.snapshot());
     if !devices.is_empty() {
         changes.push(("devices".to_owned(), devices));
@@ -46,6 +50,43 @@ fn facts(rehearsal: &Rehearsal) -> Facts {
         subject.extend(issuer.audiences().map(|audience| format!("may name the audience {audience}")));
     }
     facts
+}
+
+/// The groups of both sets that changed places: as few as explain the new order, each with the one that it is above
+/// now. A group that came or went moves no other.
+fn moves(old: &Snapshot, new: &Snapshot) -> Vec<String> {
+    let places: BTreeMap<_, _> = old.policies.ranking().zip(0_usize..).collect();
+    let common: Vec<_> =
+        new.policies.ranking().filter_map(|group| Some((group, *places.get(group)?))).collect();
+    let stay = rising(common.iter().map(|(_, place)| *place));
+    let mut moves = Vec::new();
+    for (index, (group, place)) in common.iter().enumerate() {
+        if stay.contains(place) {
+            continue;
+        }
+        // The group of ungrouped devices is always the last, so there is one below.
+        if let Some((below, _)) = common.get(index + 1) {
+            moves.push(format!("~ `{group}` is right above `{below}` now"));
+        }
+    }
+    moves
+}
+
+/// Members of a longest rising run of these numbers, in their order and with gaps (patience sorting).
+fn rising(numbers: impl IntoIterator<Item = usize>) -> BTreeSet<usize> {
+    // Of the runs of each length, the one with the least last number; and before which number each has which.
+    let (mut ends, mut before) = (Vec::<usize>::new(), BTreeMap::new());
+    for number in numbers {
+        let length = ends.partition_point(|end| *end < number);
+        if let Some(previous) = length.checked_sub(1).and_then(|shorter| ends.get(shorter)) {
+            before.insert(number, *previous);
+        }
+        match ends.get_mut(length) {
+            Some(end) => *end = number,
+            None => ends.push(number),
+        }
+    }
+    std::iter::successors(ends.last().copied(), |number| before.get(number).copied()).collect()
 }
 
 /// The devices that are in one inventory only, and those that are in another group.
