@@ -18,7 +18,8 @@
 //! - `window`: the algorithm for one key, with its proof.
 //! - `logins`: failed logins, by address.
 //! - `decision`: the same for all keys of a call: admitted, and where; held, and until when; or refused.
-//! - `quota`: the rules; `charges` and `key`: which of them a call is counted by, and for whom; `document`: the file.
+//! - `quota`: the rules and their parts; `owners`: whose parts may be; `document`: the file.
+//! - `charges` and `key`: which rules a call is counted by, and for whom.
 //! - `overview`: the fullest keys, for operators.
 //! - `store`: what any store must promise; `sharded`: the store in memory; `held`: the calls that wait.
 
@@ -34,6 +35,7 @@ mod odd;
 #[cfg(test)]
 mod oracle;
 mod overview;
+mod owners;
 mod quota;
 mod sharded;
 mod store;
@@ -46,6 +48,7 @@ pub(crate) use document::schema;
 pub use key::{LimitKey, Whose};
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
 pub use overview::{FullKey, FullWindow, MAX_TOP};
+pub use owners::Owners;
 pub use quota::{DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
 pub use store::{Admission, Hold, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};
