@@ -1,8 +1,12 @@
 //! Quotas and callers for the tests of this room.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::id::{ApplicationId, TenantId, UserId};
+use crate::limit::key::Rule;
+use crate::limit::quota::{Idle, Owner, Part, WhenFull};
+use crate::limit::window::{Bound, Bounds};
 use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Quota, QuotaSet};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
@@ -47,6 +51,33 @@ pub(super) fn quotas(text: &str) -> QuotaSet {
     let (set, problems) = compile(text);
     assert_eq!(problems, [""; 0]);
     set
+}
+
+/// A set without mistakes, with every limit of it changed.
+pub(super) fn changed(text: &str, mut change: impl FnMut(&mut Quota)) -> QuotaSet {
+    let set = quotas(text);
+    let changed = set.by_operation.iter().map(|(operation, quotas)| {
+        let quotas = quotas.iter().map(|quota| {
+            let mut quota = Quota::clone(quota);
+            change(&mut quota);
+            Arc::new(quota)
+        });
+        (operation.clone(), quotas.collect())
+    });
+    QuotaSet::new(changed, set.places.clone(), set.limits, set.max_keys, set.logins.clone())
+}
+
+/// What holds a call for at most so many seconds, and at most so many calls.
+pub(super) fn wait(seconds: u64, queue: u32) -> WhenFull {
+    WhenFull::Wait { wait: Duration::from_secs(seconds), queue: queue.try_into().unwrap() }
+}
+
+/// A part of a limit, named by its owner, with these rates.
+pub(super) fn part(of: &Quota, owner: Owner, idle: Idle, rates: &[&str]) -> Part {
+    let name = format!("{owner:?}").into();
+    let rule = Rule { name: of.name.clone(), per: of.per, operation: None, part: Some(name) };
+    let bounds = rates.iter().map(|rate| Bound::from(rate.parse::<Rate>().unwrap()));
+    Part { rule: rule.id().unwrap(), bounds: Bounds::new(bounds), owner, idle }
 }
 
 /// One `[[limit]]` on `read`.

@@ -127,12 +127,12 @@ pub(super) enum WhenFull {
 #[derive(Debug, Clone)]
 pub struct QuotaSet {
     /// INVARIANT: at most [`MAX_CHARGES`] quotas an operation, in the order of their rules, no rule twice.
-    by_operation: HashMap<OperationId, Arc<[Arc<Quota>]>, RandomState>,
+    pub(super) by_operation: HashMap<OperationId, Arc<[Arc<Quota>]>, RandomState>,
     /// The same, by where the text of an operation's name lies. A snapshot has each name once, so that most calls find
     /// their quotas here, without a look at the text. The set keeps the names, so that no other text comes to lie there.
     by_address: HashMap<usize, Arc<[Arc<Quota>]>, RandomState>,
     /// Where each limit is written.
-    places: HashMap<LimitName, Place>,
+    pub(super) places: HashMap<LimitName, Place>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
     /// How many calls may be held at a time, of all limits together.

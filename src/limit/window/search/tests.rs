@@ -41,13 +41,13 @@ impl Model {
     fn earliest(&self, bounds: &Bounds, units: u32, from: u64, stamp: u64) -> u64 {
         let times = self.past.iter().chain(&self.ahead).map(|(at, _)| *at);
         let windows = |at: u64| bounds.each().iter().map(move |bound| at + u64::from(bound.millis()));
-        let mut moments: Vec<_> = times.flat_map(|at| windows(at).chain([at])).flat_map(|at| [at, at + 1]).collect();
+        let mut moments: Vec<_> =
+            times.flat_map(|at| windows(at).chain([at])).flat_map(|at| [at, at + 1]).collect();
         moments.push(from);
         moments.retain(|at| *at >= from);
         moments.sort_unstable();
-        let legal = |at: &u64| {
-            bounds.each().iter().all(|bound| self.is_legal(*bound, units, *at, (*at).max(stamp)))
-        };
+        let legal =
+            |at: &u64| bounds.each().iter().all(|bound| self.is_legal(*bound, units, *at, (*at).max(stamp)));
         moments.into_iter().find(legal).unwrap()
     }
 }
