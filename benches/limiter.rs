@@ -15,7 +15,7 @@ use governor::clock::MonotonicClock;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tollgate::id::{ApplicationId, OperationId, TenantId};
-use tollgate::limit::{DocumentedLimit, Limiter, NamedDevices, QuotaSet};
+use tollgate::limit::{DocumentedLimit, Limiter, NamedDevices, Owners, QuotaSet};
 use tollgate::principal::{Scope, Subject};
 use tollgate::source::{PolicyFiles, Problems, SourceFile};
 use tollgate::time::{Clock, Wall};
@@ -154,7 +154,7 @@ impl World {
         let (devices, rates) = (NamedDevices::None, vec![]);
         let documented = [DocumentedLimit { operation: operation.clone(), devices, rates, place: None }];
         let mut problems = Problems::default();
-        let set = QuotaSet::compile(&files, &documented, &mut problems);
+        let set = QuotaSet::compile(&files, &documented, &Owners::default(), Wall::default(), &mut problems);
         assert!(problems.is_empty(), "{problems:?}");
         Self { set, operation, limiter: Limiter::new(), clock }
     }

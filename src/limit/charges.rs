@@ -9,15 +9,17 @@ use crate::limit::quota::{Idle, Part, Quota};
 use crate::limit::store::Names;
 use crate::limit::window::Bounds;
 use crate::principal::{Scope, Subject};
-use crate::time::Steady;
+use crate::time::{Steady, Wall};
 
-/// Who calls, as limits see it.
+/// Who calls, and when, as limits see it.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
     /// The ids.
     pub subject: &'a Subject,
     /// Those of the user's groups that the policy names.
     pub groups: &'a [EntraGroupId],
+    /// The calendar's time, by which limits and parts lapse.
+    pub at: Wall,
 }
 
 /// Everything that a call is charged to: the limits of its operation, and what they count by.
@@ -73,10 +75,10 @@ pub(super) struct Places(u8);
 
 // === impl Caller ===
 
-/// A caller of whose groups nothing is known.
+/// A caller of whose groups nothing is known, before anything has lapsed.
 impl<'a> From<&'a Subject> for Caller<'a> {
     fn from(subject: &'a Subject) -> Self {
-        Self { subject, groups: &[] }
+        Self { subject, groups: &[], at: Wall::default() }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Quotas and callers for the tests of this room.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{ApplicationId, TenantId, UserId};
+use crate::id::{ApplicationId, EntraGroupId, OperationId, TenantId, UserId};
 use crate::limit::key::Rule;
 use crate::limit::quota::{Idle, Owner, Part, WhenFull};
 use crate::limit::window::{Bound, Bounds};
-use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Quota, QuotaSet};
+use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
@@ -37,12 +38,27 @@ pub(super) fn documented() -> Vec<DocumentedLimit> {
     ]
 }
 
+/// The application `soar` (number 1), the role `responders` (group 1 and user 1), and `both` of both kinds.
+pub(super) fn owners() -> Owners {
+    let mut owners = Owners::default();
+    owners.application(&"soar".into(), ApplicationId::from_u128(1));
+    owners.role(&"responders".into(), [EntraGroupId::from_u128(1)], [UserId::from_u128(1)]);
+    owners.application(&"both".into(), ApplicationId::from_u128(2));
+    owners.role(&"both".into(), [], []);
+    owners
+}
+
+/// When the sets of tests are compiled: what [`clock`] says first.
+pub(super) fn now() -> Wall {
+    Wall::from_unix_seconds(1_767_225_600)
+}
+
 /// Compiles `limits.toml` of this text, right or wrong.
 pub(super) fn compile(text: &str) -> (QuotaSet, Vec<String>) {
     let mut files = PolicyFiles::default();
     files.insert(SourceFile::new("limits.toml", text));
     let mut problems = Problems::default();
-    let set = QuotaSet::compile(&files, &documented(), &mut problems);
+    let set = QuotaSet::compile(&files, &documented(), &owners(), now(), &mut problems);
     (set, problems.into_sorted().iter().map(Problem::to_string).collect())
 }
 
@@ -56,14 +72,12 @@ pub(super) fn quotas(text: &str) -> QuotaSet {
 /// A set without mistakes, with every limit of it changed.
 pub(super) fn changed(text: &str, mut change: impl FnMut(&mut Quota)) -> QuotaSet {
     let set = quotas(text);
-    let changed = set.by_operation.iter().map(|(operation, quotas)| {
-        let quotas = quotas.iter().map(|quota| {
-            let mut quota = Quota::clone(quota);
-            change(&mut quota);
-            Arc::new(quota)
-        });
-        (operation.clone(), quotas.collect())
-    });
+    let mut changed: BTreeMap<OperationId, Vec<Arc<Quota>>> = BTreeMap::new();
+    for (operation, quota) in set.all() {
+        let mut quota = quota.clone();
+        change(&mut quota);
+        changed.entry(operation.clone()).or_default().push(Arc::new(quota));
+    }
     QuotaSet::new(changed, set.places.clone(), set.limits, set.max_keys, set.logins.clone())
 }
 
@@ -74,10 +88,10 @@ pub(super) fn wait(seconds: u64, queue: u32) -> WhenFull {
 
 /// A part of a limit, named by its owner, with these rates.
 pub(super) fn part(of: &Quota, owner: Owner, idle: Idle, rates: &[&str]) -> Part {
-    let name = format!("{owner:?}").into();
-    let rule = Rule { name: of.name.clone(), per: of.per, operation: None, part: Some(name) };
+    let name: Arc<str> = format!("{owner:?}").into();
+    let rule = Rule { name: of.name.clone(), per: of.per, operation: None, part: Some(Arc::clone(&name)) };
     let bounds = rates.iter().map(|rate| Bound::from(rate.parse::<Rate>().unwrap()));
-    Part { rule: rule.id().unwrap(), bounds: Bounds::new(bounds), owner, idle }
+    Part { name, rule: rule.id().unwrap(), bounds: Bounds::new(bounds), owner, idle, until: None }
 }
 
 /// One `[[limit]]` on `read`.
@@ -126,5 +140,5 @@ pub(super) fn each<'a>(of: &Charges<'a>) -> Vec<Charge<'a>> {
 
 /// A clock that stands still, and the hand that moves it.
 pub(super) fn clock() -> (Clock, Arc<ManualClock>) {
-    Clock::manual(Wall::from_unix_seconds(1_767_225_600))
+    Clock::manual(now())
 }

@@ -6,6 +6,7 @@ use crate::limit::fixture::{changed, part, wait};
 use crate::limit::quota::{Effect, Idle, Owner};
 use crate::limit::{Bound, Bounds, Caller, QuotaSet};
 use crate::outcome::Rate;
+use crate::time::Wall;
 
 store_contract!(
     sharded,
@@ -160,9 +161,10 @@ async fn whoever_holds_a_role_shares_its_part(limiter: Limiter) {
     });
     let ((clock, _), operation, scope) = (clock(), "read".parse().unwrap(), Scope::default());
     let subjects = [1, 2, 3].map(|number| user(1, 1, number));
-    let by_group = Caller { subject: &subjects[0], groups: &[group] };
-    let by_name = Caller { subject: &subjects[2], groups: &[] };
-    let stranger = Caller { subject: &subjects[1], groups: &[EntraGroupId::from_u128(8)] };
+    let by_group = Caller { subject: &subjects[0], groups: &[group], at: Wall::default() };
+    let by_name = Caller { subject: &subjects[2], groups: &[], at: Wall::default() };
+    let stranger =
+        Caller { subject: &subjects[1], groups: &[EntraGroupId::from_u128(8)], at: Wall::default() };
     let admitted = async |caller| fill(&limiter, &set.charges(caller, &operation, &scope), &clock).await.0;
     assert_eq!(admitted(stranger).await, 1);
     call(&limiter, &set.charges(by_group, &operation, &scope), &clock).await.unwrap();
