@@ -134,6 +134,13 @@ impl Held {
         }
     }
 
+    /// Which calls are held, and when each has its turn, in the order in which they came. O(n), with all seats locked.
+    pub(super) fn turns(&self) -> Vec<(Lane, Steady)> {
+        let seats = self.0.lock();
+        let placed = seats.seats.values().filter(|seat| matches!(seat.place, Place::Reserved(_)));
+        placed.map(|seat| (seat.lane.clone(), seat.at())).collect()
+    }
+
     /// How many calls are held.
     pub(super) fn count(&self) -> usize {
         self.0.lock().seats.len()

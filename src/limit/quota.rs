@@ -107,7 +107,7 @@ pub struct QuotaSet {
     /// their quotas here, without a look at the text. The set keeps the names, so that no other text comes to lie there.
     by_address: HashMap<usize, Arc<Eras>, RandomState>,
     /// Where each limit is written.
-    places: HashMap<LimitName, Place>,
+    pub(super) places: HashMap<LimitName, Place>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
     /// How many calls may be held at a time, of all limits together.

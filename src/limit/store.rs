@@ -18,7 +18,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::id::LimitName;
-use crate::limit::charges::{Charges, Places};
+use crate::limit::charges::{Charges, Lane, Places};
 use crate::limit::closures::{Closures, Leave};
 use crate::limit::decision::Refused;
 use crate::limit::held::Held;
@@ -197,6 +197,12 @@ impl Limiter {
         }
         let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
         Ok(Admission::new(granted, hold))
+    }
+
+    /// Which calls are held, and when each has its turn, in the order in which they came. It keeps calls that come to wait
+    /// from it meanwhile: 1 ms with 10,000 of them.
+    pub fn turns(&self) -> Vec<(Lane, Steady)> {
+        self.held.turns()
     }
 
     /// How many calls are held.
