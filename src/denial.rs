@@ -162,6 +162,8 @@ impl Denial {
             Self::Reach(error) => error.reason(),
             Self::Limit(error) => match error {
                 LimitError::OverLimit(_) => ReasonCode::OverLimit,
+                LimitError::InFlight { .. } => ReasonCode::InFlight,
+                LimitError::Closed { .. } => ReasonCode::UpstreamLimited,
                 LimitError::KeysFull { .. } => ReasonCode::KeysFull,
             },
             Self::Overload => ReasonCode::Overload,
@@ -180,7 +182,11 @@ impl Denial {
         let seconds = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         match self {
             Self::Limit(LimitError::OverLimit(over)) => Some(over.retry_after.as_secs_rounded_up()),
-            Self::Limit(LimitError::KeysFull { retry_after }) => Some(retry_after.as_secs_rounded_up()),
+            Self::Limit(
+                LimitError::InFlight { retry_after, .. }
+                | LimitError::Closed { retry_after }
+                | LimitError::KeysFull { retry_after },
+            ) => Some(retry_after.as_secs_rounded_up()),
             Self::Logins(over) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Token(TokenError::KeysUnavailable { retry_after }) => Some(seconds(*retry_after).max(1)),
             Self::Reach(ReachError::StaleInventory { .. }) => Some(seconds(INVENTORY_RETRY)),

@@ -17,12 +17,17 @@
 //!
 //! - `window`: the algorithm for one key, with its proof.
 //! - `logins`: failed logins, by address.
-//! - `quota`: rules, keys and parts; `owners`: whose parts may be; `document`: the file.
-//! - `store`: what any store must promise; `sharded`: the store in memory.
+//! - `decision`: the same for all keys of a call: admitted, and where; held, and until when; or refused.
+//! - `quota`: the rules and their parts; `owners`: whose parts may be; `charges` and `key`: which of them a call is
+//!   counted by, and for whom; `document`: the file.
+//! - `store`: what any store must promise; `sharded`: the store in memory; `held`: the calls that wait.
 
+mod charges;
+mod decision;
 mod document;
 #[cfg(test)]
 mod fixture;
+mod held;
 mod key;
 mod logins;
 mod odd;
@@ -35,11 +40,12 @@ mod store;
 mod sync;
 mod window;
 
+pub use charges::{Caller, Charges, Lane};
 pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
 pub use key::LimitKey;
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
 pub use owners::Owners;
-pub use quota::{Caller, Charges, DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
-pub use store::{Admission, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
+pub use quota::{DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
+pub use store::{Admission, Hold, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

@@ -90,6 +90,10 @@ reasons! {
     BodyTooLarge = "body_too_large",
     /// No room in a limit.
     OverLimit = "over_limit",
+    /// As many calls of a limit are on their way as may be at once.
+    InFlight = "in_flight",
+    /// The API itself has turned such calls away, for a time that has not passed.
+    UpstreamLimited = "upstream_limited",
     /// Too many tokens from this address were refused.
     FailedLogins = "failed_logins",
     /// The keys that would verify the token can't be had.

@@ -186,7 +186,8 @@ impl Clock {
         self.sleep_until(self.steady() + duration).await;
     }
 
-    async fn sleep_until(&self, deadline: Steady) {
+    /// Waits until this clock reads `deadline`, or a little more.
+    pub async fn sleep_until(&self, deadline: Steady) {
         match self {
             #[expect(clippy::disallowed_methods, reason = "this is the one place that sleeps")]
             Self::System => tokio::time::sleep(deadline.since(self.steady())).await,

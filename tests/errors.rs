@@ -51,7 +51,16 @@ async fn each_reason_answers_with_its_row_of_the_table() {
 #[test]
 fn every_reason_that_a_caller_alone_can_provoke_has_a_row() {
     let without: Vec<_> = ReasonCode::ALL.iter().filter(|reason| rows(**reason).is_empty()).collect();
-    assert_eq!(without, [&ReasonCode::Overload, &ReasonCode::ClientGone, &ReasonCode::Internal]);
+    assert_eq!(
+        without,
+        [
+            &ReasonCode::InFlight,
+            &ReasonCode::UpstreamLimited,
+            &ReasonCode::Overload,
+            &ReasonCode::ClientGone,
+            &ReasonCode::Internal
+        ]
+    );
 }
 
 #[tokio::test]
@@ -222,6 +231,8 @@ fn rows(reason: ReasonCode) -> Vec<Row> {
                 collect(&bearer(&portal()), WORKSTATION, COMMENT),
             )
         },
+        // It takes a call that is still on its way, or one that the API has turned away.
+        R::InFlight | R::UpstreamLimited => return Vec::new(),
         // The next request on the connection would be one too many as well: `door` has it.
         R::Overload => return Vec::new(),
         R::CircuitOpen => Row { retry_after: Some("5"), ..unavailable(Scene::UpstreamFailing, collects()) },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
-use crate::limit::{Charges, DocumentedLimit, NamedDevices, Owners, QuotaSet};
+use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
@@ -87,7 +87,25 @@ pub(super) fn user(tenant: u128, through: u128, user: u128) -> Subject {
 pub(super) fn charges<'a>(set: &'a QuotaSet, subject: &Subject, operation: &str) -> Charges<'a> {
     // Charges borrow what they count by; a test's caller may go as far as the test cares.
     let (subject, scope) = (Box::leak(Box::new(*subject)), Box::leak(Box::new(Scope::default())));
-    set.charges(&*subject, &operation.parse().unwrap(), scope)
+    let operation = Box::leak(Box::new(operation.parse().unwrap()));
+    set.charges(&*subject, operation, scope)
+}
+
+/// A limit of a call, and the key that it is charged to there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Charge<'a> {
+    pub(super) key: LimitKey,
+    pub(super) quota: &'a Quota,
+}
+
+/// Every one of a call.
+pub(super) fn each<'a>(of: &Charges<'a>) -> Vec<Charge<'a>> {
+    let mut charges = Vec::new();
+    let Ok(()) = of.try_each(|key, claim| {
+        charges.push(Charge { key: *key, quota: claim.quota });
+        Ok::<_, std::convert::Infallible>(())
+    });
+    charges
 }
 
 /// A clock that stands still, and the hand that moves it.

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
-use crate::id::{EntraGroupId, LimitName, OperationId};
-use crate::limit::key::{Dimension, LimitKey, Per, RuleId};
+use crate::id::{LimitName, OperationId};
+use crate::limit::charges::{Caller, Charges};
+use crate::limit::key::{Dimension, Per, RuleId};
 use crate::limit::logins::{Attempt, LoginQuota};
-use crate::limit::store::Names;
 use crate::limit::window::{Bounds, Cost};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{Place, PolicyFiles, Problems};
-use crate::time::Wall;
+use crate::time::{Steady, Wall};
 
 mod describe;
 mod era;
@@ -28,6 +28,12 @@ pub(super) use part::{Idle, Owner, Part};
 
 /// The most keys that one call may be charged to: their locks are held at the same time.
 pub const MAX_CHARGES: usize = 8;
+
+/// How many calls may be held at a time: each has a connection that does nothing meanwhile.
+const DEFAULT_MAX_HELD: NonZeroU32 = match NonZeroU32::new(10_000) {
+    Some(held) => held,
+    None => NonZeroU32::MIN,
+};
 
 /// What a key takes without its times, in bytes, with its share of the table.
 const KEY_BYTES: u64 = 165;
@@ -74,8 +80,8 @@ pub struct Quota {
     pub(super) when_full: WhenFull,
     /// How many of its calls may be on their way at once; none where that is not bounded. Without `parts`.
     pub(super) in_flight: Option<NonZeroU32>,
-    /// What is promised to some of its callers. `rule` and `bounds` are then those of the rest, which is nobody's; a
-    /// bound that has no rest is left out of it, and the rest without any bound takes no call at all.
+    /// What is promised to some of its callers. `rule` and `bounds` are then those of the rest, which is nobody's. If
+    /// one of the limit's bounds has no rest, the rest is without bounds, and takes no call at all. So is a part.
     pub(super) parts: Box<[Part]>,
     /// What the limit lets through altogether, parts included.
     pub(super) whole: Bounds,
@@ -92,17 +98,6 @@ pub(super) enum WhenFull {
     Wait { wait: Duration, queue: NonZeroU32 },
 }
 
-/// Who calls, and when, as limits see it.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
-    /// The ids.
-    pub subject: &'a Subject,
-    /// Those of the user's groups that the policy names.
-    pub groups: &'a [EntraGroupId],
-    /// The calendar's time, by which limits and parts lapse.
-    pub at: Wall,
-}
-
 /// Every limit of a policy set, by operation. Immutable: a part of a snapshot.
 #[derive(Debug, Clone)]
 pub struct QuotaSet {
@@ -115,30 +110,11 @@ pub struct QuotaSet {
     places: HashMap<LimitName, Place>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
+    /// How many calls may be held at a time, of all limits together.
+    pub(super) max_held: NonZeroU32,
     /// The limit on failed logins, if there is one.
     pub(super) logins: Option<LoginQuota>,
 }
-
-/// Everything that a call is charged to: the limits of its operation, and what they count by.
-#[derive(Debug, Clone, Copy)]
-pub struct Charges<'a> {
-    /// INVARIANT: in the order of their rules, no rule twice.
-    quotas: &'a [Arc<Quota>],
-    caller: Caller<'a>,
-    scope: &'a Scope,
-    pub(super) max_keys: NonZeroU32,
-}
-
-/// One call's debt to one key.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Charge<'a> {
-    pub(super) key: LimitKey,
-    pub(super) quota: &'a Quota,
-}
-
-/// Charges of a call, by their places among all of them: a bit each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Places(u8);
 
 /// Whether a limit refuses what it has no room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,8 +153,8 @@ impl QuotaSet {
         max_keys: NonZeroU32,
         logins: Option<LoginQuota>,
     ) -> Self {
-        let (by_operation, by_address) = Default::default();
-        let mut set = Self { by_operation, by_address, places, limits, max_keys, logins };
+        let ((by_operation, by_address), max_held) = (Default::default(), DEFAULT_MAX_HELD);
+        let mut set = Self { by_operation, by_address, places, limits, max_keys, max_held, logins };
         for (operation, quotas) in quotas {
             let eras = Arc::new(Eras::new(quotas));
             set.by_address.insert(address(&operation), eras.clone());
@@ -192,12 +168,13 @@ impl QuotaSet {
     pub fn charges<'a>(
         &'a self,
         caller: impl Into<Caller<'a>>,
-        operation: &OperationId,
+        operation: &'a OperationId,
         scope: &'a Scope,
     ) -> Charges<'a> {
-        let caller = caller.into();
+        let (caller, from) = (caller.into(), Steady::default());
         let quotas = self.eras(operation).map_or(&[][..], |eras| eras.at(caller.at));
-        Charges { quotas, caller, scope, max_keys: self.max_keys }
+        let Self { max_keys, max_held, .. } = *self;
+        Charges { quotas, caller, scope, operation, from, max_keys, max_held }
     }
 
     /// Whether a limit of the operation counts by device or device group, so that these must be known.
@@ -272,72 +249,25 @@ fn address(operation: &OperationId) -> usize {
 
 impl Quota {
     /// Whether a call of this subject has all that the limit counts by.
-    fn counts(&self, subject: &Subject) -> bool {
+    pub(super) fn counts(&self, subject: &Subject) -> bool {
         subject.user.is_some() || !self.per.has(Dimension::User)
     }
-}
 
-// === impl Caller ===
-
-/// A caller of whose groups nothing is known, before anything has lapsed.
-impl<'a> From<&'a Subject> for Caller<'a> {
-    fn from(subject: &'a Subject) -> Self {
-        Self { subject, groups: &[], at: Wall::default() }
-    }
-}
-
-// === impl Charges ===
-
-impl<'a> Charges<'a> {
-    /// How many keys the call is charged to.
-    pub fn len(&self) -> usize {
-        self.iter().count()
+    /// Whether any part of it, or its rest, may count a call of this caller.
+    pub(super) fn takes(&self, caller: Caller<'_>) -> bool {
+        let open = |part: &Part| part.idle == Idle::Lent || part.owner.is(caller);
+        self.fits(&self.bounds) || self.parts.iter().any(|part| self.fits(&part.bounds) && open(part))
     }
 
-    /// Whether nothing limits the call.
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+    /// The one of its rates with the longest window.
+    pub(super) fn longest_rate(&self) -> Option<Rate> {
+        let bounds = self.parts.iter().map(|part| &part.bounds).chain([&self.bounds]);
+        let rates = bounds.flat_map(|bounds| bounds.each().iter().map(|bound| bound.rate));
+        rates.max_by_key(|rate| rate.window)
     }
 
-    /// Each of them, in the order of their rules, no key twice, at most [`MAX_CHARGES`].
-    pub(super) fn iter(&self) -> impl Iterator<Item = Charge<'a>> {
-        let (subject, scope) = (self.caller.subject, self.scope);
-        self.quotas.iter().filter(|quota| quota.counts(subject)).map(|quota| {
-            let mut key = LimitKey::default();
-            key.set(quota.rule, quota.per, subject, scope);
-            Charge { key, quota }
-        })
-    }
-
-    /// The only one, if there is one limit, its key written into `key`: where it lies from then on, since moving it
-    /// would take as long as making it.
-    pub(super) fn only(&self, key: &mut LimitKey) -> Option<&'a Quota> {
-        let [quota] = self.quotas else { return None };
-        quota.counts(self.caller.subject).then(|| {
-            key.set(quota.rule, quota.per, self.caller.subject, self.scope);
-            &**quota
-        })
-    }
-
-    /// The limits of these places.
-    pub(super) fn names(&self, places: Places) -> Names {
-        if places == Places::default() {
-            return Names::new();
-        }
-        let named = self.iter().zip(0..).filter(|(_, place)| places.has(*place));
-        named.map(|(charge, _)| charge.quota.name.clone()).collect()
-    }
-}
-
-// === impl Places ===
-
-impl Places {
-    /// These and one more, of the first [`MAX_CHARGES`].
-    pub(super) const fn with(self, place: u8) -> Self {
-        Self(self.0 | 1 << place)
-    }
-
-    pub(super) const fn has(self, place: u8) -> bool {
-        self.0 & 1 << place != 0
+    /// Whether a part of it, or its rest, ever has room for a call.
+    pub(super) fn fits(&self, bounds: &Bounds) -> bool {
+        !bounds.each().is_empty() && self.cost.get() <= bounds.smallest().get()
     }
 }

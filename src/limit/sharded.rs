@@ -33,7 +33,7 @@ mod cells;
 #[cfg(test)]
 mod model;
 
-pub(super) use cells::{Cell, Cells, Charged, Granted, Inserted, KeyMap, Refused, Removed};
+pub(super) use cells::{Cell, Cells, Charged, Granted, Inserted, KeyMap, Placed, Removed, Reserved};
 
 /// The cells of every key that the process knows.
 pub(super) type ShardedStore = Cells<DashKeys>;

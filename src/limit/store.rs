@@ -17,8 +17,11 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::id::LimitName;
-use crate::limit::quota::{Charges, Places, Quota, Visibility};
-use crate::limit::sharded::{Charged, Granted, Refused, ShardedStore};
+use crate::limit::charges::{Charges, Lane, Places};
+use crate::limit::decision::Refused;
+use crate::limit::held::Held;
+use crate::limit::quota::{Quota, Visibility, WhenFull};
+use crate::limit::sharded::{Charged, Granted, ShardedStore};
 use crate::limit::window::Full;
 use crate::outcome::{Rate, Standing, Standings};
 use crate::time::{Clock, Steady};
@@ -27,6 +30,7 @@ use crate::time::{Clock, Steady};
 #[derive(Debug, Default)]
 pub struct Limiter {
     store: ShardedStore,
+    held: Held,
 }
 
 /// The leave to forward one call. Dropped before [`forwarded`](Self::forwarded), it gives every charge back.
@@ -35,6 +39,18 @@ pub struct Limiter {
 pub struct Admission {
     charged: Charged,
     overrun: Places,
+    hold: Option<Hold>,
+}
+
+/// How a call was held until its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// When it came.
+    pub since: Steady,
+    /// When its turn was: the moment at which it counts as admitted.
+    pub until: Steady,
+    /// When it was woken and went on.
+    pub released: Steady,
 }
 
 /// Limits by their names.
@@ -52,6 +68,18 @@ pub enum Refusal<'a> {
         /// When every limit of the call has room, if nobody else is admitted.
         retry_after: RetryAfter,
     },
+    /// As many calls of a limit are on their way as may be at once.
+    InFlight {
+        /// The limit.
+        quota: &'a Quota,
+        /// When it is worth another try; no promise, since it depends on how long the others take.
+        retry_after: RetryAfter,
+    },
+    /// The call may not be admitted [yet](Charges::not_before), and is not held for so long.
+    Closed {
+        /// When it may be, and every limit of it has room, if nobody else is admitted.
+        retry_after: RetryAfter,
+    },
     /// The call needs a key that nobody used in the last window, and the limiter holds as many as it may.
     KeysFull {
         /// When it is worth another try; no promise, since it depends on the other callers.
@@ -65,6 +93,20 @@ pub enum LimitError {
     /// A limit has no room.
     #[error(transparent)]
     OverLimit(#[from] OverLimit),
+    /// As many calls of a limit are on their way as may be at once.
+    #[error("as many calls are on their way as `{limit}` lets be at once")]
+    InFlight {
+        /// Its name.
+        limit: LimitName,
+        /// When it is worth another try; no promise, since it depends on how long the others take.
+        retry_after: RetryAfter,
+    },
+    /// The call may not be admitted [yet](Charges::not_before), and is not held for so long.
+    #[error("the API takes no such call for now")]
+    Closed {
+        /// When it may be, and every limit of it has room, if nobody else is admitted.
+        retry_after: RetryAfter,
+    },
     /// The call needs a key that nobody used in the last window, and the limiter holds as many as it may.
     #[error("the limiter holds as many keys as it may")]
     KeysFull {
@@ -101,6 +143,9 @@ pub struct Swept {
 /// How long a caller without a key is sent away: ten steps of the sweep, which look at 160,000 keys.
 const KEYS_FULL_RETRY: RetryAfter = RetryAfter(10_000_000_000);
 
+/// How long a caller is sent away whose limit has as many calls on their way as may be: one of them may end at any time.
+const IN_FLIGHT_RETRY: RetryAfter = RetryAfter(1_000_000_000);
+
 /// How many keys one call of [`Limiter::sweep`] looks at: called once a second, it sees a million keys a minute.
 const SWEEP_STEP: usize = 16_384;
 
@@ -112,25 +157,47 @@ impl Limiter {
         Self::default()
     }
 
-    /// Charges a call to all its keys, or to none if one of them has no room. A call that nothing limits is admitted.
+    /// Charges a call to all its limits, or to none if one of them has no room. A call that nothing limits is admitted.
+    ///
+    /// A call that finds no room is held, if every limit that has none lets it wait, for the shortest of their waits:
+    /// its place is taken at once, and it is admitted at that moment, which is what counts, also if it is woken a little
+    /// later. Dropped while it waits, the future gives the place back.
+    ///
+    /// # Errors
+    /// Why it is not admitted, and when it alone would be; if it was held, only because its turn was
+    /// [postponed](Self::postpone) for too long, or as many calls were on their way when it came.
     pub async fn acquire<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
-        match self.store.acquire(charges, clock) {
-            Ok(Granted { charged, overrun }) => Ok(Admission { charged, overrun }),
-            Err(Refused::Over(quota, Full { rate, opens }, now)) => {
-                Err(Refusal::Over { quota, rate, retry_after: RetryAfter::until(opens, now) })
-            }
-            Err(Refused::NoCell) => Err(Refusal::KeysFull { retry_after: KEYS_FULL_RETRY }),
+        let refused = match self.store.acquire(charges, clock) {
+            Ok(granted) => return Ok(Admission::new(granted, None)),
+            Err(refused) => refused,
+        };
+        if !may_wait(charges, refused) {
+            return Err(refused.into());
         }
+        let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
+        Ok(Admission::new(granted, hold))
+    }
+
+    /// Moves the held calls of a lane whose turn is before `until` behind it, in the order of their turns and before any
+    /// call that comes later; those that would then wait for too long are refused as [`Refusal::Closed`]. Later calls are to be
+    /// asked for [not before](Charges::not_before) that moment.
+    pub fn postpone(&self, lane: &Lane, until: Steady, clock: &Clock) {
+        self.held.postpone(lane, until, clock);
+    }
+
+    /// How many calls are held.
+    pub fn held(&self) -> usize {
+        self.held.count()
     }
 
     /// How the limits of a call stand now: one for each limit and window that has counted somebody. After `acquire`
     /// they count the call itself, and whoever was quicker.
     pub fn standings(&self, charges: &Charges<'_>, clock: &Clock) -> Standings {
         let mut standings = Standings::new();
-        self.store.usages(charges, clock, |quota, bound, usage| {
+        self.store.usages(charges, clock, |quota, rate, usage| {
             standings.push(Standing {
                 limit: quota.name.clone(),
-                rate: bound.rate,
+                rate,
                 remaining: usage.remaining,
                 grows_in: usage.grows_in,
                 shown: quota.visibility == Visibility::Shown,
@@ -154,13 +221,23 @@ impl Limiter {
 // === impl Admission ===
 
 impl Admission {
+    fn new(Granted { charged, overrun }: Granted, hold: Option<Hold>) -> Self {
+        Self { charged, overrun, hold }
+    }
+
+    /// How it was held; none if it was admitted at once.
+    pub fn hold(&self) -> Option<Hold> {
+        self.hold
+    }
+
     /// The limits among those of `charges`, for which it was acquired, that would have refused the call if they were
     /// enforced.
     pub fn overrun(&self, charges: &Charges<'_>) -> Names {
         charges.names(self.overrun)
     }
 
-    /// The upstream has the first byte of the request: the charges stay, whatever becomes of it.
+    /// The upstream has the first byte of the request: the charges stay, whatever becomes of it. The call is on its way
+    /// until the admission is dropped.
     pub fn forwarded(&mut self) {
         self.charged.keep();
     }
@@ -172,6 +249,31 @@ impl Drop for Admission {
     }
 }
 
+// === impl Refusal ===
+
+impl<'a> From<Refused<'a>> for Refusal<'a> {
+    fn from(refused: Refused<'a>) -> Self {
+        match refused {
+            Refused::Over(quota, Full { rate, opens }, now) => {
+                Self::Over { quota, rate, retry_after: RetryAfter::until(opens, now) }
+            }
+            Refused::InFlight(quota) => Self::InFlight { quota, retry_after: IN_FLIGHT_RETRY },
+            Refused::Closed(opens, now) => Self::Closed { retry_after: RetryAfter::until(opens, now) },
+            Refused::NoCell => Self::KeysFull { retry_after: KEYS_FULL_RETRY },
+        }
+    }
+}
+
+/// Whether it is worth asking for a place: every limit that is full has to let the call wait, and so the fullest.
+fn may_wait(charges: &Charges<'_>, refused: Refused<'_>) -> bool {
+    let waits = |quota: &Quota| matches!(quota.when_full, WhenFull::Wait { .. });
+    match refused {
+        Refused::Over(quota, ..) => waits(quota),
+        Refused::Closed(..) => charges.quotas().any(|quota| waits(quota)),
+        Refused::InFlight(_) | Refused::NoCell => false,
+    }
+}
+
 // === impl LimitError ===
 
 impl From<Refusal<'_>> for LimitError {
@@ -180,6 +282,10 @@ impl From<Refusal<'_>> for LimitError {
             Refusal::Over { quota, rate, retry_after } => {
                 Self::OverLimit(OverLimit { limit: quota.name.clone(), rate, retry_after })
             }
+            Refusal::InFlight { quota, retry_after } => {
+                Self::InFlight { limit: quota.name.clone(), retry_after }
+            }
+            Refusal::Closed { retry_after } => Self::Closed { retry_after },
             Refusal::KeysFull { retry_after } => Self::KeysFull { retry_after },
         }
     }

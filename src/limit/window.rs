@@ -2,7 +2,7 @@
 //!
 //! # Why it is exact
 //!
-//! A log holds the stamps of admitted calls, oldest first, a call that costs *c* as *c* equal ones. A stamp is its call's
+//! (Where moments ahead are promised to calls that wait, see `search`.) A log holds the stamps of admitted calls, oldest first, a call that costs *c* as *c* equal ones. A stamp is its call's
 //! reading rounded up to the millisecond, *now* is rounded down. A rate of *N* per *W* has room for a cost of *c* iff
 //! the stamp that has *N* − *c* younger ones is missing or satisfies `stamp + W <= now`.
 //!
@@ -19,14 +19,20 @@
 //!   stamp that is held is older than the youngest by more than the longest window, at most 24 days and a margin.
 
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::outcome::Rate;
 use crate::time::Steady;
 
+mod ahead;
+mod bounds;
+mod search;
 mod stamps;
 
+use ahead::Ahead;
+pub(super) use ahead::MAX_AHEAD;
+pub use bounds::{Bound, Bounds, Cost, InvalidMargin, Margin};
+pub(super) use search::Search;
 use stamps::Stamps;
 
 /// The times at which calls of one key were admitted, as far as its bounds still need them: 4 bytes a time.
@@ -42,41 +48,9 @@ pub struct SlidingWindowLog {
     longest: u32,
     /// The largest count seen: no more stamps are ever held.
     largest: NonZeroU32,
+    /// How many calls of the key are on their way. No window counts them; it is here since these four bytes are free.
+    in_flight: u32,
 }
-
-/// One rate as a log keeps it: in any window of this length, at most so many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bound {
-    /// The rate.
-    pub rate: Rate,
-    /// The length of its window with its margin, in milliseconds.
-    millis: u32,
-}
-
-/// All bounds of one limit, with what a log must keep for them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bounds {
-    each: Box<[Bound]>,
-    /// The longest of their windows, in milliseconds.
-    longest: u32,
-    /// The largest of their counts.
-    largest: NonZeroU32,
-}
-
-/// By how much a window is longer than its rate says, in milliseconds: for the jitter between us and whoever counts too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Margin(u32);
-
-/// Text that is no such margin.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a margin such as `250ms`, whole milliseconds, at most `60s`")]
-pub struct InvalidMargin {
-    text: String,
-}
-
-/// As how many calls a call counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cost(NonZeroU32);
 
 /// When a call was admitted, in milliseconds of the steady clock, rounded up: what a refund takes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,23 +101,86 @@ impl SlidingWindowLog {
     ///
     /// O(log N) and the cost, and O(N) where the ring has to grow, to the powers of two and at last to the largest N.
     pub fn admit(&mut self, bounds: &Bounds, cost: Cost, now: Steady) -> Stamp {
+        self.measure(bounds, now);
+        // The steady clock never goes back; if it did, the order of the ring would still hold.
+        let stamp = self.youngest().unwrap_or(0).max(now.millis_up());
+        self.append(stamp, cost.get() as usize);
+        Stamp(stamp)
+    }
+
+    /// Promises a moment ahead to a call that waits, which [`Search`] has found for it, in whole milliseconds: whenever
+    /// it is woken, that is when it is admitted. O(queue).
+    pub(super) fn reserve(&mut self, bounds: &Bounds, cost: Cost, at: Stamp, now: Steady) {
+        self.measure(bounds, now);
+        self.stamps.change_ahead(|ahead| {
+            ahead.insert(at.0, cost);
+            ahead.begin_wait();
+        });
+    }
+
+    /// A call waits no longer, whatever becomes of the moment that it had.
+    pub(super) fn end_wait(&mut self) {
+        if let Some(ahead) = self.stamps.ahead_mut() {
+            ahead.end_wait();
+        }
+    }
+
+    /// How many stamps lie ahead, and how many calls wait.
+    pub(super) fn queued(&self) -> (usize, u32) {
+        self.stamps.ahead().map_or((0, 0), |ahead| (ahead.len(), ahead.waiting()))
+    }
+
+    /// Nobody but its owner is to be admitted until then.
+    pub(super) fn want(&mut self, until: Steady) {
+        self.stamps.change_ahead(|ahead| ahead.want(until.millis_up()));
+    }
+
+    /// Until when nobody but its owner is admitted, in milliseconds; 0 if nobody wants it back.
+    pub(super) fn wanted(&self) -> u64 {
+        self.stamps.ahead().map_or(0, Ahead::wanted)
+    }
+
+    /// Whether nothing lies ahead: the ring alone decides.
+    pub(super) fn is_plain(&self) -> bool {
+        self.stamps.ahead().is_none()
+    }
+
+    /// Adds the promised moments that have come to the ring. To be called before anything is asked of a log that is not
+    /// [plain](Self::is_plain).
+    pub(super) fn settle(&mut self, now: Steady) {
+        let millis = now.millis_down();
+        while let Some((stamp, count)) = self.stamps.ahead_mut().and_then(|ahead| ahead.pop_due(millis)) {
+            self.append(self.youngest().unwrap_or(0).max(stamp), count);
+        }
+        if self.stamps.ahead().is_some_and(|ahead| ahead.is_over(millis)) {
+            self.stamps.drop_ahead();
+        }
+    }
+
+    /// The search for the first moment at which a bound lets such a call in.
+    pub(super) fn search(&self, bound: Bound, cost: Cost, now: Steady) -> Search<'_> {
+        Search::new(self, bound, cost.get(), Stamp(now.millis_up()))
+    }
+
+    /// Sees to it that the log keeps what these bounds need, and nothing that no window counts.
+    fn measure(&mut self, bounds: &Bounds, now: Steady) {
         self.longest = self.longest.max(bounds.longest);
         self.largest = self.largest.max(bounds.largest);
         self.forget(now);
-        let held = self.stamps.len();
-        if held == 0 {
+        if self.stamps.len() == 0 && self.is_plain() {
             (self.longest, self.largest) = (bounds.longest, bounds.largest);
         }
-        let largest = self.largest.get() as usize;
-        let cost = (cost.get() as usize).min(largest);
+    }
+
+    /// Writes down a stamp that is no older than any other of the ring.
+    fn append(&mut self, stamp: u64, cost: usize) {
+        let (held, largest) = (self.stamps.len(), self.largest.get() as usize);
+        let cost = cost.min(largest);
         if held + cost > largest {
             self.stamps.remove(0..held + cost - largest);
         }
-        // The steady clock never goes back; if it did, the order of the ring would still hold.
-        let stamp = self.youngest().unwrap_or(0).max(now.millis_up());
         self.stamps.push(stamp as u32, cost, largest);
         self.high = (stamp >> 32) as u32;
-        Stamp(stamp)
     }
 
     /// Whether the next call of this cost moves the ring to a larger place, which takes O(N).
@@ -152,12 +189,13 @@ impl SlidingWindowLog {
         (self.stamps.len() + cost.get() as usize).min(largest) > self.stamps.capacity()
     }
 
-    /// Takes back a call of this cost admitted at `stamp`, as far as its stamps are still held. Stamps of one
+    /// Takes back a call of this cost admitted at `stamp`, or promised that moment, as far as its stamps are still held. Stamps of one
     /// millisecond are interchangeable. O(log N) and a move of at most half the ring.
     pub fn refund(&mut self, stamp: Stamp, cost: Cost) {
+        let ahead = self.stamps.ahead_mut().map_or(0, |ahead| ahead.remove(stamp.0, cost.get()));
         let Some(youngest) = self.youngest() else { return };
         let end = self.stamps.partition_point(|low| whole(youngest, low) <= stamp.0);
-        let cost = (cost.get() as usize).min(end);
+        let cost = ((cost.get() - ahead) as usize).min(end);
         let of_it =
             |index: &usize| self.stamps.get(*index).is_some_and(|low| whole(youngest, low) == stamp.0);
         let start = (end - cost..end).find(of_it).unwrap_or(end);
@@ -176,7 +214,11 @@ impl SlidingWindowLog {
             let dead = |low| whole(youngest, low) + u64::from(bound.millis) <= now;
             self.stamps.len() - self.stamps.partition_point(dead)
         });
-        let remaining = u32::try_from(live).map_or(0, |live| count.saturating_sub(live)) / cost;
+        let free = u32::try_from(live).map_or(0, |live| count.saturating_sub(live));
+        if !self.is_plain() {
+            return self.usage_beside_promises(bound, cost, free, now);
+        }
+        let remaining = free / cost;
         // There is room for one more when no more are live than leave it.
         let grown = count.checked_sub(cost.saturating_mul(remaining.saturating_add(1)));
         let grows = grown.and_then(|left| {
@@ -186,10 +228,38 @@ impl SlidingWindowLog {
         Usage { remaining, grows_in: grows.map_or(Duration::ZERO, |grows| grows.since(now)) }
     }
 
+    /// The same, where of the units that are `free` some may be promised to others. O(queue), and the count at most.
+    fn usage_beside_promises(&self, bound: Bound, cost: u32, free: u32, now: Steady) -> Usage {
+        let remaining = Search::new(self, bound, cost, Stamp(now.millis_up())).most(free) / cost;
+        let one_more = cost.saturating_mul(remaining.saturating_add(1));
+        let grows_in = (one_more <= bound.rate.count.get()).then(|| {
+            let mut search = Search::new(self, bound, one_more, Stamp(now.millis_up()));
+            Steady::from_millis(search.earliest(now.millis_down())).since(now)
+        });
+        Usage { remaining, grows_in: grows_in.unwrap_or_default() }
+    }
+
     /// The moment from which no bound counts any of its stamps, and the log may be thrown away.
     pub fn expires(&self) -> Steady {
-        self.youngest()
-            .map_or(Steady::default(), |stamp| Steady::from_millis(stamp + u64::from(self.longest)))
+        let ahead = self.stamps.ahead();
+        let last = ahead.and_then(Ahead::last).or_else(|| self.youngest());
+        let counted = last.map_or(0, |stamp| stamp + u64::from(self.longest));
+        Steady::from_millis(counted.max(ahead.map_or(0, Ahead::wanted)))
+    }
+
+    /// One call more is on its way.
+    pub(super) fn depart(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// One call less is on its way.
+    pub(super) fn arrive(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// How many calls are on their way.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight
     }
 
     /// When a bound has room, in milliseconds.
@@ -219,7 +289,7 @@ impl SlidingWindowLog {
 
 impl Default for SlidingWindowLog {
     fn default() -> Self {
-        Self { stamps: Stamps::default(), high: 0, longest: 0, largest: NonZeroU32::MIN }
+        Self { stamps: Stamps::default(), high: 0, longest: 0, largest: NonZeroU32::MIN, in_flight: 0 }
     }
 }
 
@@ -228,99 +298,15 @@ fn whole(youngest: u64, low: u32) -> u64 {
     youngest - u64::from((youngest as u32).wrapping_sub(low))
 }
 
-// === impl Bound ===
+// === impl Stamp ===
 
-impl Bound {
-    /// A rate whose windows are longer by a margin.
-    pub const fn new(rate: Rate, margin: Margin) -> Self {
-        // At most 24 days and a minute, which 32 bits hold.
-        Self { rate, millis: rate.window.seconds() * 1_000 + margin.0 }
+impl Stamp {
+    pub(super) const fn from_millis(millis: u64) -> Self {
+        Self(millis)
     }
 
-    /// How long its windows are, in milliseconds.
-    pub(super) const fn millis(self) -> u32 {
-        self.millis
-    }
-}
-
-impl From<Rate> for Bound {
-    fn from(rate: Rate) -> Self {
-        Self::new(rate, Margin::default())
-    }
-}
-
-// === impl Bounds ===
-
-impl Bounds {
-    /// The bounds of a limit. One without any admits everything.
-    pub fn new(each: impl IntoIterator<Item = Bound>) -> Self {
-        let each: Box<[Bound]> = each.into_iter().collect();
-        let longest = each.iter().map(|bound| bound.millis).max().unwrap_or(0);
-        let largest = each.iter().map(|bound| bound.rate.count).max().unwrap_or(NonZeroU32::MIN);
-        Self { each, longest, largest }
-    }
-
-    /// The largest of their counts.
-    pub(super) const fn largest(&self) -> NonZeroU32 {
-        self.largest
-    }
-
-    /// The smallest of their counts.
-    pub(super) fn smallest(&self) -> NonZeroU32 {
-        self.each.iter().map(|bound| bound.rate.count).min().unwrap_or(NonZeroU32::MIN)
-    }
-
-    /// Each of them.
-    pub fn each(&self) -> &[Bound] {
-        &self.each
-    }
-}
-
-// === impl Margin ===
-
-impl Margin {
-    /// A minute, in milliseconds: a longer one is another window.
-    pub const MAX_MILLIS: u32 = 60_000;
-
-    /// A margin of this many milliseconds; `None` if it is more than [`MAX_MILLIS`](Self::MAX_MILLIS).
-    pub const fn from_millis(millis: u32) -> Option<Self> {
-        if millis <= Self::MAX_MILLIS { Some(Self(millis)) } else { None }
-    }
-}
-
-impl FromStr for Margin {
-    type Err = InvalidMargin;
-
-    fn from_str(text: &str) -> Result<Self, InvalidMargin> {
-        let whole =
-            text.parse::<jiff::SignedDuration>().ok().filter(|long| long.subsec_nanos() % 1_000_000 == 0);
-        whole
-            .and_then(|long| u32::try_from(long.as_millis()).ok())
-            .and_then(Self::from_millis)
-            .ok_or_else(|| InvalidMargin { text: text.chars().take(80).collect() })
-    }
-}
-
-// === impl Cost ===
-
-impl Cost {
-    /// What a call costs if nothing else is said.
-    pub const ONE: Self = Self(NonZeroU32::MIN);
-
-    /// Each unit of it is a stamp: this many are written in about a microsecond.
-    pub const MAX: u32 = 1_000;
-
-    /// A cost; `None` if it is 0 or more than [`MAX`](Self::MAX).
-    pub const fn new(cost: u32) -> Option<Self> {
-        match NonZeroU32::new(cost) {
-            Some(some) if cost <= Self::MAX => Some(Self(some)),
-            _ => None,
-        }
-    }
-
-    /// As how many calls the call counts.
-    pub const fn get(self) -> u32 {
-        self.0.get()
+    pub(super) const fn millis(self) -> u64 {
+        self.0
     }
 }
 

@@ -100,7 +100,9 @@ pub const fn row(reason: ReasonCode) -> Option<Row> {
         R::BadBody => (StatusCode::BAD_REQUEST, "InvalidRequestBody", Silent, Kept),
         R::MissingParameter => (StatusCode::BAD_REQUEST, "MissingRequiredParameter", Silent, Kept),
         R::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", Silent, Kept),
-        R::OverLimit | R::FailedLogins => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", Silent, Kept),
+        R::OverLimit | R::InFlight | R::UpstreamLimited | R::FailedLogins => {
+            (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", Silent, Kept)
+        }
         R::StaleInventory
         | R::KeysUnavailable
         | R::KeysFull

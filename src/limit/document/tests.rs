@@ -1,16 +1,9 @@
 use super::*;
-use crate::limit::Charges;
-use crate::limit::fixture::{application, charges, compile, limit, now, owners, quotas, user};
-use crate::limit::quota::Charge;
+use crate::limit::fixture::{application, charges, compile, each, limit, now, owners, quotas, user};
 
 /// The problems of a file.
 fn problems(text: &str) -> Vec<String> {
     compile(text).1
-}
-
-/// Each charge of a call.
-fn list<'a>(of: &Charges<'a>) -> Vec<Charge<'a>> {
-    of.iter().collect()
 }
 
 #[test]
@@ -18,7 +11,7 @@ fn an_empty_file_leaves_the_documented_limits() {
     let set = quotas("");
     assert_eq!((set.len(), set.max_keys()), (1, DEFAULT_MAX_KEYS));
     let of = charges(&set, &application(1, 1), "collect");
-    let [charge] = *list(&of) else { panic!("one charge") };
+    let [charge] = *each(&of) else { panic!("one charge") };
     assert_eq!((charge.quota.name.as_str(), charge.quota.visibility), ("collect", Visibility::Shown));
     let rates: Vec<_> = charge.quota.bounds.each().iter().map(|bound| bound.rate.to_string()).collect();
     assert_eq!(rates, ["100 per 00:01:00", "1500 per 01:00:00"]);
@@ -45,14 +38,14 @@ fn a_limit_says_what_it_counts_by_and_who_sees_it() {
     assert_eq!((set.len(), set.max_keys().get()), (5, 7));
     let of = |subject| {
         let charges = charges(&set, &subject, "read");
-        charges.iter().map(|charge| (charge.quota.name.to_string(), charge.key)).collect::<Vec<_>>()
+        each(&charges).iter().map(|charge| (charge.quota.name.to_string(), charge.key)).collect::<Vec<_>>()
     };
     let [someone, other] = [of(user(1, 1, 1)), of(user(2, 2, 2))];
     assert_eq!(someone.len(), 4);
     let same: Vec<_> = someone.iter().zip(&other).map(|(a, b)| (a.0.as_str(), a.1 == b.1)).collect();
     assert_eq!(same, [("everybody", true), ("by-user", false), ("told", false), ("secret", false)]);
     assert_eq!(of(application(1, 1)).len(), 3, "no user, no limit per user");
-    let seen = list(&charges(&set, &user(1, 1, 1), "read"));
+    let seen = each(&charges(&set, &user(1, 1, 1), "read"));
     let seen: Vec<_> = seen.iter().map(|charge| charge.quota.visibility == Visibility::Shown).collect();
     assert_eq!(seen, [false, true, true, false]);
 }
@@ -62,7 +55,7 @@ fn all_means_every_operation_there_is() {
     let text = limit("everywhere", "\"tenant\"", "\"9 per day\"").replace("[\"read\"]", "\"all\"");
     let set = quotas(&text);
     let keys = ["collect", "read", "list"].map(|operation| {
-        list(&charges(&set, &application(1, 1), operation))
+        each(&charges(&set, &application(1, 1), operation))
             .iter()
             .max_by_key(|charge| charge.quota.rule)
             .unwrap()
@@ -78,8 +71,8 @@ fn the_charges_of_a_call_are_in_the_order_of_their_keys() {
     for names in [names, ["order-1", "order-2", "order-3"]] {
         let set = quotas(&names.map(|name| limit(name, "\"tenant\"", "\"9 per day\"")).concat());
         let of = charges(&set, &application(1, 1), "read");
-        assert!(list(&of).is_sorted_by(|a, b| a.quota.rule < b.quota.rule));
-        let listed: Vec<_> = list(&of).iter().map(|charge| charge.quota.name.as_str()).collect();
+        assert!(each(&of).is_sorted_by(|a, b| a.quota.rule < b.quota.rule));
+        let listed: Vec<_> = each(&of).iter().map(|charge| charge.quota.name.as_str()).collect();
         assert_eq!(listed, ["order-3", "order-1", "order-2"]);
     }
 }
@@ -311,7 +304,7 @@ windows = ["1 per day"]
 fn a_margin_makes_windows_longer_and_those_of_the_documented_limits_have_their_own() {
     let text = limit("slower", "", "\"1 per second\"") + "margin = \"1s 1ms\"\n";
     let set = quotas(&format!("documented_margin = \"250ms\"\n{text}"));
-    let bounds = |operation| list(&charges(&set, &application(1, 1), operation))[0].quota.bounds.clone();
+    let bounds = |operation| each(&charges(&set, &application(1, 1), operation))[0].quota.bounds.clone();
     let minute = "100 per minute".parse().unwrap();
     assert_eq!(bounds("collect").each()[0], Bound::new(minute, Margin::from_millis(250).unwrap()));
     let second = "1 per second".parse().unwrap();
@@ -331,7 +324,7 @@ fn a_cost_is_one_number_for_all_calls_or_one_for_each_operation() {
     let costs = |cost| {
         let set = quotas(&of(cost));
         ["read", "list"]
-            .map(|operation| list(&charges(&set, &application(1, 1), operation))[0].quota.cost.get())
+            .map(|operation| each(&charges(&set, &application(1, 1), operation))[0].quota.cost.get())
     };
     assert_eq!(costs(""), [1, 1]);
     assert_eq!(costs("cost = 9"), [9, 9]);

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::id::{ApplicationId, EntraGroupId, UserId};
+use crate::limit::charges::Caller;
 use crate::limit::key::RuleId;
-use crate::limit::quota::Caller;
 use crate::limit::window::Bounds;
 use crate::time::Wall;
 

@@ -6,11 +6,20 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::limit::charges::{Charges, Claim, Places, Way};
+use crate::limit::decision::{Asked, At, Hold, Refused, Turn, Verdict, When, decide};
 use crate::limit::key::{LimitKey, StoredKey};
-use crate::limit::quota::{Charge, Charges, Effect, Places, Quota};
+use crate::limit::quota::{Effect, Quota};
 use crate::limit::store::Swept;
-use crate::limit::window::{Bound, Cost, Full, SlidingWindowLog, Stamp, Usage};
+use crate::limit::window::{Cost, Full, SlidingWindowLog, Stamp};
 use crate::time::{Clock, Steady};
+
+#[path = "cells/charged.rs"]
+mod charged;
+#[path = "cells/usages.rs"]
+mod usages;
+
+pub(in crate::limit) use charged::{Charged, Reserved};
 
 /// The place of one key: its log, until the sweep has taken it out. 80 bytes for most keys, and the counters of `Arc`.
 #[derive(Debug)]
@@ -59,35 +68,32 @@ pub(in crate::limit) struct Cells<M> {
 #[derive(Debug, Default)]
 pub(in crate::limit) struct Granted {
     pub(in crate::limit) charged: Charged,
-    /// The charges whose quota would have refused it, if it were enforced.
+    /// The limits that would have refused it, if they were enforced.
     pub(in crate::limit) overrun: Places,
 }
 
-/// The charges of one admission, as long as they can be given back.
-#[derive(Debug, Default)]
-pub(in crate::limit) struct Charged(SmallVec<[Paid; 2]>);
-
+/// A call that has its turn now, or has one to wait for.
 #[derive(Debug)]
-struct Paid {
-    cell: Arc<Cell>,
-    stamp: Stamp,
-    cost: Cost,
+pub(in crate::limit) enum Placed {
+    Now(Granted),
+    Later(Reserved),
 }
 
-/// A key that a call is to be charged to, and the quota that says how.
-type Debt<'a> = (Arc<Cell>, &'a Quota);
+/// A call that was decided, and where it was entered.
+struct Outcome<'a> {
+    debts: SmallVec<[Debt<'a>; 8]>,
+    turn: Turn,
+    stamps: Stamps,
+}
 
-/// The stamps of a call, in the order of its charges; none where it was not charged.
+/// A key that a call may be charged to, and how.
+type Debt<'a> = (Arc<Cell>, Claim<'a>);
+
+/// The logs of a call while it is decided, in the order of their rules.
+type Locked<'l> = SmallVec<[MutexGuard<'l, Option<SlidingWindowLog>>; 8]>;
+
+/// What became of each debt: its stamp, if the call was charged to it.
 type Stamps = SmallVec<[Option<Stamp>; 8]>;
-
-/// Why a call was not charged.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::limit) enum Refused<'a> {
-    /// A bound is full: the one that is for the longest.
-    Over(&'a Quota, Full, Steady),
-    /// A cell was needed, and none could be had.
-    NoCell,
-}
 
 /// Who holds a cell that no call is using: the map and the sweep.
 const IDLE_OWNERS: usize = 2;
@@ -99,7 +105,7 @@ const FULL_STEP: usize = 64;
 // === impl Cells ===
 
 impl<M: KeyMap> Cells<M> {
-    /// Charges a call to all its keys, or to none.
+    /// Charges a call to all its limits, or to none.
     pub(in crate::limit) fn acquire<'a>(
         &self,
         charges: &Charges<'a>,
@@ -111,42 +117,49 @@ impl<M: KeyMap> Cells<M> {
         {
             return decided;
         }
+        let Outcome { debts, turn, stamps } = self.decide(charges, Hold::Never, clock)?;
+        Ok(Granted { charged: Charged::new(debts, &stamps), overrun: turn.overrun })
+    }
+
+    /// The same, but a call that has to wait, and may, is given a place in all its limits, or in none.
+    pub(in crate::limit) fn hold<'a>(
+        &self,
+        charges: &Charges<'a>,
+        clock: &Clock,
+    ) -> Result<Placed, Refused<'a>> {
+        let Outcome { debts, turn, stamps } = self.decide(charges, Hold::IfItMay, clock)?;
+        let Turn { at, overrun, .. } = turn;
+        Ok(match at {
+            At::Now => Placed::Now(Granted { charged: Charged::new(debts, &stamps), overrun }),
+            At::Later(at, last) => Placed::Later(Reserved::new(debts, &stamps, overrun, at, last)),
+        })
+    }
+
+    fn decide<'a>(
+        &self,
+        charges: &Charges<'a>,
+        hold: Hold,
+        clock: &Clock,
+    ) -> Result<Outcome<'a>, Refused<'a>> {
+        let overrun = shut_out(charges, clock)?;
         loop {
             let mut debts: SmallVec<[Debt<'_>; 8]> = SmallVec::new();
-            for charge in charges.iter() {
-                debts.push((self.cell(&charge.key, charges, clock)?, charge.quota));
+            charges.try_each(|key, claim| {
+                debts.push((self.cell(key, charges, clock)?, claim));
+                Ok(())
+            })?;
+            // No two calls wait for each other: all lock in this order, and no rule is there twice.
+            if !debts.is_sorted_by_key(|(_, claim)| claim.rule()) {
+                debts.sort_unstable_by_key(|(_, claim)| claim.rule());
             }
-            let Some(decided) = attempt(&debts, clock) else {
+            let Some(decided) = attempt(&debts, charges.from, hold, clock) else {
                 let emptied = debts.iter().filter(|(cell, _)| cell.log.lock().is_none());
                 emptied.for_each(|(cell, _)| self.take_out(cell));
                 continue;
             };
-            let (stamps, overrun) = decided?;
-            let mut charged = SmallVec::new();
-            for ((cell, quota), stamp) in debts.into_iter().zip(stamps) {
-                if let Some(stamp) = stamp {
-                    charged.push(Paid { cell, stamp, cost: quota.cost });
-                }
-            }
-            return Ok(Granted { charged: Charged(charged), overrun });
-        }
-    }
-
-    /// How every bound of the charges that have a cell stands.
-    pub(in crate::limit) fn usages(
-        &self,
-        charges: &Charges<'_>,
-        clock: &Clock,
-        mut each: impl FnMut(&Quota, Bound, Usage),
-    ) {
-        for Charge { key, quota } in charges.iter() {
-            let Some(cell) = self.map.find(&key, Arc::clone) else { continue };
-            let log = cell.log.lock();
-            let Some(log) = log.as_ref() else { continue };
-            let now = clock.steady();
-            for bound in quota.bounds.each() {
-                each(quota, *bound, log.usage(*bound, quota.cost, now));
-            }
+            let (mut turn, stamps) = decided?;
+            turn.overrun = turn.overrun.and(overrun);
+            return Ok(Outcome { debts, turn, stamps });
         }
     }
 
@@ -166,6 +179,7 @@ impl<M: KeyMap> Cells<M> {
         batch.retain(|cell| {
             let mut log = cell.log.lock();
             let expires = log.as_ref().map_or(Steady::default(), SlidingWindowLog::expires);
+            // A call that waits or is on its way holds its cells.
             if expires > now || Arc::strong_count(cell) > IDLE_OWNERS {
                 return true;
             }
@@ -226,73 +240,109 @@ impl<M: KeyMap> Cells<M> {
     }
 }
 
-/// Charges a call to its only key, unless that takes long or the key is gone: then nothing happens, and there is no
-/// answer.
-fn at_once<'a>(cell: &Arc<Cell>, quota: &'a Quota, clock: &Clock) -> Option<Result<Granted, Refused<'a>>> {
+// === impl Cell ===
+
+impl Cell {
+    /// Every stamp that enters the log of a cell enters it here: of a call admitted now, or of one that has its turn
+    /// later.
+    fn enter(&self, log: &mut SlidingWindowLog, claim: Claim<'_>, at: At, now: Steady) -> Stamp {
+        let (bounds, cost) = (claim.bounds(), claim.quota.cost);
+        match at {
+            At::Now => log.admit(bounds, cost, now),
+            At::Later(stamp, _) => {
+                log.reserve(bounds, cost, stamp, now);
+                stamp
+            }
+        }
+    }
+
+    /// Every stamp that leaves a log other than by its age leaves it here.
+    fn leave(&self, log: &mut SlidingWindowLog, stamp: Stamp, cost: Cost) {
+        log.refund(stamp, cost);
+    }
+}
+
+/// Charges a call to its only key, unless that takes long, or more than the ring has to be looked at, or the key is
+/// gone: then nothing happens, and there is no answer.
+fn at_once<'a>(
+    cell: &Arc<Cell>,
+    quota: &'a std::sync::Arc<Quota>,
+    clock: &Clock,
+) -> Option<Result<Granted, Refused<'a>>> {
     let mut log = cell.log.lock();
     let log = log.as_mut()?;
+    if !log.is_plain() {
+        return None;
+    }
     let now = clock.steady();
     let (cost, mut granted) = (quota.cost, Granted::default());
-    match (log.full(&quota.bounds, cost, now), quota.effect) {
-        (Some(full), Effect::Enforced) => return Some(Err(Refused::Over(quota, full, now))),
-        (Some(_), Effect::Shadow) => granted.overrun = Places::default().with(0),
-        (None, _) if log.must_grow(&quota.bounds, cost) => return None,
-        (None, _) => {
-            let stamp = log.admit(&quota.bounds, cost, now);
-            granted.charged.0.push(Paid { cell: cell.clone(), stamp, cost });
+    let busy = quota.in_flight.filter(|most| log.in_flight() >= most.get());
+    match (log.full(&quota.bounds, cost, now), busy, quota.effect) {
+        (Some(full), _, Effect::Enforced) => return Some(Err(Refused::Over(quota, full, now))),
+        (None, Some(_), Effect::Enforced) => return Some(Err(Refused::InFlight(quota))),
+        (Some(_), _, Effect::Shadow) | (_, Some(_), Effect::Shadow) => {
+            granted.overrun = Places::default().with(0);
+        }
+        (None, None, _) if log.must_grow(&quota.bounds, cost) => return None,
+        (None, None, _) => {
+            let claim = Claim { quota, place: 0, way: Way::Whole };
+            let stamp = cell.enter(log, claim, At::Now, now);
+            if quota.in_flight.is_some() {
+                log.depart();
+            }
+            granted.charged = Charged::only(cell.clone(), quota, stamp);
         }
     }
     Some(Ok(granted))
 }
 
 /// Locks the cells, reads the clock and charges the call; nothing if the sweep has emptied one of the cells.
-fn attempt<'a>(debts: &[Debt<'a>], clock: &Clock) -> Option<Result<(Stamps, Places), Refused<'a>>> {
-    // In the order of their rules, as `Charges` has them, and no rule twice: so no two calls wait for each other.
-    let mut locked: SmallVec<[MutexGuard<'_, Option<SlidingWindowLog>>; 8]> = SmallVec::new();
-    for (cell, _) in debts {
-        locked.push(cell.log.lock());
-    }
-    let mut logs: SmallVec<[&mut SlidingWindowLog; 8]> = SmallVec::new();
-    for log in &mut locked {
-        logs.push(log.as_mut()?);
+fn attempt<'a>(
+    debts: &[Debt<'a>],
+    from: Steady,
+    hold: Hold,
+    clock: &Clock,
+) -> Option<Result<(Turn, Stamps), Refused<'a>>> {
+    let mut locked: Locked<'_> = debts.iter().map(|(cell, _)| cell.log.lock()).collect();
+    let mut asked: SmallVec<[Asked<'_, '_>; 8]> = SmallVec::new();
+    for (log, (_, claim)) in locked.iter_mut().zip(debts) {
+        asked.push((*claim, log.as_mut()?));
     }
     let now = clock.steady();
-    let (mut fullest, mut overrun): (Option<(&Quota, Full)>, _) = (None, Places::default());
-    for (((_, quota), log), place) in debts.iter().zip(&logs).zip(0..) {
-        match (log.full(&quota.bounds, quota.cost, now), quota.effect) {
-            (None, _) => {}
-            (Some(_), Effect::Shadow) => overrun = overrun.with(place),
-            (Some(full), Effect::Enforced) => {
-                if fullest.is_none_or(|(_, latest)| full.opens > latest.opens) {
-                    fullest = Some((quota, full));
-                }
-            }
+    asked.iter_mut().filter(|(_, log)| !log.is_plain()).for_each(|(_, log)| log.settle(now));
+    let Verdict { turn, wanted } = decide(&asked, When { now, from, hold });
+    for (index, until) in wanted {
+        if let Some((_, log)) = asked.get_mut(index) {
+            log.want(until);
         }
     }
-    if let Some((quota, full)) = fullest {
-        return Some(Err(Refused::Over(quota, full, now)));
-    }
-    let mut stamps = Stamps::new();
-    for (((_, quota), log), place) in debts.iter().zip(logs).zip(0..) {
-        stamps.push((!overrun.has(place)).then(|| log.admit(&quota.bounds, quota.cost, now)));
-    }
-    Some(Ok((stamps, overrun)))
+    Some(turn.map(|turn| {
+        let mut charged = turn.charged.iter().copied().peekable();
+        let stamps = debts.iter().zip(asked).enumerate().map(|(index, ((cell, claim), (_, log)))| {
+            charged.next_if_eq(&index)?;
+            let stamp = cell.enter(log, *claim, turn.at, now);
+            if let (At::Now, Some(_)) = (turn.at, claim.quota.in_flight) {
+                log.depart();
+            }
+            Some(stamp)
+        });
+        let stamps = stamps.collect();
+        (turn, stamps)
+    }))
 }
 
-// === impl Charged ===
-
-impl Charged {
-    /// The charges stay for good.
-    pub(in crate::limit) fn keep(&mut self) {
-        self.0.clear();
-    }
-
-    /// Takes every charge back that is not yet out of its windows.
-    pub(in crate::limit) fn give_back(&mut self) {
-        for Paid { cell, stamp, cost } in self.0.drain(..) {
-            if let Some(log) = cell.log.lock().as_mut() {
-                log.refund(stamp, cost);
-            }
+/// The limits that have nothing for this caller: no part is its own, no rest and nothing lent. If one is enforced, the
+/// call is told to come again in a window of it, since nothing better can be said; the others are overrun.
+fn shut_out<'a>(charges: &Charges<'a>, clock: &Clock) -> Result<Places, Refused<'a>> {
+    let mut overrun = Places::default();
+    for (quota, place) in charges.shut_out() {
+        if quota.effect == Effect::Enforced {
+            // A limit without any bound has no parts.
+            let (rate, now) = (quota.longest_rate().ok_or(Refused::NoCell)?, clock.steady());
+            let opens = now + std::time::Duration::from_millis(rate.window.millis());
+            return Err(Refused::Over(quota, Full { rate, opens }, now));
         }
+        overrun = overrun.with(place);
     }
+    Ok(overrun)
 }

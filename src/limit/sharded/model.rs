@@ -7,6 +7,7 @@ use super::super::fixture::{application, clock, limit, quotas};
 use super::super::key::LimitKey;
 use super::super::{Charges, QuotaSet};
 use crate::id::OperationId;
+use crate::limit::decision::Refused;
 use crate::principal::Scope;
 use crate::time::Clock;
 
@@ -15,7 +16,7 @@ use crate::time::Clock;
 mod cells;
 mod sync;
 
-use cells::{Cell, Cells, Inserted, KeyMap, Refused, Removed};
+use cells::{Cell, Cells, Inserted, KeyMap, Removed};
 use sync::{Arc, Mutex};
 
 /// [`KeyMap`] in the simplest way.
@@ -81,7 +82,7 @@ impl World {
                 assert!(full.opens > now && quota.bounds.each().iter().any(|bound| bound.rate == full.rate));
                 0
             }
-            Err(Refused::NoCell) => 0,
+            Err(Refused::NoCell | Refused::InFlight(_) | Refused::Closed(..)) => 0,
         })
     }
 

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
-use crate::limit::fixture::{application, charges, clock, limit, quotas};
+use crate::limit::fixture::{application, charges, clock, each, limit, quotas};
 use crate::limit::store::Swept;
 use crate::limit::{Charges, QuotaSet};
 use crate::time::Clock;
@@ -38,7 +38,7 @@ impl Drop for Done<'_> {
 
 /// The key of the first limit.
 fn key(of: &Charges<'_>) -> LimitKey {
-    of.iter().next().unwrap().key
+    each(of)[0].key
 }
 
 /// A limit per tenant and one per application, so that two applications share the first key and not the second.

@@ -72,7 +72,7 @@ async fn fill(limiter: &Limiter, of: &Charges<'_>, clock: &Clock) -> (usize, Lim
 fn over(error: LimitError) -> OverLimit {
     match error {
         LimitError::OverLimit(over) => over,
-        LimitError::KeysFull { .. } => panic!("keys full"),
+        other => panic!("{other}"),
     }
 }
 

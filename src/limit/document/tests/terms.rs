@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::limit::quota::{Caller, Idle, WhenFull};
+use crate::limit::charges::Caller;
+use crate::limit::quota::{Idle, WhenFull};
 use crate::principal::Scope;
 
 /// A limit of 100 a minute and 7 an hour per tenant, or these windows, with these lines.
@@ -14,7 +15,7 @@ fn shared(windows: &str, lines: &str) -> String {
 /// Each part of the only limit on `read`, as `owner: counts`, and the counts of the rest.
 fn parts(set: &QuotaSet) -> (Vec<String>, Vec<u32>) {
     let of = charges(set, &user(1, 1, 1), "read");
-    let quota = list(&of)[0].quota;
+    let quota = each(&of)[0].quota;
     let counts =
         |bounds: &Bounds| bounds.each().iter().map(|bound| bound.rate.count.get()).collect::<Vec<_>>();
     let parts =
@@ -157,7 +158,7 @@ fn a_part_is_its_owners_alone() {
         let groups: Vec<_> = groups.iter().map(|group| crate::id::EntraGroupId::from_u128(*group)).collect();
         let caller = Caller { subject, groups: &groups, at: now() };
         let of = set.charges(caller, &operation, &scope);
-        let quota = list(&of)[0].quota;
+        let quota = each(&of)[0].quota;
         let owned = quota.parts.iter().filter(|part| part.owner.is(caller));
         owned.map(|part| part.name.chars().take(4).collect::<String>()).collect::<Vec<_>>()
     };
@@ -187,7 +188,7 @@ fn a_part_keeps_its_log_when_its_size_or_the_others_change() {
     let of = |share: &str| {
         let set = quotas(&shared("\"10 per day\"", &format!("share = {{ {share} }}")));
         let of = charges(&set, &application(1, 9), "read");
-        let quota = list(&of)[0].quota;
+        let quota = each(&of)[0].quota;
         (quota.rule, quota.parts.iter().map(|part| part.rule).collect::<Vec<_>>())
     };
     let (rest, alone) = of(r#"soar = { part = "30%", idle = "kept" }"#);
@@ -201,7 +202,7 @@ fn a_part_keeps_its_log_when_its_size_or_the_others_change() {
 fn a_full_limit_refuses_or_holds_as_it_says() {
     let when_full = |lines: &str| {
         let set = quotas(&shared("\"9 per day\"", lines));
-        list(&charges(&set, &application(1, 1), "read"))[0].quota.when_full
+        each(&charges(&set, &application(1, 1), "read"))[0].quota.when_full
     };
     assert_eq!((when_full(""), when_full("when_full = \"reject\"")), (WhenFull::Reject, WhenFull::Reject));
     let queue = NonZeroU32::new(100).unwrap();
@@ -238,7 +239,7 @@ fn a_documented_limit_has_the_terms_that_its_entry_or_the_head_of_the_file_gives
     let of = |text: &str| {
         let set = quotas(text);
         let of = charges(&set, &user(1, 2, 1), "collect");
-        let quota = list(&of)[0].quota;
+        let quota = each(&of)[0].quota;
         let parts: Vec<_> = quota.parts.iter().map(|part| part.bounds.each()[1].rate.to_string()).collect();
         (quota.when_full != WhenFull::Reject, parts)
     };
@@ -273,7 +274,7 @@ fn calls_on_their_way_are_bounded_with_windows_or_without() {
         let text = limit("way", "\"tenant\"", "\"9 per day\"").replace("windows = [\"9 per day\"]\n", lines);
         let (set, problems) = compile(&text);
         let of = charges(&set, &application(1, 1), "read");
-        let found = list(&of)
+        let found = each(&of)
             .first()
             .map(|charge| (charge.quota.in_flight.map(NonZeroU32::get), charge.quota.bounds.each().len()));
         (found, problems)
@@ -313,7 +314,7 @@ fn what_has_an_end_lapses_at_it_and_a_part_goes_back_to_everybody() {
             Caller { subject: &subject, groups: &[], at: Wall::from_unix_seconds(1_767_225_600 + seconds) };
         let (operation, scope) = ("read".parse().unwrap(), Scope::default());
         let of = set.charges(caller, &operation, &scope);
-        let each = list(&of).into_iter().map(|charge| {
+        let each = each(&of).into_iter().map(|charge| {
             let parts = charge.quota.parts.iter().map(|part| (part.owner.is(caller), part.idle));
             (charge.quota.name.to_string(), parts.collect::<Vec<_>>())
         });

@@ -1,0 +1,212 @@
+//! What calls owe: charges that can be given back, and places of calls that wait.
+
+use smallvec::SmallVec;
+
+use super::super::sync::Arc;
+use super::{Asked, At, Cell, Debt, Granted, Locked, Stamps};
+use crate::limit::charges::{Claim, Places, Way};
+use crate::limit::decision::place_again;
+use crate::limit::quota::Quota;
+use crate::limit::window::{Cost, Stamp};
+use crate::time::{Clock, Steady};
+
+/// The charges of one admission, as long as they can be given back, and the calls on their way that it is among.
+#[derive(Debug, Default)]
+pub(in crate::limit) struct Charged(SmallVec<[Paid; 2]>);
+
+/// What was charged to one key.
+#[derive(Debug)]
+pub(super) struct Paid {
+    cell: Arc<Cell>,
+    stamp: Stamp,
+    cost: Cost,
+    owes: Owes,
+}
+
+/// What a key gets back from an admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owes {
+    /// The charge, unless the call was forwarded.
+    Charge,
+    /// That, and when it ends the call is no longer on its way.
+    ChargeAndWay,
+    /// The call was forwarded, and is on its way.
+    Way,
+}
+
+/// The place of a call that waits, the same moment in all its keys.
+#[derive(Debug)]
+pub(in crate::limit) struct Reserved {
+    /// In the order of their rules.
+    keys: SmallVec<[Key; 2]>,
+    overrun: Places,
+    at: Stamp,
+    last: Steady,
+}
+
+/// One key of a call that waits.
+#[derive(Debug)]
+struct Key {
+    cell: Arc<Cell>,
+    quota: std::sync::Arc<Quota>,
+    place: u8,
+    way: Way,
+}
+
+// === impl Charged ===
+
+impl Charged {
+    pub(super) fn new(debts: SmallVec<[Debt<'_>; 8]>, stamps: &Stamps) -> Self {
+        let paid = debts.into_iter().zip(stamps).filter_map(|((cell, claim), stamp)| {
+            let stamp = (*stamp)?;
+            Some(Paid { cell, stamp, cost: claim.quota.cost, owes: Owes::by(claim.quota) })
+        });
+        Self(paid.collect())
+    }
+
+    pub(super) fn only(cell: Arc<Cell>, quota: &Quota, stamp: Stamp) -> Self {
+        let mut paid = SmallVec::new();
+        paid.push(Paid { cell, stamp, cost: quota.cost, owes: Owes::by(quota) });
+        Self(paid)
+    }
+
+    /// The charges stay for good.
+    pub(in crate::limit) fn keep(&mut self) {
+        self.0.retain(|paid| {
+            let on_its_way = paid.owes != Owes::Charge;
+            paid.owes = Owes::Way;
+            on_its_way
+        });
+    }
+
+    /// Takes every charge back that is not yet out of its windows. The call is no longer on its way.
+    pub(in crate::limit) fn give_back(&mut self) {
+        for Paid { cell, stamp, cost, owes } in self.0.drain(..) {
+            let mut log = cell.log.lock();
+            let Some(log) = log.as_mut() else { continue };
+            if owes != Owes::Way {
+                cell.leave(log, stamp, cost);
+            }
+            if owes != Owes::Charge {
+                log.arrive();
+            }
+        }
+    }
+}
+
+// === impl Owes ===
+
+impl Owes {
+    fn by(quota: &Quota) -> Self {
+        match quota.in_flight {
+            Some(_) => Self::ChargeAndWay,
+            None => Self::Charge,
+        }
+    }
+}
+
+// === impl Reserved ===
+
+impl Reserved {
+    pub(super) fn new(
+        debts: SmallVec<[Debt<'_>; 8]>,
+        stamps: &Stamps,
+        overrun: Places,
+        at: Stamp,
+        last: Steady,
+    ) -> Self {
+        let placed = debts.into_iter().zip(stamps).filter(|(_, stamp)| stamp.is_some());
+        let keys = placed.map(|((cell, Claim { quota, place, way }), _)| Key {
+            cell,
+            quota: quota.clone(),
+            place,
+            way,
+        });
+        Self { keys: keys.collect(), overrun, at, last }
+    }
+
+    /// When its turn is.
+    pub(in crate::limit) fn at(&self) -> Stamp {
+        self.at
+    }
+
+    /// Its turn has come: it is charged for good, as of the moment that was promised, whenever it was woken. If as many
+    /// calls are on their way as may be, it gives its place back, and that limit is named by its place.
+    pub(in crate::limit) fn take_turn(mut self) -> Result<Granted, u8> {
+        let busy = {
+            let mut locked = self.lock();
+            let mut asked = self.asked(&mut locked);
+            let busy = asked.iter().find(|(Claim { quota, .. }, log)| {
+                quota.in_flight.is_some_and(|most| log.in_flight() >= most.get())
+            });
+            let busy = busy.map(|(claim, _)| claim.place);
+            if busy.is_none() {
+                for (claim, log) in &mut asked {
+                    log.end_wait();
+                    if claim.quota.in_flight.is_some() {
+                        log.depart();
+                    }
+                }
+            }
+            busy
+        };
+        if let Some(place) = busy {
+            self.give_back();
+            return Err(place);
+        }
+        let paid = self.keys.into_iter().map(|Key { cell, quota, .. }| Paid {
+            cell,
+            stamp: self.at,
+            cost: quota.cost,
+            owes: Owes::by(&quota),
+        });
+        Ok(Granted { charged: Charged(paid.collect()), overrun: self.overrun })
+    }
+
+    /// Gives its place back: it was never there.
+    pub(in crate::limit) fn give_back(&mut self) {
+        for Key { cell, quota, .. } in &self.keys {
+            if let Some(log) = cell.log.lock().as_mut() {
+                cell.leave(log, self.at, quota.cost);
+                log.end_wait();
+            }
+        }
+    }
+
+    /// Gives a call that has given its place back the first one from `from` on, in the keys that it had. If that is
+    /// later than it waits for, it has none, and this is when it would have been.
+    pub(in crate::limit) fn place_again(&mut self, from: Steady, clock: &Clock) -> Result<(), Steady> {
+        let mut locked = self.lock();
+        let mut asked = self.asked(&mut locked);
+        let now = clock.steady();
+        asked.iter_mut().for_each(|(_, log)| log.settle(now));
+        let from = Stamp::from_millis(from.millis_up().max(now.millis_up()));
+        let (at, overrun) = place_again(&asked, from, now);
+        if Steady::from_millis(at.millis()) > self.last {
+            return Err(Steady::from_millis(at.millis()));
+        }
+        for (key, (claim, log)) in self.keys.iter().zip(asked) {
+            if !overrun.has(claim.place) {
+                key.cell.enter(log, claim, At::Later(at, self.last), now);
+            }
+        }
+        drop(locked);
+        self.at = at;
+        self.overrun = self.overrun.and(overrun);
+        self.keys.retain(|key| !overrun.has(key.place));
+        Ok(())
+    }
+
+    fn lock(&self) -> Locked<'_> {
+        self.keys.iter().map(|key| key.cell.log.lock()).collect()
+    }
+
+    /// The logs, none of which is gone: the sweep passes over a cell that a call holds.
+    fn asked<'l>(&'l self, locked: &'l mut Locked<'_>) -> SmallVec<[Asked<'l, 'l>; 8]> {
+        let asked = self.keys.iter().zip(locked).filter_map(|(key, log)| {
+            let Key { quota, place, way, .. } = key;
+            Some((Claim { quota, place: *place, way: *way }, log.as_mut()?))
+        });
+        asked.collect()
+    }
+}
