@@ -21,6 +21,7 @@
 //! - `quota`: the rules and their parts; `owners`: whose parts may be; `charges` and `key`: which of them a call is
 //!   counted by, and for whom; `document`: the file.
 //! - `store`: what any store must promise; `sharded`: the store in memory; `held`: the calls that wait.
+//! - `open`: the actions that are under way.
 
 mod charges;
 mod decision;
@@ -31,6 +32,7 @@ mod held;
 mod key;
 mod logins;
 mod odd;
+mod open;
 #[cfg(test)]
 mod oracle;
 mod owners;
@@ -45,7 +47,8 @@ pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
 pub use key::LimitKey;
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
+pub use open::{OpenActions, OpenQuota};
 pub use owners::Owners;
-pub use quota::{DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
+pub use quota::{DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Starts};
 pub use store::{Admission, Hold, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

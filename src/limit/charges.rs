@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::id::{ApplicationId, EntraGroupId, OperationId, TenantId};
 use crate::limit::key::{LimitKey, RuleId};
+use crate::limit::open::{OpenKey, OpenQuota};
 use crate::limit::quota::{Idle, Part, Quota};
 use crate::limit::store::Names;
 use crate::limit::window::Bounds;
@@ -27,6 +28,7 @@ pub struct Caller<'a> {
 pub struct Charges<'a> {
     /// INVARIANT: in the order of their rules, no rule twice.
     pub(super) quotas: &'a [Arc<Quota>],
+    pub(super) actions: &'a [Arc<OpenQuota>],
     pub(super) caller: Caller<'a>,
     pub(super) scope: &'a Scope,
     pub(super) operation: &'a OperationId,
@@ -141,6 +143,15 @@ impl<'a> Charges<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Its limits on actions under way, and what it is counted under there.
+    pub(super) fn open(&self) -> impl Iterator<Item = (&'a OpenQuota, OpenKey)> {
+        let (subject, scope) = (self.caller.subject, self.scope);
+        self.actions.iter().filter_map(move |quota| {
+            let OpenQuota { name, per, operation, .. } = &**quota;
+            Some((&**quota, OpenKey::of(name, *per, operation.as_ref(), subject, scope)?))
+        })
     }
 
     /// Its limits that have no way for it at all, with their places.

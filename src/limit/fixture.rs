@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
-use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet};
+use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet, Starts};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
@@ -17,7 +17,8 @@ impl DocumentedLimit {
             "tag" => NamedDevices::Several,
             _ => NamedDevices::One,
         };
-        Self { operation: operation.parse().unwrap(), devices, rates, place: None }
+        let starts = if operation == "collect" { Starts::Action } else { Starts::Nothing };
+        Self { operation: operation.parse().unwrap(), devices, starts, rates, place: None }
     }
 }
 
