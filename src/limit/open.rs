@@ -88,7 +88,7 @@ struct Held {
 
 /// The places that one call has taken, given back when it ends.
 #[derive(Debug, Default)]
-pub struct Slots {
+pub(super) struct Slots {
     /// None where no limit asks for a place.
     open: Option<OpenActions>,
     taken: SmallVec<[(OpenKey, Duration); 1]>,
@@ -261,7 +261,7 @@ impl Slots {
     }
 
     /// The API has answered: the call has started this action, which has its places from now on.
-    pub fn opened(&mut self, action: &ActionId, clock: &Clock) {
+    pub(super) fn opened(&mut self, action: &ActionId, clock: &Clock) {
         let Some(open) = self.open.take() else { return };
         let mut memory = open.0.memory.lock();
         let (now, wall) = (clock.steady(), clock.wall());

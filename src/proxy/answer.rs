@@ -66,7 +66,8 @@ impl Exchange {
         let starts = self.permit.as_ref().is_some_and(|permit| matches!(permit.answer(), Answer::Started(_)));
         // The documents print 201 for most, and 200 for some.
         self.captured = (starts && status.is_success()).then(BytesMut::new);
-        if !status.is_success() {
+        // An error shows no action, and a part of an answer may show half of one.
+        if status != StatusCode::OK {
             self.statuses = None;
         }
     }
