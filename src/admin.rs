@@ -1,7 +1,9 @@
-//! What an operator sees: `/metrics`, `/livez`, `/readyz` and `/policy`, on a listener of their own.
+//! What an operator sees: `/metrics`, `/livez`, `/readyz`, `/policy` and `/limits`, on a listener of their own.
 //!
 //! It asks nobody who they are, so it is bound to loopback unless the operator says otherwise. It shows names from
-//! policy files, counts and times; never a user, a device or a token.
+//! policy files, counts and times, and of the fullest limits the ids of those that they count for; never a token.
+
+mod limits;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +14,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+
+pub use limits::{Key, Limits, Window};
 
 use crate::admit::Line;
 use crate::journal::JournalNumbers;
@@ -95,6 +99,7 @@ impl Admin {
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/policy", get(policy))
+            .route("/limits", get(limits::limits))
             .with_state(self)
     }
 

@@ -4,6 +4,7 @@ mod check;
 mod diff;
 mod explain;
 mod inventory;
+mod limits;
 mod print;
 mod rehearsal;
 mod replay;
@@ -48,6 +49,8 @@ enum Command {
     Schema(schema::Schema),
     /// Bring the device inventory
     Inventory(inventory::Inventory),
+    /// Print the fullest limits of a running gateway
+    Limits(limits::Limits),
     /// Play the cases of a policy set and compare what becomes of them with what must
     Test(test::Test),
 }
@@ -75,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Schema(schema) => schema.run(),
         Command::Inventory(inventory) => inventory.run(),
+        Command::Limits(limits) => limits.run(),
         Command::Test(test) => test.run(),
     };
     match done {

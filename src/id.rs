@@ -78,6 +78,13 @@ macro_rules! text {
             }
         }
 
+        /// Compared, ordered and hashed as its text is, so that text finds it in a map.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -172,13 +179,6 @@ impl FromStr for OperationId {
     }
 }
 
-/// Found by its text, as files and requests have it.
-impl Borrow<str> for OperationId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
 name! {
     /// A permission as tokens carry it in `roles` or `scp`, such as `Machine.CollectForensics`. Compared to the letter.
     Permission
@@ -213,28 +213,31 @@ impl DeviceId {
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or(&self.bytes)
     }
+
+    /// The id that the text spells; none if it spells none, as most names of devices do.
+    fn read(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if digits.len() != 40 && digits.len() != 32 {
+            return None;
+        }
+        let mut bytes = [0; 20];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let &[high, low] = pair else { return None };
+            let (high, low) = (char::from(high).to_digit(16)?, char::from(low).to_digit(16)?);
+            *byte = (high * 16 + low) as u8;
+        }
+        Some(Self { bytes, length: (digits.len() / 2) as u8 })
+    }
 }
 
 impl FromStr for DeviceId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid =
-            || InvalidId { text: excerpt(text), expected: "a device id of 40 (or 32) hexadecimal digits" };
-        let digits = text.as_bytes();
-        if digits.len() != 40 && digits.len() != 32 {
-            return Err(invalid());
-        }
-        let mut bytes = [0; 20];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let &[high, low] = pair else { return Err(invalid()) };
-            let (Some(high), Some(low)) = (char::from(high).to_digit(16), char::from(low).to_digit(16))
-            else {
-                return Err(invalid());
-            };
-            *byte = (high * 16 + low) as u8;
-        }
-        Ok(Self { bytes, length: (digits.len() / 2) as u8 })
+        Self::read(text).ok_or_else(|| InvalidId {
+            text: excerpt(text),
+            expected: "a device id of 40 (or 32) hexadecimal digits",
+        })
     }
 }
 
@@ -271,11 +274,13 @@ impl DeviceRef {
     /// Reads what stands where the API wants a device. Whatever is not one of the two ids is a name: the
     /// inventory, not this function, says whether there is such a device.
     pub fn parse(text: &str) -> Self {
-        if let Ok(id) = text.parse() {
+        if let Some(id) = DeviceId::read(text) {
             return Self::Id(id);
         }
         // 32 bare digits are an old device id, so only the hyphenated form is an Entra id.
-        if let (36, Ok(id)) = (text.len(), text.parse()) {
+        if text.len() == 36
+            && let Ok(id) = text.parse()
+        {
             return Self::Entra(id);
         }
         Self::Name(text.to_lowercase().into())

@@ -6,8 +6,8 @@
 //! one and takes its name in one step.
 //!
 //! - **What a crash takes.** A record that was handed in is in the file once the writer has had its turn: a killed
-//!   process loses what it held in memory, usually the last millisecond. [`Durability`] says whether a power cut takes
-//!   more.
+//!   process loses what it held in memory, the last 20 ms as long as the disk keeps up. [`Durability`] says whether a
+//!   power cut takes more. Who must not lose a record [waits](Journal::written) for it.
 //! - **What a damaged file takes.** Records are read back up to the first that is cut off or whose checksum is wrong,
 //!   and everything from there on is given up, with a line in the log and a number that shows it.
 //! - **What a full disk takes.** Nothing, as long as the queue has room: the writer tries again each second. Records
@@ -25,7 +25,7 @@ mod file;
 mod queue;
 mod writer;
 
-pub use queue::Full;
+pub use queue::{Full, Position, Unwritten};
 
 use file::JournalFile;
 use queue::Queue;
@@ -60,7 +60,8 @@ pub struct Journal {
 /// What a record survives once it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// The end of the process, however sudden: it is with the system.
+    /// The end of the process, however sudden: it is with the system. Records that nobody waits for are gathered for
+    /// 20 ms first.
     Process,
     /// A power cut too: each batch of records is synced to the disk, which takes milliseconds.
     Power,
@@ -161,8 +162,8 @@ impl Replayed {
     /// If the system gives no thread.
     pub fn start(self, durability: Durability, capacity: usize, live: Live) -> Result<Journal, JournalError> {
         let Self { file, lost_bytes, .. } = self;
-        let (name, queue) = (file.name(), Arc::new(Queue::new(capacity)));
-        let writer = Writer::new(queue.clone(), file, durability, live);
+        let (name, queue) = (file.name(), Arc::new(Queue::new(capacity, durability)));
+        let writer = Writer::new(queue.clone(), file, live);
         std::thread::Builder::new()
             .name(format!("state {name}"))
             .spawn(move || writer.run())
@@ -177,13 +178,31 @@ impl Journal {
     /// The largest record, in bytes: what is longer is damage, to whoever reads it back.
     pub const MAX_RECORD: usize = 64 * 1024;
 
-    /// Hands a record in: at least one byte, at most [`MAX_RECORD`](Self::MAX_RECORD). It never waits for the disk.
+    /// Hands a record in: at least one byte, at most [`MAX_RECORD`](Self::MAX_RECORD). It never waits for the disk. The
+    /// answer is where it stands.
     ///
     /// # Errors
     /// There is no room, or the journal is closed, or the record is of no such length. It is counted, and what the
     /// owner has in memory is written anew later.
-    pub fn append(&self, record: &[u8]) -> Result<(), Full> {
+    pub fn append(&self, record: &[u8]) -> Result<Position, Full> {
         self.queue.push(record)
+    }
+
+    /// Behind the last record that was handed in.
+    ///
+    /// # Errors
+    /// One of those that were handed in is not there, since it found no room, or the journal is closed.
+    pub fn end(&self) -> Result<Position, Full> {
+        self.queue.end_of_records()
+    }
+
+    /// Waits until every record before this position is written, without blocking the thread: less than a millisecond
+    /// for [`Durability::Process`], and as long as the disk takes to sync, some milliseconds, for [`Durability::Power`].
+    ///
+    /// # Errors
+    /// The disk does not take them. They stay in memory, and may still be written later.
+    pub async fn written(&self, position: Position, durability: Durability) -> Result<(), Unwritten> {
+        self.queue.written(position, durability).await
     }
 
     /// What it is called.

@@ -18,8 +18,9 @@
 //! - `window`: the algorithm for one key, with its proof.
 //! - `logins`: failed logins, by address.
 //! - `decision`: the same for all keys of a call: admitted, and where; held, and until when; or refused.
-//! - `quota`: the rules and their parts; `owners`: whose parts may be; `charges` and `key`: which of them a call is
-//!   counted by, and for whom; `document`: the file.
+//! - `quota`: the rules and their parts; `owners`: whose parts may be; `document`: the file.
+//! - `charges` and `key`: which rules a call is counted by, and for whom.
+//! - `overview`: the fullest keys, for operators.
 //! - `store`: what any store must promise; `sharded`: the store in memory; `held`: the calls that wait.
 //! - `open`: the actions that are under way.
 
@@ -35,6 +36,7 @@ mod odd;
 mod open;
 #[cfg(test)]
 mod oracle;
+mod overview;
 mod owners;
 mod quota;
 mod sharded;
@@ -45,9 +47,10 @@ mod window;
 pub use charges::{Caller, Charges, Lane};
 pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
-pub use key::LimitKey;
+pub use key::{LimitKey, Whose};
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
 pub use open::{OpenActions, OpenQuota};
+pub use overview::{FullKey, FullWindow, MAX_TOP};
 pub use owners::Owners;
 pub use quota::{DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Starts};
 pub use store::{Admission, Hold, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};

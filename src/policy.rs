@@ -11,6 +11,7 @@
 //! A set is compiled once and never changes; decisions take no lock and ask nobody.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -51,7 +52,7 @@ pub use role::{InvalidRolePermission, Role, RolePermission};
 pub struct PolicySet {
     operations: Operations,
     roles: Roles,
-    groups: DeviceGroups,
+    groups: Arc<DeviceGroups>,
     applications: Applications,
     inventory: Inventory,
     /// Every Entra group that roles and device groups name.
@@ -128,11 +129,25 @@ impl PolicySet {
     /// the caller refuses the whole policy unless `problems` is empty.
     #[must_use]
     pub fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
+        Self::compile_after(None, files, problems)
+    }
+
+    /// The same, where a set of files without a mistake was compiled before: what costs most, device groups and the
+    /// inventory, is shared with it if it says what it said.
+    #[must_use]
+    pub fn compile_after(previous: Option<&Self>, files: &PolicyFiles, problems: &mut Problems) -> Self {
         let operations = Operations::compile(files, problems);
-        let groups = DeviceGroups::compile(files, problems);
+        let groups = match previous.map(|previous| &previous.groups).filter(|groups| groups.says(files)) {
+            Some(groups) => {
+                files.require(DeviceGroups::FILE, problems);
+                groups.clone()
+            }
+            None => Arc::new(DeviceGroups::compile(files, problems)),
+        };
         let roles = Roles::compile(files, &operations, &groups, problems);
         let applications = Applications::compile(files, &operations, &groups, problems);
-        let inventory = Inventory::compile(files, &groups, problems);
+        let before = previous.map(|previous| (&previous.inventory, &*previous.groups));
+        let inventory = Inventory::compile(files, &groups, before, problems);
         let named = roles.entra_groups().chain(groups.entra_groups()).copied().collect();
         let set = Self { operations, roles, groups, applications, inventory, named };
         // What is left of a set with mistakes looks odder than it is.
@@ -218,9 +233,19 @@ impl PolicySet {
         self.applications.iter().map(|(id, entry)| (id, entry.name(), &entry.places().name))
     }
 
+    /// Whether a file of this name, if a set has one, is part of its inventory.
+    pub fn is_inventory(name: &str) -> bool {
+        Inventory::is_of(name)
+    }
+
     /// When the oldest file of the inventory was written; none for files that lie on no disk.
     pub fn inventory_date(&self) -> Option<Wall> {
         self.inventory.written()
+    }
+
+    /// When the oldest file of the inventory that these files have was written.
+    pub fn inventory_date_of(files: &PolicyFiles) -> Option<Wall> {
+        Inventory::written_in(files)
     }
 
     /// Whether its inventory can become too old.

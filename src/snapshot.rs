@@ -13,7 +13,7 @@ use crate::token::Verifier;
 /// An immutable policy set. A request loads it once and carries it to its end, so that none sees two versions.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The first 12 hexadecimal digits of the SHA-256 of the files: enough to tell versions apart, short enough to read out.
+    /// The first 12 hexadecimal digits of a SHA-256 of the files' names and their own SHA-256: enough to tell versions apart, short enough to read out.
     pub version: Arc<str>,
     /// When it was compiled.
     pub loaded: Wall,
@@ -47,13 +47,15 @@ pub struct Counts {
 }
 
 impl Snapshot {
-    /// Compiles a policy set. `previous` hands on what must outlive a reload: the keys of issuers that did not change.
+    /// Compiles a policy set. `previous` hands on what must outlive a reload, the keys of issuers that did not change,
+    /// and what of it need not be made again: an inventory and device groups that say what they said.
     ///
     /// # Errors
     /// Every mistake of every file, sorted by place.
     pub fn compile(files: &PolicyFiles, previous: Option<&Self>, loaded: Wall) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::default();
-        let policies = PolicySet::compile(files, &mut problems);
+        let policies =
+            PolicySet::compile_after(previous.map(|snapshot| &snapshot.policies), files, &mut problems);
         let verifier = Verifier::compile(files, previous.map(|snapshot| &*snapshot.verifier), &mut problems);
         let documented: Vec<_> = policies
             .operations()
@@ -112,12 +114,11 @@ fn named_devices(operation: &Operation) -> NamedDevices {
 /// The version of a set of files: two sets have the same one iff they have the same names and bytes.
 pub fn version(files: &PolicyFiles) -> Arc<str> {
     let mut hash = digest::Context::new(&digest::SHA256);
-    for file in files.iter() {
-        // Lengths first, so that no two different sets feed the same bytes.
-        for part in [file.name().as_bytes(), file.text().as_bytes()] {
-            hash.update(&(part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
+    for (name, stamp) in files.stamps() {
+        // The length first, so that no two different sets feed the same bytes.
+        hash.update(&(name.len() as u64).to_be_bytes());
+        hash.update(name.as_bytes());
+        hash.update(&stamp.digest);
     }
     let hash = hash.finish();
     hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>().into()

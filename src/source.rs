@@ -8,6 +8,7 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use toml::Spanned;
@@ -16,6 +17,7 @@ use toml::de::{DeTable, DeValue};
 use crate::time::Wall;
 
 mod hint;
+mod lines;
 mod problem;
 mod schema;
 
@@ -28,12 +30,28 @@ pub use schema::{FileSchema, list_or_all, one_or_many, table, table_or_text};
 pub struct SourceFile {
     name: Arc<str>,
     text: String,
-    modified: Option<Wall>,
+    lines: lines::Lines,
+    stamp: FileStamp,
+}
+
+/// What tells two versions of a file apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStamp {
+    /// The SHA-256 of what it says.
+    pub digest: [u8; 32],
+    /// When it was last written, if it lies on a disk.
+    pub modified: Option<Wall>,
 }
 
 /// The files of a policy set, by their names in its folder.
+///
+/// Of some, only the stamp may be at hand: whoever compiles the set has compiled them before, and what came of it is
+/// part of the set before.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PolicyFiles(BTreeMap<Arc<str>, SourceFile>);
+pub struct PolicyFiles {
+    files: BTreeMap<Arc<str>, SourceFile>,
+    unread: BTreeMap<Arc<str>, FileStamp>,
+}
 
 /// A TOML file whose syntax is right, taken apart entry by entry.
 #[derive(Debug)]
@@ -70,17 +88,26 @@ pub(crate) fn time_within(text: &str, bounds: &RangeInclusive<Duration>) -> Opti
 impl SourceFile {
     /// A file of this name and text.
     pub fn new(name: &str, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into(), modified: None }
+        let text = text.into();
+        let mut digest = [0; 32];
+        digest.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        let stamp = FileStamp { digest, modified: None };
+        Self { name: name.into(), text, lines: lines::Lines::default(), stamp }
     }
 
     /// The same file, last written at this time.
     pub fn with_modified(self, modified: Option<Wall>) -> Self {
-        Self { modified, ..self }
+        Self { stamp: FileStamp { modified, ..self.stamp }, ..self }
     }
 
     /// When it was last written, if it lies on a disk.
     pub fn modified(&self) -> Option<Wall> {
-        self.modified
+        self.stamp.modified
+    }
+
+    /// What tells it from another version of itself.
+    pub fn stamp(&self) -> FileStamp {
+        self.stamp
     }
 
     /// The file's name in the policy folder, with the folder within it that it lies in: `operations/alerts.toml`.
@@ -105,13 +132,22 @@ impl SourceFile {
         Place { file: self.name.clone(), line, column, width: meant.chars().count() }
     }
 
+    /// The place of a line, counted from 1.
+    pub(crate) fn line_place(&self, line: usize) -> Place {
+        Place { file: self.name.clone(), line, column: 1, width: problem::MAX_EXCERPT }
+    }
+
     /// The line and column of the byte at `offset`, both from 1.
     pub fn place(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..offset).unwrap_or(&self.text);
-        // A file of 10,000 groups is asked for some ten thousand places, so this must count fast.
-        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        let end = if self.text.is_char_boundary(offset) { offset } else { self.text.len() };
+        let (line, start) = self.lines.at(&self.text, end);
+        let column = self.text.get(start..end).map_or(0, |before| before.chars().count()) + 1;
         (line, column)
+    }
+
+    /// The bytes of a line, counted from 1, without its line feed; none if there is no such line.
+    fn line_span(&self, line: usize) -> Option<Range<usize>> {
+        self.lines.span(&self.text, line)
     }
 
     /// Parses the file as TOML; every mistake of syntax becomes a problem, and then there is no table.
@@ -129,7 +165,7 @@ impl SourceFile {
 impl PolicyFiles {
     /// The file of this name, if the set has it.
     pub fn get(&self, name: &str) -> Option<&SourceFile> {
-        self.0.get(name)
+        self.files.get(name)
     }
 
     /// The file of this name; that it is missing is a problem, since an empty file would have said so on purpose.
@@ -187,17 +223,32 @@ impl PolicyFiles {
 
     /// Adds a file, in the place of one of the same name.
     pub fn insert(&mut self, file: SourceFile) {
-        self.0.insert(file.name.clone(), file);
+        self.unread.remove(&file.name);
+        self.files.insert(file.name.clone(), file);
     }
 
     /// Takes a file out; nothing happens if there is none of this name.
     pub fn remove(&mut self, name: &str) {
-        self.0.remove(name);
+        self.files.remove(name);
+        self.unread.remove(name);
     }
 
-    /// All files, in the order of their names.
+    /// Adds the stamp of a file that says what it said when a set before was compiled.
+    pub fn insert_unread(&mut self, name: &str, stamp: FileStamp) {
+        self.files.remove(name);
+        self.unread.insert(name.into(), stamp);
+    }
+
+    /// All files whose text is at hand, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &SourceFile> {
-        self.0.values()
+        self.files.values()
+    }
+
+    /// The stamps of all files, in the order of their names.
+    pub fn stamps(&self) -> impl Iterator<Item = (Arc<str>, FileStamp)> {
+        let read = self.files.values().map(|file| (file.name.clone(), file.stamp));
+        let unread = self.unread.iter().map(|(name, stamp)| (name.clone(), *stamp));
+        read.chain(unread).collect::<BTreeMap<_, _>>().into_iter()
     }
 }
 

@@ -1,5 +1,7 @@
 //! What an operator sees on the admin listener: probes, the policy in force, and metrics that move as calls do.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -232,7 +234,7 @@ async fn the_admin_pages_are_on_their_own_listener_and_the_calls_are_not() {
     let gateway = TestGateway::start(upstream.address());
     let authorization = bearer(&portal());
     let headers = [("Authorization", authorization.as_str())];
-    for page in ["/metrics", "/livez", "/readyz", "/policy"] {
+    for page in ["/metrics", "/livez", "/readyz", "/policy", "/limits"] {
         assert_eq!(gateway.admin(page).await.status, 200, "{page}");
         let public = gateway.connect().await.request("GET", page, &headers, b"").await;
         assert_eq!((public.status, public.header("Tollgate-Reason")), (404, Some("no_operation")), "{page}");
@@ -241,7 +243,7 @@ async fn the_admin_pages_are_on_their_own_listener_and_the_calls_are_not() {
             RawClient::connect(gateway.server().admin).await.request("POST", page, &headers, b"").await;
         assert_eq!(post.status, 405, "{page}");
     }
-    for path in ["/", "/metrics/", "/limits", "/api/machines", "//metrics"] {
+    for path in ["/", "/metrics/", "/limits/", "/api/machines", "//metrics"] {
         let mut client = RawClient::connect(gateway.server().admin).await;
         assert_eq!(client.request("GET", path, &headers, b"").await.status, 404, "{path}");
     }
@@ -257,6 +259,7 @@ async fn the_pages_have_the_types_that_probes_and_scrapers_expect() {
         ("/livez", "text/plain; charset=utf-8"),
         ("/readyz", "application/json"),
         ("/policy", "application/json"),
+        ("/limits", "application/json"),
     ] {
         assert_eq!(gateway.admin(page).await.header("Content-Type"), Some(kind), "{page}");
     }

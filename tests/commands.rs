@@ -5,6 +5,7 @@ mod diff;
 mod explain;
 mod flags;
 mod inventory;
+mod limits;
 mod schema;
 mod serve;
 mod start;

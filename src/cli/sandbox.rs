@@ -61,7 +61,7 @@ fn describe(sandbox: &Running) {
     let snapshot = sandbox.server.policies.load();
     let (address, admin) = (sandbox.server.address, sandbox.server.admin);
     println!("gateway   http://{address} (policy {}: {})", snapshot.version, snapshot.counts());
-    println!("admin     http://{admin}/metrics /livez /readyz /policy");
+    println!("admin     http://{admin}/metrics /livez /readyz /policy /limits");
     println!("audit     {}", sandbox.audit().display());
     println!(
         "API       http://{} (a stand-in; calls that go there directly pass no check of ours)",

@@ -46,7 +46,7 @@ impl Serve {
             ),
         }
         eprintln!("gateway  {scheme}://{}", server.address);
-        eprintln!("admin    http://{} (/metrics /livez /readyz /policy)", server.admin);
+        eprintln!("admin    http://{} (/metrics /livez /readyz /policy /limits)", server.admin);
         server.run(signals);
         Ok(())
     }

@@ -30,7 +30,9 @@ fn written(records: &[&[u8]]) -> TempDir {
     let state = StateFolder::open(folder.path()).unwrap();
     let journal = state.replay("test", |_| ()).unwrap();
     let journal = journal.start(Durability::Process, ROOM, nothing_lives()).unwrap();
-    records.iter().for_each(|record| journal.append(record).unwrap());
+    for record in records {
+        journal.append(record).unwrap();
+    }
     journal.close();
     assert_eq!(journal.numbers().written, records.len() as u64);
     drop(state);
@@ -186,6 +188,37 @@ fn a_disk_that_takes_nothing_costs_what_is_queued_at_the_end_and_is_counted() {
     let numbers = journal.numbers();
     assert_eq!((numbers.written, numbers.dropped), (0, 1));
     assert!(numbers.failures >= 2, "{numbers:?}");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_record_is_told_when_it_is_written_and_need_not_wait_for_others_to_gather() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFolder::open(folder.path()).unwrap();
+    let journal = state.replay("test", |_| ()).unwrap();
+    let journal = journal.start(Durability::Process, ROOM, nothing_lives()).unwrap();
+    for durability in [Durability::Process, Durability::Power, Durability::Process] {
+        let position = journal.append(b"one").unwrap();
+        assert_eq!(journal.end(), Ok(position));
+        let before = std::fs::metadata(file(&folder)).unwrap().len();
+        journal.written(position, durability).await.unwrap();
+        assert_eq!(std::fs::metadata(file(&folder)).unwrap().len(), before + 11, "{durability:?}");
+        // What is written already needs no further record to be synced.
+        journal.written(position, Durability::Power).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_record_that_the_disk_does_not_take_is_told() {
+    let full = File::options().read(true).write(true).open("/dev/full").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFolder::open(folder.path()).unwrap();
+    let mut replayed = state.replay("test", |_| ()).unwrap();
+    replayed.file.replace(full);
+    let journal = replayed.start(Durability::Process, 8, nothing_lives()).unwrap();
+    let position = journal.append(b"one").unwrap();
+    assert_eq!(journal.written(position, Durability::Process).await, Err(Unwritten));
+    while journal.append(b"more").is_ok() {}
+    assert_eq!(journal.end(), Err(Full), "a record is missing before it");
 }
 
 proptest! {

@@ -2,36 +2,32 @@
 
 use std::sync::Arc;
 
+use super::Live;
 use super::file::JournalFile;
 use super::queue::{Gap, Pause, Queue, Task};
-use super::{Durability, Live};
 
 /// Takes records from the queue and writes them until the journal is closed. Nothing that the disk does ends it.
 pub(super) struct Writer {
     queue: Arc<Queue>,
     file: JournalFile,
-    durability: Durability,
     live: Live,
-    /// Whether records are missing from the file that the owner still has in memory.
-    gap: Gap,
 }
 
 // === impl Writer ===
 
 impl Writer {
-    pub(super) fn new(queue: Arc<Queue>, file: JournalFile, durability: Durability, live: Live) -> Self {
-        Self { queue, file, durability, live, gap: Gap::None }
+    pub(super) fn new(queue: Arc<Queue>, file: JournalFile, live: Live) -> Self {
+        Self { queue, file, live }
     }
 
     pub(super) fn run(mut self) {
         let mut spare = Vec::new();
         while let Some(task) = self.queue.take(spare) {
-            if task.gap == Gap::Open {
-                self.gap = Gap::Open;
-            }
             self.write(&task);
-            if self.gap == Gap::Open || self.file.is_long() {
-                self.rewrite();
+            match self.queue.gap() {
+                Gap::Open(dropped) => self.rewrite(dropped),
+                Gap::None if self.file.is_long() => self.rewrite(0),
+                Gap::None => {}
             }
             spare = task.frames;
         }
@@ -42,12 +38,12 @@ impl Writer {
     fn write(&mut self, task: &Task) {
         let (mut failed, mut last) = (None, Pause::Over);
         loop {
-            match self.file.append(&task.frames, self.durability) {
+            match self.file.append(&task.frames, task.durability) {
                 Ok(()) => {
                     if failed.is_some() {
                         tracing::warn!("the state is written to `{}` again", self.file.path().display());
                     }
-                    return self.queue.count_written(task.records);
+                    return self.queue.count_written(task);
                 }
                 Err(error) => {
                     self.queue.count_failure();
@@ -70,9 +66,10 @@ impl Writer {
         }
     }
 
-    fn rewrite(&mut self) {
+    /// Writes the file anew. So many records had found no room before.
+    fn rewrite(&mut self, dropped: u64) {
         match self.file.rewrite(&self.live) {
-            Ok(()) => self.gap = Gap::None,
+            Ok(()) => self.queue.close_gap(dropped),
             Err(error) => {
                 self.queue.count_failure();
                 let file = self.file.path();

@@ -40,7 +40,6 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use smallvec::SmallVec;
 use toml::Spanned;
 
 use crate::id::{LimitName, OperationId};
@@ -50,7 +49,7 @@ use crate::limit::odd;
 use crate::limit::open::OpenQuota;
 use crate::limit::owners::Owners;
 use crate::limit::quota::{DocumentedLimit, Effect, Limited, MAX_CHARGES, Quota, QuotaSet, Visibility};
-use crate::limit::window::{Bound, Bounds, Cost, InvalidMargin, Margin};
+use crate::limit::window::{Cost, InvalidMargin, Margin};
 use crate::source::{FileSchema, Place, PolicyFiles, Problems, SourceFile, list_or_all};
 use crate::time::Wall;
 
@@ -332,54 +331,6 @@ impl Compiler<'_> {
                     self.problems.at(self.source, document.name.span(), error);
                 }
             }
-        }
-    }
-
-    /// The windows of a limit; none for one that bounds something else.
-    fn bounds(&mut self, document: &LimitDocument, span: Range<usize>) -> Bounds {
-        let rates = match &document.windows {
-            Some(windows) => self.rates(windows),
-            None if document.in_flight.is_some() || document.open_actions.is_some() => SmallVec::new(),
-            None => {
-                self.problems.at(self.source, span, "missing field `windows`");
-                SmallVec::new()
-            }
-        };
-        let margin = margin(self.source, document.margin.as_ref(), self.problems);
-        Bounds::new(rates.into_iter().map(|rate| Bound::new(rate, margin)))
-    }
-
-    /// What cannot be said of a limit that has no windows, and of one that has more than windows.
-    fn without_windows(&mut self, document: &LimitDocument, bounds: &Bounds) {
-        let (field, counted, span) = match (&document.in_flight, &document.open_actions) {
-            (Some(most), _) => ("in_flight", "calls on their way", most.span()),
-            (None, Some(most)) => ("open_actions", "actions under way", most.span()),
-            (None, None) => return,
-        };
-        if let Some(share) = &document.share {
-            let message = format!("a share is a part of windows, not of {counted}");
-            self.problems.at(self.source, share.span(), message);
-            let hint = format!("write two limits, one with `{field}` and one with the share");
-            self.problems.hint(Some(hint));
-        }
-        if !bounds.each().is_empty() {
-            return;
-        }
-        let spans = [
-            ("margin", document.margin.as_ref().map(Spanned::span)),
-            ("cost", document.cost.as_ref().map(Spanned::span)),
-        ];
-        for (field, span) in spans {
-            if let Some(span) = span {
-                let message = format!("`{field}` is of windows, and this limit has none");
-                self.problems.at(self.source, span, message);
-            }
-        }
-        if document.when_full.as_ref().is_some_and(|word| word.get_ref().waits()) {
-            let message = format!(
-                "nobody can tell how long to wait for {counted}: only windows open at a known moment"
-            );
-            self.problems.at(self.source, span, message);
         }
     }
 

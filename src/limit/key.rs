@@ -1,13 +1,13 @@
 //! The keys that calls are counted under: one instance of a limit each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
 
-use crate::id::{DeviceGroupId, DeviceId, LimitName, OperationId};
+use crate::id::{ApplicationId, DeviceGroupId, DeviceId, LimitName, OperationId, TenantId, UserId};
 use crate::limit::sync::Mutex;
 use crate::principal::{Scope, Subject};
 
@@ -59,6 +59,23 @@ pub(super) struct Rule {
     pub(super) operation: Option<OperationId>,
     /// Whose part of the limit it is, as the policy names them; none for the limit itself, or the rest of it.
     pub(super) part: Option<Arc<str>>,
+}
+
+/// Whom a key counts for: what its limit counts by, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Whose {
+    /// The tenant.
+    pub tenant: Option<TenantId>,
+    /// The application.
+    pub application: Option<ApplicationId>,
+    /// The user.
+    pub user: Option<UserId>,
+    /// The operation, if the limit counts each by itself.
+    pub operation: Option<OperationId>,
+    /// The device by its id, in hexadecimal digits; empty for all that nobody knows.
+    pub device: Option<String>,
+    /// The device group; empty for all devices of none.
+    pub device_group: Option<String>,
 }
 
 /// More rules than the process can tell apart.
@@ -247,6 +264,39 @@ impl Dimension {
     }
 }
 
+// === impl Whose ===
+
+impl Whose {
+    /// Whom the key of these bytes counts for, under its rule.
+    pub(super) fn of(key: &[u8], rule: &Rule) -> Self {
+        let mut rest = key;
+        let mut take = |bytes: usize| {
+            let (part, behind) = rest.split_at_checked(bytes).unwrap_or((rest, &[]));
+            rest = behind;
+            part
+        };
+        let mut guid = |dimension| {
+            let has = rule.per.has(dimension);
+            has.then(|| take(16).first_chunk().map(|bytes| u128::from_be_bytes(*bytes))).flatten()
+        };
+        let tenant = guid(Dimension::Tenant).map(TenantId::from_u128);
+        let application = guid(Dimension::Application).map(ApplicationId::from_u128);
+        let user = guid(Dimension::User).map(UserId::from_u128);
+        let device = rule.per.has(Dimension::Device).then(|| {
+            let (id, length) = (take(20), take(1).first().copied().unwrap_or_default());
+            let id = id.get(..usize::from(length)).unwrap_or(id);
+            id.iter().map(|byte| format!("{byte:02x}")).collect()
+        });
+        let device_group = rule.per.has(Dimension::DeviceGroup).then(|| {
+            let number = take(4).first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+            let groups = GROUPS.read();
+            let group = groups.iter().find(|(_, known)| **known == number);
+            group.map_or_else(String::new, |(group, _)| group.to_string())
+        });
+        Self { tenant, application, user, operation: rule.operation.clone(), device, device_group }
+    }
+}
+
 /// The number of a device group, from 1; 0, as if nobody knew it, once there were more than [`MAX_RULES`].
 fn group_number(group: &DeviceGroupId) -> u32 {
     if let Some(number) = GROUPS.read().get(group) {
@@ -259,9 +309,24 @@ fn group_number(group: &DeviceGroupId) -> u32 {
     }
 }
 
+// === impl RuleId ===
+
+impl RuleId {
+    /// The rule of the key of these bytes.
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
+        key.last_chunk().map(|bytes| Self(u32::from_ne_bytes(*bytes)))
+    }
+}
+
 // === impl Rule ===
 
 impl Rule {
+    /// The rules of these numbers.
+    pub(super) fn of(ids: &HashSet<RuleId>) -> HashMap<RuleId, Self> {
+        let rules = RULES.lock();
+        rules.iter().filter(|(_, id)| ids.contains(id)).map(|(rule, id)| (*id, rule.clone())).collect()
+    }
+
     /// The number of this rule, a new one if it was never seen.
     pub(super) fn id(self) -> Result<RuleId, TooManyRules> {
         let mut rules = RULES.lock();

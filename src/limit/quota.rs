@@ -210,7 +210,7 @@ impl QuotaSet {
     }
 
     /// Every limit of every operation, those that have lapsed included.
-    fn all_quotas(&self) -> impl Iterator<Item = (&OperationId, &Quota)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (&OperationId, &Quota)> {
         self.by_operation
             .iter()
             .flat_map(|(operation, eras)| eras.all().iter().map(move |quota| (operation, &**quota)))
@@ -245,7 +245,7 @@ impl QuotaSet {
 
     /// The most that the limiter may come to hold under this set, in bytes: every key full, each of the largest limit.
     pub fn worst_case_bytes(&self) -> u64 {
-        let counts = self.all_quotas().flat_map(|(_, quota)| {
+        let counts = self.all().flat_map(|(_, quota)| {
             let parts = quota.parts.iter().map(|part| part.bounds.largest());
             parts.chain([quota.bounds.largest()])
         });

@@ -23,7 +23,8 @@ use crate::limit::charges::{Charges, Lane, Places};
 use crate::limit::decision::Refused;
 use crate::limit::held::Held;
 use crate::limit::open::{NoSlot, OpenActions, OpenQuota, Slots, Take};
-use crate::limit::quota::{Quota, Visibility, WhenFull};
+use crate::limit::overview::{FullKey, Fullest};
+use crate::limit::quota::{Quota, QuotaSet, Visibility, WhenFull};
 use crate::limit::sharded::{Charged, Granted, ShardedStore};
 use crate::limit::window::Full;
 use crate::outcome::{Rate, Standing, Standings};
@@ -244,6 +245,13 @@ impl Limiter {
             });
         });
         standings
+    }
+
+    /// The fullest keys of the limits of a set, the fullest first: at most `top`, and at most [`MAX_TOP`].
+    pub fn fullest(&self, quotas: &QuotaSet, top: usize, clock: &Clock) -> Vec<FullKey> {
+        let mut fullest = Fullest::new(quotas, top, clock.steady());
+        self.store.each(|key, log| fullest.look(key, log));
+        fullest.finish()
     }
 
     /// How many keys it holds.

@@ -4,6 +4,8 @@
 //! of one property are alternatives, and every property that a rule names must match. (*Create and manage device
 //! groups*, `machine-groups.md`.)
 
+use std::collections::HashMap;
+
 use crate::id::{DeviceGroupId, EntraGroupId};
 use crate::policy::compile::{Reading, Taken};
 use crate::policy::document::{
@@ -38,6 +40,8 @@ pub(crate) struct GroupIndex(u32);
 pub(crate) struct DeviceGroups {
     /// By rank, the highest first.
     ranked: Vec<DeviceGroup>,
+    /// The ranked ones and that of ungrouped devices.
+    by_name: HashMap<DeviceGroupId, GroupIndex, foldhash::fast::RandomState>,
     ungrouped: DeviceGroup,
     undeclared: DeviceGroup,
     source: GroupSource,
@@ -45,6 +49,8 @@ pub(crate) struct DeviceGroups {
     unknown_action: UnknownAction,
     max_age: Option<MaxAge>,
     stale_inventory: StaleInventory,
+    /// Of the file that says all this.
+    digest: Option<[u8; 32]>,
 }
 
 /// One group.
@@ -88,6 +94,7 @@ impl DeviceGroups {
     pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
         let mut groups = Self::default();
         let Some(source) = files.require(Self::FILE, problems) else { return groups };
+        groups.digest = Some(source.stamp().digest);
         let Some(mut file) = source.toml(problems) else { return groups };
         if let Some(word) = file.value("source", problems) {
             groups.source = word.into_inner();
@@ -129,7 +136,15 @@ impl DeviceGroups {
             groups.ungrouped.place = Some(source.place_of(document.span()));
             groups.ungrouped.opens_to = OpensTo::read(&document.into_inner().entra_groups, &mut reading);
         }
+        // Of two of one name, which is a mistake, the lower ranked stays.
+        let names = groups.ranked().map(|(index, group)| (group.id.clone(), index));
+        groups.by_name = names.chain([(UNGROUPED.into(), groups.ungrouped())]).collect();
         groups
+    }
+
+    /// Whether they are what the file of these says.
+    pub(crate) fn says(&self, files: &PolicyFiles) -> bool {
+        files.get(Self::FILE).is_some_and(|source| Some(source.stamp().digest) == self.digest)
     }
 
     /// How many there are, without the one of ungrouped devices.
@@ -187,8 +202,8 @@ impl DeviceGroups {
     /// index is then that of the group that is open to nobody.
     pub(crate) fn reported(&self, name: Option<&str>) -> Result<GroupIndex, GroupIndex> {
         let Some(name) = name else { return Ok(self.ungrouped()) };
-        match self.ranked.iter().position(|group| group.id.as_str() == name) {
-            Some(place) => Ok(GroupIndex(place as u32)),
+        match self.by_name.get(name) {
+            Some(index) => Ok(*index),
             None if NO_GROUP.contains(&name) => Ok(self.ungrouped()),
             None => Err(GroupIndex(self.ranked.len() as u32 + 1)),
         }
@@ -196,10 +211,10 @@ impl DeviceGroups {
 
     /// The group that a file names; a name that there is not is a problem.
     pub(crate) fn named(&self, word: &Word, reading: &mut Reading<'_>) -> Option<GroupIndex> {
-        let all = self.ranked.iter().chain([&self.ungrouped]);
-        if let Some(place) = all.clone().position(|group| group.id.as_str() == word.get_ref()) {
-            return Some(GroupIndex(place as u32));
+        if let Some(index) = self.by_name.get(word.get_ref().as_str()) {
+            return Some(*index);
         }
+        let all = self.ranked.iter().chain([&self.ungrouped]);
         let known = known_are(word.get_ref(), all.map(|group| group.id.as_str()));
         reading.at(word.span(), format_args!("unknown device group `{}`", word.get_ref()));
         reading.hint(known);
@@ -244,6 +259,7 @@ impl Default for DeviceGroups {
         };
         Self {
             ranked: Vec::new(),
+            by_name: HashMap::from_iter([(UNGROUPED.into(), GroupIndex(0))]),
             ungrouped: group(UNGROUPED, OpensTo::Everybody),
             undeclared: group(UNDECLARED, OpensTo::Nobody),
             source: GroupSource::default(),
@@ -251,6 +267,7 @@ impl Default for DeviceGroups {
             unknown_action: UnknownAction::default(),
             max_age: None,
             stale_inventory: StaleInventory::default(),
+            digest: None,
         }
     }
 }

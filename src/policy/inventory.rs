@@ -1,28 +1,30 @@
 //! The inventory: which devices there are, by which names, and in which group each is.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::id::{DeviceId, DeviceRef, EntraDeviceId};
 use crate::policy::device_group::{DeviceGroups, GroupIndex};
-use crate::policy::document::GroupSource;
-use crate::source::{PolicyFiles, Problems, SourceFile};
+use crate::source::{PolicyFiles, Problems};
 use crate::time::Wall;
 
 mod age;
 mod csv;
 mod devices;
 mod json;
+mod listing;
 
 pub(crate) use age::MaxAge;
-use devices::Devices;
+use listing::{Listing, Reader};
 
-/// The devices of `devices.csv`, `devices.json` and the files in `devices/`.
+/// The devices of `devices.csv`, `devices.json` and the files in `devices/`, and the group that each is in.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
-    devices: Devices,
+    listing: Arc<Listing>,
+    /// Of each device, by its place.
+    groups: Arc<[GroupIndex]>,
     /// When its oldest file was written; none for files that lie on no disk.
     written: Option<Wall>,
 }
@@ -58,26 +60,12 @@ enum Reported<'t> {
     Group(Cow<'t, str>),
 }
 
-/// An inventory that is being read.
-struct Reader<'a> {
-    groups: &'a DeviceGroups,
-    devices: Devices,
-    /// The groups that exports name, each once.
-    reported: HashSet<String>,
-    /// Mistakes of this file so far.
-    mistakes: usize,
-    problems: &'a mut Problems,
-}
-
 /// Lines counted on the way through a text, each once.
 struct Lines<'a> {
     text: &'a str,
     offset: usize,
     line: usize,
 }
-
-/// An export of the wrong kind has a mistake in each of its rows: this many are enough to see it.
-const MAX_MISTAKES: usize = 100;
 
 /// Whether a reader has use for more of a file.
 enum Next {
@@ -88,33 +76,45 @@ enum Next {
 // === impl Inventory ===
 
 impl Inventory {
-    /// The files that say it, without their ending, and the folder whose files say it together.
-    const FILES: &str = "devices";
-
-    pub(crate) fn compile(files: &PolicyFiles, groups: &DeviceGroups, problems: &mut Problems) -> Self {
-        let (devices, reported) = (Devices::default(), HashSet::new());
-        let mut reader = Reader { groups, devices, reported, mistakes: 0, problems };
-        let mut read = 0;
-        for source in files.under(Self::FILES) {
-            reader.mistakes = 0;
-            match source.ending() {
-                "csv" => csv::read(source, &mut reader),
-                "json" => json::read(source, &mut reader),
-                _other => continue,
+    /// Reads the files, unless `previous` has read the same; the groups that its devices are in are those of `groups`.
+    pub(crate) fn compile(
+        files: &PolicyFiles,
+        groups: &DeviceGroups,
+        previous: Option<(&Self, &DeviceGroups)>,
+        problems: &mut Problems,
+    ) -> Self {
+        let stamps: Vec<_> = files.stamps().filter(|(name, _)| Listing::is_of(name)).collect();
+        let written = Self::written_in(files);
+        let (listing, assigned) = match previous.filter(|(previous, _)| previous.listing.says(&stamps)) {
+            Some((previous, before)) => {
+                for (name, _) in &stamps {
+                    files.read(name, problems);
+                }
+                let same = std::ptr::eq(before, groups);
+                (previous.listing.clone(), same.then(|| previous.groups.clone()))
             }
-            reader.problems.mark_read(source);
-            read += 1;
-        }
-        if read == 0 {
-            reader.problems.file("devices.csv", "the policy set has neither this file nor `devices.json` nor any in `devices/`: one with a header alone lists no device");
-        }
-        let written = files.under(Self::FILES).filter_map(SourceFile::modified).min();
-        let Reader { mut devices, problems, .. } = reader;
-        devices.finish();
-        if let Err(error) = devices.assign(groups) {
-            problems.file(DeviceGroups::FILE, format_args!("the rules are too many to be indexed: {error}"));
-        }
-        Self { devices, written }
+            None => (Arc::new(Listing::read(files, &stamps, problems)), None),
+        };
+        listing.judge(groups, files, problems);
+        let groups = assigned.unwrap_or_else(|| match listing.devices.assign(groups) {
+            Ok(assigned) => assigned.into(),
+            Err(error) => {
+                let message = format_args!("the rules are too many to be indexed: {error}");
+                problems.file(DeviceGroups::FILE, message);
+                Arc::default()
+            }
+        });
+        Self { listing, groups, written }
+    }
+
+    /// When the oldest of its files among these was written.
+    pub(crate) fn written_in(files: &PolicyFiles) -> Option<Wall> {
+        files.stamps().filter(|(name, _)| Self::is_of(name)).filter_map(|(_, stamp)| stamp.modified).min()
+    }
+
+    /// Whether a file of this name is part of one.
+    pub(crate) fn is_of(name: &str) -> bool {
+        Listing::is_of(name)
     }
 
     /// When its oldest file was written.
@@ -124,70 +124,26 @@ impl Inventory {
 
     /// How many devices there are.
     pub(crate) fn len(&self) -> usize {
-        self.devices.len()
+        self.listing.devices.len()
     }
 
     /// Every device.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Device> {
-        self.devices.iter()
+        (0..self.len() as u32).filter_map(|place| self.device(place))
     }
 
     /// Every device that fits the name; none if the inventory lacks it.
     pub(crate) fn find(&self, named: &DeviceRef) -> impl Iterator<Item = Device> {
-        self.devices.find(named)
-    }
-}
-
-// === impl Reader ===
-
-impl Reader<'_> {
-    /// Takes a device; `line` is where the file lists it, counted from 1.
-    fn device(&mut self, source: &SourceFile, line: usize, listed: &Listed<'_>) -> Next {
-        if self.devices.has(&listed.id) {
-            return self.mistake(source, line, format_args!("the device `{}` is listed twice", listed.id));
-        }
-        if self.devices.len() >= Devices::MAX {
-            self.problems.line(source, line, format_args!("more than {} devices", Devices::MAX));
-            return Next::Stop;
-        }
-        match (self.groups.source(), &listed.group) {
-            (GroupSource::Inventory, Reported::Unsaid) => {
-                let message = format_args!(
-                    "no device group of `{}`, and `source` leaves it to the inventory",
-                    listed.id
-                );
-                return self.mistake(source, line, message);
-            }
-            (GroupSource::Inventory, Reported::Group(name)) => self.declared(source, line, name),
-            (GroupSource::Rules, _) | (GroupSource::Inventory, Reported::None) => {}
-        }
-        self.devices.add(listed);
-        Next::Read
+        self.listing.devices.find(named).filter_map(|place| self.device(place))
     }
 
-    /// Warns, once for each, of a group that the set lacks.
-    fn declared(&mut self, source: &SourceFile, line: usize, name: &str) {
-        if self.reported.contains(name) {
-            return;
-        }
-        self.reported.insert(name.to_owned());
-        if self.groups.reported(Some(name)).is_err() {
-            let message = format_args!(
-                "the device group `{name}` is not in {}, so its devices are open to nobody whom groups confine",
-                DeviceGroups::FILE
-            );
-            self.problems.warn_line(source, line, message);
-        }
+    fn device(&self, place: u32) -> Option<Device> {
+        Some(Device { id: self.listing.devices.id(place)?, group: *self.groups.get(place as usize)? })
     }
 
-    fn mistake(&mut self, source: &SourceFile, line: usize, message: impl std::fmt::Display) -> Next {
-        self.problems.line(source, line, message);
-        self.mistakes += 1;
-        if self.mistakes < MAX_MISTAKES {
-            return Next::Read;
-        }
-        self.problems.line(source, line, "too many mistakes: the rest of the file was not read");
-        Next::Stop
+    /// Every group that a device is in.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupIndex> {
+        self.groups.iter().copied()
     }
 }
 
@@ -201,7 +157,7 @@ impl<'a> Lines<'a> {
     /// The line, from 1, of the byte at `offset`, which is not before the last one asked for.
     fn at(&mut self, offset: usize) -> usize {
         let between = self.text.as_bytes().get(self.offset..offset).unwrap_or_default();
-        self.line += between.iter().filter(|byte| **byte == b'\n').count();
+        self.line += memchr::memchr_iter(b'\n', between).count();
         self.offset = offset.max(self.offset);
         self.line
     }

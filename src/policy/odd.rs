@@ -69,7 +69,7 @@ fn vacant_roles(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems) {
 
 /// Groups without a device. An inventory that is empty has yet to be filled, and says nothing of the groups.
 fn empty_groups(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems) {
-    let filled: HashSet<_> = set.inventory.iter().map(|device| device.group).collect();
+    let filled: HashSet<_> = set.inventory.groups().collect();
     if filled.is_empty() {
         return;
     }

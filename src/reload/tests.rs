@@ -1,4 +1,6 @@
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::time::Clock;
@@ -181,4 +183,53 @@ fn an_inventory_that_is_fetched_anew_is_new_where_it_can_be_too_old_even_if_it_s
     assert_eq!((&after.version, after.policies.inventory_date()), (&before.version, date));
     assert!(store.reload_if(Due::IfDifferent).is_none());
     assert!(matches!(store.reload(), Reload::Unchanged));
+}
+
+#[test]
+fn an_edit_elsewhere_reads_no_inventory_and_a_write_to_it_or_a_request_reads_it_all() {
+    let folder = shipped();
+    let devices = folder.path().join("devices.csv");
+    let store = open(folder.path());
+    let read = || {
+        let (files, _) = store.source.read(&store.turn.lock().known).unwrap();
+        assert!(files.stamps().any(|(name, _)| &*name == "devices.csv"));
+        files.get("devices.csv").is_some()
+    };
+    assert!(!read());
+    fs::write(folder.path().join("operations/extra.toml"), EXTRA).unwrap();
+    assert!(!read());
+    let Some(Reload::Loaded(after)) = store.reload_if(Due::IfDifferent) else { panic!("not loaded") };
+    assert_eq!(after.version, version(&store.source.files().unwrap()));
+    assert!(!read());
+
+    // The same text and the same times: the system alone knows that somebody wrote.
+    let (text, modified) = (fs::read(&devices).unwrap(), fs::metadata(&devices).unwrap().modified().unwrap());
+    fs::write(&devices, &text).unwrap();
+    fs::File::options().write(true).open(&devices).unwrap().set_modified(modified).unwrap();
+    assert!(read());
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Unchanged)));
+    assert!(!read());
+    fs::create_dir(folder.path().join("devices")).unwrap();
+    fs::write(folder.path().join("devices/more.csv"), "Device ID,Device Name\n").unwrap();
+    assert!(read());
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Loaded(_))));
+    assert!(!read());
+    fs::remove_file(folder.path().join("devices/more.csv")).unwrap();
+    assert!(read());
+    assert!(matches!(store.reload_if(Due::Now), Some(Reload::Loaded(_))));
+}
+
+#[test]
+fn a_set_that_a_request_carries_to_its_end_is_freed_by_the_thread_that_compiles() {
+    let folder = shipped();
+    let store = open(folder.path());
+    let carried = store.load();
+    let seen = Arc::downgrade(&carried);
+    fs::write(folder.path().join("operations/extra.toml"), EXTRA).unwrap();
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Loaded(_))));
+    assert_eq!(store.free(), RETIRED);
+    drop(carried);
+    assert!(seen.upgrade().is_some());
+    assert_eq!(store.free(), POLL);
+    assert!(seen.upgrade().is_none());
 }

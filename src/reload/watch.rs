@@ -10,7 +10,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-use super::folders;
+use super::folder::folders;
 use crate::time::Clock;
 
 /// Quiet time after the last event before files are read: editors and `kubectl` write a set in several steps.

@@ -31,7 +31,7 @@ pub struct Problem {
     pub message: String,
     /// What would probably be right, as a question or as a list.
     pub hint: Option<String>,
-    /// The line that it stands in; none where the whole file is meant, or the file is very large.
+    /// The line that it stands in; none where the whole file is meant, or its text is not at hand.
     pub excerpt: Option<Excerpt>,
 }
 
@@ -57,11 +57,7 @@ pub struct Problems {
 }
 
 /// An excerpt is at most this many characters long: it fits a terminal, and a JSON page may be one line.
-const MAX_EXCERPT: usize = 160;
-
-/// The line of a mistake is looked for in files of at most this many bytes. A larger one is an inventory, in which each
-/// look would take tens of milliseconds.
-const MAX_SEARCHED: usize = 64 << 20;
+pub(super) const MAX_EXCERPT: usize = 160;
 
 // === impl Problems ===
 
@@ -117,6 +113,18 @@ impl Problems {
         self.hint(hint);
     }
 
+    /// Notes again what was odd about files that are not read again.
+    pub(crate) fn warn_again(&mut self, warning: Problem) {
+        self.warnings.push(warning);
+    }
+
+    /// Takes over the mistakes of others and which files were read; gives back the warnings.
+    pub(crate) fn append(&mut self, others: Self) -> Vec<Problem> {
+        self.mistakes.extend(others.mistakes);
+        self.read.extend(others.read);
+        others.warnings
+    }
+
     /// Notes that a room has read a file.
     pub fn mark_read(&mut self, file: &SourceFile) {
         self.read.insert(file.name().clone());
@@ -166,14 +174,14 @@ impl Problem {
     }
 
     fn line(source: &SourceFile, line: usize, message: impl fmt::Display) -> Self {
-        let span = line_span(source.text(), line);
+        let span = source.line_span(line);
         let excerpt = span.and_then(|span| Excerpt::of(source.text(), span));
         Self { excerpt, ..Self::new(source.name().clone(), Some((line, 1)), message) }
     }
 
     fn place(files: &PolicyFiles, place: &Place, message: impl fmt::Display) -> Self {
         let excerpt = files.get(&place.file).and_then(|source| {
-            let line = line_span(source.text(), place.line)?;
+            let line = source.line_span(place.line)?;
             let mut starts = source.text().get(line.clone())?.char_indices().map(|(at, _)| line.start + at);
             let start = starts.nth(place.column.checked_sub(1)?)?;
             let end = starts.nth(place.width.saturating_sub(1)).unwrap_or(line.end);
@@ -194,16 +202,6 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-/// The bytes of a line, counted from 1, without its line feed.
-fn line_span(text: &str, line: usize) -> Option<Range<usize>> {
-    if text.len() > MAX_SEARCHED {
-        return None;
-    }
-    let before: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
-    let end = text.get(before..)?.find('\n').map_or(text.len(), |length| before + length);
-    Some(before..end)
-}
-
 /// `roles.toml:3:1: unknown role permission `x`; did you mean `y`?`
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -220,15 +218,17 @@ impl fmt::Display for Problem {
 impl Excerpt {
     /// The line of `span`, or the part of it around the span's first line.
     fn of(text: &str, span: Range<usize>) -> Option<Self> {
+        // A page of an inventory may be one line of many megabytes, of which no more is looked at than fits.
         let (head, tail) = (text.get(..span.start)?, text.get(span.start..)?);
-        let head = head.rsplit('\n').next().unwrap_or_default();
-        let tail = tail.split(['\n', '\r']).next().unwrap_or_default();
-        let width = tail.get(..span.len()).unwrap_or(tail).chars().count().clamp(1, MAX_EXCERPT);
+        let tail = tail.char_indices().take_while(|(_, c)| !matches!(c, '\n' | '\r'));
+        let meant = tail.clone().take_while(|(at, _)| *at < span.len());
+        let width = meant.take(MAX_EXCERPT).count().max(1);
         // What does not fit is cut off before the word first, since what follows it explains it.
         let room = MAX_EXCERPT - width;
-        let before = head.chars().count().min(room / 2);
-        let skipped = head.chars().count() - before;
-        let chars = head.chars().skip(skipped).chain(tail.chars()).take(MAX_EXCERPT);
+        let shown = head.char_indices().rev().take_while(|(_, c)| *c != '\n').take(room / 2);
+        let before = shown.clone().count();
+        let head = head.get(shown.last().map_or(head.len(), |(at, _)| at)..)?;
+        let chars = head.chars().chain(tail.map(|(_, c)| c)).take(MAX_EXCERPT);
         let visible = |c: char| match c {
             '\t' => ' ',
             c if c.is_control() => char::REPLACEMENT_CHARACTER,

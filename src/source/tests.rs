@@ -46,6 +46,22 @@ fn a_column_counts_characters() {
     assert_eq!(SourceFile::new("f", "äöü x").place(7), (1, 5));
 }
 
+#[test]
+fn every_byte_of_a_file_has_the_line_and_column_that_a_walk_to_it_counts() {
+    for text in ["", "\n", "a", "a\n", "\n\nä\r\nb\n", "one\ntwo ö\n\nfour"] {
+        let source = SourceFile::new("f", text);
+        for offset in (0..=text.len()).filter(|offset| text.is_char_boundary(*offset)) {
+            let before = &text[..offset];
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap().chars().count() + 1;
+            assert_eq!(source.place(offset), (line, column), "{text:?} at {offset}");
+        }
+        let lines: Vec<_> = (1..).map_while(|line| Some(&text[source.line_span(line)?])).collect();
+        assert_eq!(lines, text.split('\n').collect::<Vec<_>>(), "{text:?}");
+        assert_eq!(source.line_span(0), None);
+    }
+}
+
 fn only(problems: Problems) -> Problem {
     let [problem] = problems.into_sorted().try_into().unwrap();
     problem

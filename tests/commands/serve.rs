@@ -47,7 +47,7 @@ async fn serve_says_where_it_listens_what_it_loaded_and_how_much_of_it_and_then_
             "links    as the API writes them: a client that follows one goes past the gateway (--public-url URL)"
                 .into(),
             format!("gateway  http://{}", serving.gateway),
-            format!("admin    http://{} (/metrics /livez /readyz /policy)", serving.admin),
+            format!("admin    http://{} (/metrics /livez /readyz /policy /limits)", serving.admin),
         ]
     );
 }

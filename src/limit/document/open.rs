@@ -1,4 +1,4 @@
-//! Limits on actions under way.
+//! Limits on actions under way, and what cannot be said of a limit that counts other things than windows.
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -10,6 +10,7 @@ use super::{Compiler, LimitDocument};
 use crate::id::OperationId;
 use crate::limit::open::{MAX_OPEN_FOR, OpenActions};
 use crate::limit::quota::Starts;
+use crate::limit::window::Bounds;
 
 /// Three days: the service keeps an action for a device that is offline for so long (run-live-response.md).
 const DEFAULT_OPEN_FOR: Duration = Duration::from_secs(3 * 86_400);
@@ -57,6 +58,40 @@ impl Compiler<'_> {
             }
         };
         Some((*most.get_ref(), open_for?))
+    }
+
+    /// What cannot be said of a limit that has no windows, and of one that has more than windows.
+    pub(super) fn without_windows(&mut self, document: &LimitDocument, bounds: &Bounds) {
+        let (field, counted, span) = match (&document.in_flight, &document.open_actions) {
+            (Some(most), _) => ("in_flight", "calls on their way", most.span()),
+            (None, Some(most)) => ("open_actions", "actions under way", most.span()),
+            (None, None) => return,
+        };
+        if let Some(share) = &document.share {
+            let message = format!("a share is a part of windows, not of {counted}");
+            self.problems.at(self.source, share.span(), message);
+            let hint = format!("write two limits, one with `{field}` and one with the share");
+            self.problems.hint(Some(hint));
+        }
+        if !bounds.each().is_empty() {
+            return;
+        }
+        let spans = [
+            ("margin", document.margin.as_ref().map(Spanned::span)),
+            ("cost", document.cost.as_ref().map(Spanned::span)),
+        ];
+        for (field, span) in spans {
+            if let Some(span) = span {
+                let message = format!("`{field}` is of windows, and this limit has none");
+                self.problems.at(self.source, span, message);
+            }
+        }
+        if document.when_full.as_ref().is_some_and(|word| word.get_ref().waits()) {
+            let message = format!(
+                "nobody can tell how long to wait for {counted}: only windows open at a known moment"
+            );
+            self.problems.at(self.source, span, message);
+        }
     }
 }
 

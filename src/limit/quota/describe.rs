@@ -8,7 +8,7 @@ use crate::limit::quota::{Effect, Idle, Quota, QuotaSet, WhenFull};
 impl QuotaSet {
     /// What a limit counts apart, in the words of `per`; nothing for one that counts all calls together.
     pub fn counts_by(&self, limit: &LimitName) -> impl Iterator<Item = &'static str> {
-        let per = self.all_quotas().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.per);
+        let per = self.all().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.per);
         let open = || self.all_actions().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.per);
         let per = per.or_else(open).unwrap_or_default();
         Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
@@ -17,7 +17,7 @@ impl QuotaSet {
     /// What a limit comes to, as sentences that can be compared with those of another set.
     pub fn describe(&self, limit: &LimitName) -> Vec<String> {
         let mut facts = Vec::new();
-        for (operation, quota) in self.all_quotas().filter(|(_, quota)| quota.name == *limit) {
+        for (operation, quota) in self.all().filter(|(_, quota)| quota.name == *limit) {
             facts.push(match quota.cost.get() {
                 1 => format!("is for `{operation}`"),
                 cost => format!("is for `{operation}`, each call of which counts {cost}"),

@@ -28,7 +28,7 @@ const ENTRA_ID: &[&str] = &["AAD Device ID", "Azure AD Device ID", "Microsoft En
 const GROUP: &[&str] = &["Device Group", "Group", "RBAC Group"];
 
 /// Reads every row, up to the reader's limit of mistakes.
-pub(super) fn read(source: &SourceFile, reader: &mut Reader<'_>) {
+pub(super) fn read(source: &SourceFile, reader: &mut Reader) {
     let text = source.text().strip_prefix('\u{feff}').unwrap_or(source.text());
     let mut csv = ReaderBuilder::new().flexible(true).trim(Trim::All).from_reader(text.as_bytes());
     let header = match csv.headers() {
@@ -69,7 +69,7 @@ fn start(record: &StringRecord, text: &str) -> usize {
 // === impl Columns ===
 
 impl Columns {
-    fn find(header: &StringRecord, source: &SourceFile, reader: &mut Reader<'_>) -> Option<Self> {
+    fn find(header: &StringRecord, source: &SourceFile, reader: &mut Reader) -> Option<Self> {
         let mut find = |names: &[&str]| {
             let is_one = |title: &str| names.iter().any(|name| name.eq_ignore_ascii_case(title));
             let mut places = header.iter().enumerate().filter(|(_, title)| is_one(title));

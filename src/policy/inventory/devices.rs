@@ -1,25 +1,28 @@
 //! The devices in memory: small, found by each of their names, and with all that rules look at, so that rules that
 //! change need no file read again.
 //!
-//! A device is 64 bytes, the first label of its name, and a place in each of three tables of 32-bit numbers. What many
-//! devices share is kept once: domains, and the combinations of domain, tags and platform ([`Kind`]).
+//! A device is one cache line of 64 bytes, the first label of its name, and a slot in each of three indexes. What many
+//! devices share is kept once: domains, and the combinations of domain, tags and platform ([`Kind`]). Which group each
+//! is in is not said here: that follows from rules, which change more often.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroU32;
 
 use aho_corasick::BuildError;
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use super::{Device, Listed, Reported};
 use crate::id::{DeviceId, DeviceRef, EntraDeviceId};
 use crate::policy::device_group::{DeviceGroups, GroupIndex};
 use crate::policy::document::GroupSource;
 
+mod draft;
+mod index;
 mod texts;
 
+pub(super) use draft::{Draft, Novelty};
+use index::{Index, Verdict};
 use texts::{TextId, Texts};
 
 /// Every device of an inventory.
@@ -30,28 +33,28 @@ pub(super) struct Devices {
     labels: String,
     texts: Texts,
     kinds: Vec<Kind>,
-    kind_of: HashMap<Kind, u32, RandomState>,
-    by_id: HashTable<u32>,
-    /// The last device of each; the others hang behind it.
-    by_entra: HashTable<u32>,
+    by_id: Index,
+    /// The first device of each; the others hang behind it.
+    by_entra: Index,
     /// The same by the first label of the name.
-    by_label: HashTable<u32>,
+    by_label: Index,
     /// Names that read as an id of one kind or the other, as a call's own words would be read.
     odd: HashMap<DeviceRef, Vec<u32>, RandomState>,
     state: RandomState,
 }
 
-/// One device.
+/// One device, in one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Record {
     id: DeviceId,
     entra: Option<EntraDeviceId>,
-    /// Where its label begins; it ends where the next one's begins.
+    /// Where its label is.
     label: u32,
+    label_length: u32,
     /// What stands behind the first dot of its name.
     suffix: Option<TextId>,
     kind: u32,
-    group: GroupIndex,
     same_entra: Option<Slot>,
     same_label: Option<Slot>,
 }
@@ -68,6 +71,26 @@ struct Kind {
     reported: Option<TextId>,
 }
 
+/// The places of the devices that fit a name, in the order in which they are listed.
+#[derive(Debug)]
+pub(super) struct Found<'d> {
+    devices: &'d Devices,
+    next: Option<u32>,
+    way: Way,
+}
+
+/// How the devices of one name hang together.
+#[derive(Debug)]
+enum Way {
+    /// There is one.
+    Alone,
+    SameEntra,
+    SameLabel,
+    /// Those of the same label whose names go on like this, or that are in this domain.
+    Behind(TextId),
+    Listed(std::vec::IntoIter<u32>),
+}
+
 const _: () = assert!(size_of::<Record>() == 64);
 
 // === impl Devices ===
@@ -80,196 +103,89 @@ impl Devices {
         self.list.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Device> {
-        self.list.iter().map(|record| Device { id: record.id, group: record.group })
-    }
-
-    /// Whether there is a device of this id.
-    pub(super) fn has(&self, id: &DeviceId) -> bool {
-        self.place(id).is_some()
+    /// The id of the device at a place.
+    pub(super) fn id(&self, place: u32) -> Option<DeviceId> {
+        self.list.get(place as usize).map(|record| record.id)
     }
 
     /// Every device that fits the name, in the order in which they are listed.
-    pub(super) fn find(&self, named: &DeviceRef) -> impl Iterator<Item = Device> {
-        let mut places: SmallVec<[u32; 4]> = SmallVec::new();
-        match named {
-            DeviceRef::Id(id) => places.extend(self.place(id)),
-            DeviceRef::Entra(id) => self.of_entra(id, &mut places),
-            DeviceRef::Name(name) => self.of_name(name, &mut places),
+    pub(super) fn find(&self, named: &DeviceRef) -> Found<'_> {
+        let found = match named {
+            DeviceRef::Id(id) => self.found(self.of_id(id), Way::Alone),
+            DeviceRef::Entra(id) => self.found(self.of_entra(id), Way::SameEntra),
+            DeviceRef::Name(name) => self.of_name(name),
+        };
+        if self.odd.is_empty() {
+            return found;
         }
-        if !self.odd.is_empty() {
-            places.extend(self.odd.get(named).into_iter().flatten().copied());
-        }
-        if places.len() > 1 {
-            places.sort_unstable();
-            places.dedup();
-        }
-        let records = places.into_iter().filter_map(|place| self.list.get(place as usize));
-        records.map(|record| Device { id: record.id, group: record.group })
+        let Some(odd) = self.odd.get(named) else { return found };
+        let mut places: Vec<u32> = found.chain(odd.iter().copied()).collect();
+        places.sort_unstable();
+        places.dedup();
+        self.found(None, Way::Listed(places.into_iter()))
     }
 
-    fn place(&self, id: &DeviceId) -> Option<u32> {
-        let is = |place: &u32| self.list.get(*place as usize).is_some_and(|record| record.id == *id);
-        self.by_id.find(self.state.hash_one(id), is).copied()
+    fn found(&self, next: Option<u32>, way: Way) -> Found<'_> {
+        Found { devices: self, next, way }
     }
 
-    fn of_entra(&self, id: &EntraDeviceId, places: &mut SmallVec<[u32; 4]>) {
-        let is = |place: &u32| self.list.get(*place as usize).is_some_and(|record| record.entra == Some(*id));
-        let mut next = self.by_entra.find(self.state.hash_one(id), is).copied();
-        while let Some(place) = next {
-            places.push(place);
-            next = self.list.get(place as usize).and_then(|record| record.same_entra).map(place_of);
-        }
+    fn of_id(&self, id: &DeviceId) -> Option<u32> {
+        self.by_id.find(self.hash(id), |place| self.is(place, |record| record.id == *id))
+    }
+
+    fn of_entra(&self, id: &EntraDeviceId) -> Option<u32> {
+        self.by_entra.find(self.hash(id), |place| self.is(place, |record| record.entra == Some(*id)))
     }
 
     /// A name with a dot is a device's whole name, or its name and its domain; one without is also a first label.
-    fn of_name(&self, name: &str, places: &mut SmallVec<[u32; 4]>) {
+    fn of_name(&self, name: &str) -> Found<'_> {
         let (label, rest) = name.split_once('.').map_or((name, None), |(label, rest)| (label, Some(rest)));
-        let rest = match rest {
-            None => None,
-            Some(rest) => match self.texts.find(rest) {
-                Some(text) => Some(text),
-                // No device has such a suffix or domain.
-                None => return,
-            },
+        let way = match rest.map(|rest| self.texts.find(rest)) {
+            None => Way::SameLabel,
+            Some(Some(text)) => Way::Behind(text),
+            // No device has such a suffix or domain.
+            Some(None) => return self.found(None, Way::Alone),
         };
-        let is = |place: &u32| self.label(*place) == label;
-        let mut next = self.by_label.find(self.state.hash_one(label), is).copied();
-        while let Some(place) = next {
-            let Some(record) = self.list.get(place as usize) else { return };
-            let domain = || self.kinds.get(record.kind as usize).and_then(|kind| kind.domain);
-            if rest.is_none() || record.suffix.or_else(domain) == rest {
-                places.push(place);
-            }
-            next = record.same_label.map(place_of);
-        }
+        let is = |place| self.is(place, |record| self.label(record) == label);
+        self.found(self.by_label.find(self.hash(label), is), way)
     }
 
-    fn label(&self, place: u32) -> &str {
-        label(&self.list, &self.labels, place)
+    fn is(&self, place: u32, holds: impl FnOnce(&Record) -> bool) -> Verdict {
+        self.list.get(place as usize).is_some_and(holds).into()
     }
 
-    /// Adds a device whose id no other has. Its group is known after [`assign`](Self::assign).
-    pub(super) fn add(&mut self, listed: &Listed<'_>) {
-        let place = self.list.len() as u32;
-        let name = texts::lower(&listed.name);
-        let (first, suffix) =
-            name.split_once('.').map_or((&*name, None), |(first, rest)| (first, Some(rest)));
-        let kind = self.kind(listed);
-        let record = Record {
-            id: listed.id,
-            entra: listed.entra_id,
-            label: self.labels.len() as u32,
-            suffix: suffix.map(|suffix| self.texts.intern(suffix)),
-            kind,
-            group: GroupIndex::default(),
-            same_entra: None,
-            same_label: None,
-        };
-        self.labels.push_str(first);
-        self.list.push(record);
-        self.index(place, listed, &name, first);
+    fn hash<T: Hash + ?Sized>(&self, key: &T) -> u64 {
+        self.state.hash_one(key)
     }
 
-    /// Puts the last device of the list into the tables.
-    fn index(&mut self, place: u32, listed: &Listed<'_>, name: &str, first: &str) {
-        let Self { list, labels, by_id, by_entra, by_label, odd, state, .. } = self;
-        let id_of = |place: &u32| list.get(*place as usize).map(|record| record.id);
-        by_id.insert_unique(state.hash_one(listed.id), place, |other| hash(state, id_of(other)));
-        if let Some(id) = listed.entra_id {
-            let entra_of = |place: &u32| list.get(*place as usize).and_then(|record| record.entra);
-            let before = match by_entra.find_mut(state.hash_one(id), |other| entra_of(other) == Some(id)) {
-                Some(head) => Some(std::mem::replace(head, place)),
-                None => {
-                    by_entra.insert_unique(state.hash_one(id), place, |other| hash(state, entra_of(other)));
-                    None
-                }
-            };
-            if let Some(record) = list.last_mut() {
-                record.same_entra = before.and_then(slot_of);
-            }
-        }
-        if name.is_empty() {
-            return;
-        }
-        let is = |other: &u32| *other != place && label(list, labels, *other) == first;
-        let before = match by_label.find_mut(state.hash_one(first), is) {
-            Some(head) => Some(std::mem::replace(head, place)),
-            None => {
-                let rehash = |other: &u32| state.hash_one(label(list, labels, *other));
-                by_label.insert_unique(state.hash_one(first), place, rehash);
-                None
-            }
-        };
-        if let Some(record) = list.last_mut() {
-            record.same_label = before.and_then(slot_of);
-        }
-        for word in [name, first] {
-            let named = DeviceRef::parse(word);
-            if !matches!(named, DeviceRef::Name(_)) {
-                odd.entry(named).or_default().push(place);
-            }
-        }
+    fn label(&self, record: &Record) -> &str {
+        let start = record.label as usize;
+        self.labels.get(start..start + record.label_length as usize).unwrap_or_default()
     }
 
-    fn kind(&mut self, listed: &Listed<'_>) -> u32 {
-        let texts = &mut self.texts;
-        let mut intern = |text: &str| texts.intern(&texts::lower(text));
-        let mut tags: SmallVec<[TextId; 4]> = listed.tags.iter().map(|tag| intern(tag)).collect();
-        tags.sort_unstable();
-        let kind = Kind {
-            domain: listed.domain.as_deref().map(&mut intern),
-            os_platform: listed.os_platform.as_deref().map(&mut intern),
-            tags,
-            // As it is written: groups' names are.
-            reported: match &listed.group {
-                Reported::Group(name) => Some(texts.intern(name)),
-                Reported::Unsaid | Reported::None => None,
-            },
-        };
-        if let Some(known) = self.kind_of.get(&kind) {
-            return *known;
-        }
-        let new = self.kinds.len() as u32;
-        self.kinds.push(kind.clone());
-        self.kind_of.insert(kind, new);
-        new
+    /// Whether a device's name goes on like this behind its first label, or else its domain is this.
+    fn goes_on(&self, record: &Record, rest: TextId) -> bool {
+        let domain = || self.kinds.get(record.kind as usize).and_then(|kind| kind.domain);
+        record.suffix.or_else(domain) == Some(rest)
     }
 
-    /// Nothing more comes: gives back what was reserved for it.
-    pub(super) fn finish(&mut self) {
-        let Self { list, labels, texts, kinds, by_id, by_entra, by_label, state, .. } = self;
-        list.shrink_to_fit();
-        labels.shrink_to_fit();
-        texts.finish();
-        kinds.shrink_to_fit();
-        let record = |place: &u32| list.get(*place as usize);
-        by_id.shrink_to_fit(|place| hash(state, record(place).map(|record| record.id)));
-        by_entra.shrink_to_fit(|place| hash(state, record(place).and_then(|record| record.entra)));
-        by_label.shrink_to_fit(|place| state.hash_one(label(list, labels, *place)));
-    }
-
-    /// Says of each device which group it is in, by its own memory alone.
+    /// The group that each device is in, by its place.
     ///
     /// # Errors
     /// If the rules are more than can be indexed.
-    pub(super) fn assign(&mut self, groups: &DeviceGroups) -> Result<(), BuildError> {
+    pub(super) fn assign(&self, groups: &DeviceGroups) -> Result<Vec<GroupIndex>, BuildError> {
         match groups.source() {
             GroupSource::Rules => self.assign_by_rules(groups),
-            GroupSource::Inventory => {
-                self.assign_as_reported(groups);
-                Ok(())
-            }
+            GroupSource::Inventory => Ok(self.assign_as_reported(groups)),
         }
     }
 
-    fn assign_by_rules(&mut self, groups: &DeviceGroups) -> Result<(), BuildError> {
+    fn assign_by_rules(&self, groups: &DeviceGroups) -> Result<Vec<GroupIndex>, BuildError> {
         let mut rules = groups.rules()?;
+        let mut assigned = vec![groups.ungrouped(); self.list.len()];
         // Those of a kind one after another, so that what they share is asked once.
-        let mut order: Vec<u32> = (0..self.list.len() as u32).collect();
-        order.sort_by_key(|place| self.list.get(*place as usize).map(|record| record.kind));
         let (mut current, mut name) = (None, String::new());
-        for place in order {
+        for place in self.by_kind() {
             let Some(record) = self.list.get(place as usize) else { continue };
             if current != Some(record.kind)
                 && let Some(Kind { domain, os_platform, tags, .. }) = self.kinds.get(record.kind as usize)
@@ -279,22 +195,47 @@ impl Devices {
                 rules.kind(domain, os_platform, tags.iter().map(text));
                 current = Some(record.kind);
             }
-            let first = self.label(place);
+            let first = self.label(record);
             name.clear();
             if let Some(suffix) = record.suffix {
                 name.extend([first, ".", self.texts.text(suffix)]);
             }
             let names = [first, &name].into_iter().filter(|name| !name.is_empty());
             let group = groups.at(rules.group(names));
-            if let Some(record) = self.list.get_mut(place as usize) {
-                record.group = group;
+            if let Some(assigned) = assigned.get_mut(place as usize) {
+                *assigned = group;
             }
         }
-        Ok(())
+        Ok(assigned)
     }
 
-    fn assign_as_reported(&mut self, groups: &DeviceGroups) {
-        let mut known: HashMap<Option<TextId>, GroupIndex> = HashMap::new();
+    /// Every place, by kind: sorted by counting, since there are few kinds.
+    fn by_kind(&self) -> Vec<u32> {
+        let mut next = vec![0_u32; self.kinds.len() + 1];
+        for record in &self.list {
+            if let Some(count) = next.get_mut(record.kind as usize + 1) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for count in &mut next {
+            sum += *count;
+            *count = sum;
+        }
+        let mut order = vec![0; self.list.len()];
+        for (place, record) in self.list.iter().enumerate() {
+            if let Some(at) = next.get_mut(record.kind as usize)
+                && let Some(slot) = order.get_mut(*at as usize)
+            {
+                *slot = place as u32;
+                *at += 1;
+            }
+        }
+        order
+    }
+
+    fn assign_as_reported(&self, groups: &DeviceGroups) -> Vec<GroupIndex> {
+        let mut known: HashMap<Option<TextId>, GroupIndex, RandomState> = HashMap::default();
         let of_kind: Vec<GroupIndex> = self
             .kinds
             .iter()
@@ -305,28 +246,35 @@ impl Devices {
                 })
             })
             .collect();
-        for record in &mut self.list {
-            record.group = of_kind.get(record.kind as usize).copied().unwrap_or_default();
-        }
+        let kinds = self.list.iter().map(|record| record.kind as usize);
+        kinds.map(|kind| of_kind.get(kind).copied().unwrap_or_default()).collect()
     }
 }
 
-fn place_of(slot: Slot) -> u32 {
-    slot.get() - 1
-}
+// === impl Found ===
 
-fn slot_of(place: u32) -> Option<Slot> {
-    NonZeroU32::new(place.wrapping_add(1))
-}
+impl Iterator for Found<'_> {
+    type Item = u32;
 
-fn hash<T: std::hash::Hash>(state: &RandomState, value: Option<T>) -> u64 {
-    value.map_or(0, |value| state.hash_one(value))
-}
-
-fn label<'l>(list: &[Record], labels: &'l str, place: u32) -> &'l str {
-    let from = |place: usize| list.get(place).map(|record| record.label as usize);
-    let start = from(place as usize).unwrap_or(labels.len());
-    labels.get(start..from(place as usize + 1).unwrap_or(labels.len())).unwrap_or_default()
+    fn next(&mut self) -> Option<u32> {
+        if let Way::Listed(places) = &mut self.way {
+            return places.next();
+        }
+        loop {
+            let place = self.next.take()?;
+            let after = |slot: Option<Slot>| slot.map(|slot| slot.get() - 1);
+            let record = self.devices.list.get(place as usize)?;
+            self.next = match self.way {
+                Way::Alone | Way::Listed(_) => None,
+                Way::SameEntra => after(record.same_entra),
+                Way::SameLabel | Way::Behind(_) => after(record.same_label),
+            };
+            match self.way {
+                Way::Behind(rest) if !self.devices.goes_on(record, rest) => {}
+                _ => return Some(place),
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -45,14 +45,14 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T
 }
 
 /// One file on its way, and how far its lines are counted.
-struct Pages<'a, 'r, 'g> {
+struct Pages<'a, 'r> {
     source: &'a SourceFile,
-    reader: &'r mut Reader<'g>,
+    reader: &'r mut Reader,
     lines: Lines<'a>,
 }
 
 /// Reads every machine of every page, up to the reader's limit of mistakes.
-pub(super) fn read(source: &SourceFile, reader: &mut Reader<'_>) {
+pub(super) fn read(source: &SourceFile, reader: &mut Reader) {
     let text = source.text().strip_prefix('\u{feff}').unwrap_or(source.text());
     let mut pages = Pages { source, reader, lines: Lines::new(source.text()) };
     for document in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
@@ -72,7 +72,7 @@ pub(super) fn read(source: &SourceFile, reader: &mut Reader<'_>) {
 
 // === impl Pages ===
 
-impl Pages<'_, '_, '_> {
+impl Pages<'_, '_> {
     fn document(&mut self, document: &RawValue) -> Next {
         if !document.get().starts_with('[') {
             return self.page(document);

@@ -1,7 +1,8 @@
 use super::*;
 use crate::policy::device_group::UNGROUPED;
-use crate::source::Problem;
+use crate::source::{Problem, SourceFile};
 
+mod again;
 mod reported;
 
 const GROUPS: &str = r#"
@@ -36,7 +37,7 @@ fn read(sources: &[(&str, &str)]) -> (Inventory, Vec<String>) {
         files.insert(SourceFile::new(name, *text));
     }
     let mut problems = Problems::default();
-    let inventory = Inventory::compile(&files, &groups(), &mut problems);
+    let inventory = Inventory::compile(&files, &groups(), None, &mut problems);
     (inventory, problems.into_sorted().iter().map(Problem::to_string).collect())
 }
 
@@ -194,6 +195,12 @@ fn a_file_of_nothing_but_mistakes_is_left_after_a_hundred() {
     let (_, problems) = csv(&format!("Device ID,Device Name\n{rows}"));
     assert_eq!(problems.len(), 101);
     assert!(problems[100].contains("too many mistakes"), "{}", problems[100]);
+}
+
+#[test]
+fn a_name_that_dns_cannot_have_is_refused() {
+    let (_, problems) = csv(&format!("Device ID,Device Name\n{},{}\n", id('1'), "a".repeat(256)));
+    assert_eq!(problems, [format!("devices.csv:2:1: the name of `{}` is longer than 255 bytes", id('1'))]);
 }
 
 fn machine(digit: char, members: &str) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::limit::charges::Caller;
+use crate::limit::Caller;
 use crate::limit::quota::{Idle, WhenFull};
 use crate::principal::Scope;
 

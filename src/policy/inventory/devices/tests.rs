@@ -19,7 +19,7 @@ fn inventory(csv: &str) -> Inventory {
     let mut files = PolicyFiles::default();
     files.insert(SourceFile::new("devices.csv", csv));
     let mut problems = Problems::default();
-    let inventory = Inventory::compile(&files, &groups(), &mut problems);
+    let inventory = Inventory::compile(&files, &groups(), None, &mut problems);
     assert!(problems.is_empty(), "{problems:?}");
     inventory
 }
@@ -45,11 +45,32 @@ fn a_device_takes_at_most_128_bytes_with_all_its_names_indexed() {
     let groups = groups();
     let mut kept = None;
     let measured = allocation_counter::measure(|| {
-        kept = Some(Inventory::compile(&files, &groups, &mut Problems::default()));
+        kept = Some(Inventory::compile(&files, &groups, None, &mut Problems::default()));
     });
     assert_eq!(kept.unwrap().len(), DEVICES as usize);
     let each = measured.bytes_current as f64 / f64::from(DEVICES);
     assert!((64.0..=128.0).contains(&each), "{each:.1} bytes a device");
+}
+
+#[test]
+fn keys_whose_hashes_are_alike_do_not_hide_one_another() {
+    for hash in [0, 7, u64::MAX] {
+        let mut index = Index::for_keys(5);
+        for place in 0..5 {
+            assert_eq!(index.put(hash, place, |other| (other == place).into()), None);
+        }
+        for place in 0..5 {
+            assert_eq!(index.find(hash, |other| (other == place).into()), Some(place));
+        }
+        assert_eq!(index.find(hash, |_| Verdict::Other), None);
+        assert_eq!(index.put(hash, 9, |other| (other == 3).into()), Some(3));
+        assert_eq!(index.find(hash, |other| (other == 9).into()), Some(9));
+        assert_eq!(index.find(hash ^ 1, |_| Verdict::Same), None);
+    }
+    assert_eq!(Index::default().find(0, |_| Verdict::Same), None);
+    let mut full = Index::for_keys(0);
+    assert_eq!([full.put(1, 1, |_| Verdict::Other), full.put(1, 2, |_| Verdict::Other)], [None, None]);
+    assert_eq!(full.find(1, |_| Verdict::Other), None);
 }
 
 proptest! {

@@ -27,7 +27,7 @@ fn read(file: &str, text: &str) -> (DeviceGroups, Inventory, [Vec<String>; 2]) {
     files.insert(SourceFile::new(file, text));
     let mut problems = Problems::default();
     let groups = DeviceGroups::compile(&files, &mut problems);
-    let inventory = Inventory::compile(&files, &groups, &mut problems);
+    let inventory = Inventory::compile(&files, &groups, None, &mut problems);
     let texts = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect();
     let both = [texts(problems.clone().into_sorted()), texts(problems.into_warnings())];
     (groups, inventory, both)
