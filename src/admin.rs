@@ -112,8 +112,9 @@ impl Admin {
     }
 
     fn state(&self) {
-        if let Some((name, JournalNumbers { written, dropped, failures, lost_bytes })) =
-            self.line.actions.journal()
+        let journals = [self.line.actions.journal(), self.line.limiter.open_actions().journal()];
+        for (name, JournalNumbers { written, dropped, failures, lost_bytes }) in
+            journals.into_iter().flatten()
         {
             self.metrics.state(&StateNumbers { name, written, dropped, failures, lost_bytes });
         }
@@ -136,6 +137,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.token_cache();
     admin.state();
     admin.metrics.failed_login_addresses(admin.line.logins.addresses());
+    admin.metrics.open_actions(admin.line.limiter.open_actions().count(&admin.line.clock));
     admin.metrics.limiter_keys(admin.line.limiter.keys());
     admin.metrics.upstream_closed(admin.line.limiter.closed(&admin.line.clock).len());
     let text = admin.metrics.render(admin.line.clock.wall());

@@ -9,10 +9,10 @@ use http::{HeaderMap, Method};
 
 use crate::actions::Actions;
 use crate::denial::Denial;
-use crate::id::DeviceRef;
+use crate::id::ActionId;
 use crate::limit::{Admission, Caller, FailedLogins, LimitError, Limiter};
 use crate::outcome::Findings;
-use crate::policy::{Contents, Operation};
+use crate::policy::{Answer, Contents, Operation};
 use crate::principal::{Principal, Scope, Target};
 use crate::snapshot::Snapshot;
 use crate::time::Clock;
@@ -65,7 +65,7 @@ pub trait Request: Send {
 pub struct Permit {
     admission: Admission,
     body: Option<Bytes>,
-    starts_action_on: Option<DeviceRef>,
+    answer: Answer,
 }
 
 /// Decides one call. What it finds out on the way stands in `found`, also for a call that it refuses.
@@ -109,7 +109,7 @@ pub async fn admit(
     found.standings = limiter.standings(&charges, clock);
     let admission = admission.map_err(LimitError::from)?; // no room
     found.overrun = admission.overrun(&charges);
-    Ok(Permit { admission, body, starts_action_on: routed.starts_action_on().cloned() })
+    Ok(Permit { admission, body, answer: routed.answer() })
 }
 
 /// Finds out who calls. A token that was judged before is answered at once; any other is looked at only while its
@@ -163,9 +163,14 @@ impl Permit {
         self.body.as_ref()
     }
 
-    /// The device that a machine action in the API's successful answer will belong to; none if the call starts none.
-    pub fn starts_action_on(&self) -> Option<&DeviceRef> {
-        self.starts_action_on.as_ref()
+    /// What the API's successful answer says of machine actions.
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// The API has answered that the call has started this action.
+    pub fn opened(&mut self, action: &ActionId, clock: &Clock) {
+        self.admission.opened(action, clock);
     }
 }
 

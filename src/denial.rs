@@ -163,6 +163,7 @@ impl Denial {
             Self::Limit(error) => match error {
                 LimitError::OverLimit(_) => ReasonCode::OverLimit,
                 LimitError::InFlight { .. } => ReasonCode::InFlight,
+                LimitError::OpenActions { .. } => ReasonCode::OpenActions,
                 LimitError::Closed { .. } => ReasonCode::UpstreamLimited,
                 LimitError::KeysFull { .. } => ReasonCode::KeysFull,
             },
@@ -184,6 +185,7 @@ impl Denial {
             Self::Limit(LimitError::OverLimit(over)) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Limit(
                 LimitError::InFlight { retry_after, .. }
+                | LimitError::OpenActions { retry_after, .. }
                 | LimitError::Closed { retry_after }
                 | LimitError::KeysFull { retry_after },
             ) => Some(retry_after.as_secs_rounded_up()),

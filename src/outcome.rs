@@ -92,6 +92,8 @@ reasons! {
     OverLimit = "over_limit",
     /// As many calls of a limit are on their way as may be at once.
     InFlight = "in_flight",
+    /// As many actions are under way as a limit lets be at once.
+    OpenActions = "open_actions",
     /// The API itself has turned such calls away, for a time that has not passed.
     UpstreamLimited = "upstream_limited",
     /// Too many tokens from this address were refused.

@@ -1,5 +1,6 @@
 //! The door: HTTP in, HTTP out. The only floor that speaks Pingora on the request path.
 
+mod answer;
 mod bounds;
 mod circuit;
 mod client;
@@ -13,6 +14,7 @@ mod links;
 mod pages;
 pub mod reply;
 mod started;
+mod statuses;
 mod strict;
 mod upstream;
 

@@ -23,6 +23,7 @@
 //! - `reload`: a policy that changes under load, whole or not at all.
 //! - `routes`: which request line asks for which operation, and which for none.
 //! - `sandbox`: the stand-ins, and that nothing shipped trusts them.
+//! - `shares`: what a limit promises to some, until when, and the actions that are under way.
 //! - `soak`: many calls, each answered as the line alone decides it, in memory that stays flat.
 //! - `tokens`: who calls, and keys that rotate.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
@@ -49,6 +50,7 @@ mod readme;
 mod reload;
 mod routes;
 mod sandbox;
+mod shares;
 mod soak;
 mod support;
 mod tokens;

@@ -8,7 +8,7 @@ use crate::id::{ApplicationId, EntraGroupId, OperationId, TenantId, UserId};
 use crate::limit::key::Rule;
 use crate::limit::quota::{Idle, Owner, Part, WhenFull};
 use crate::limit::window::{Bound, Bounds};
-use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet};
+use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet, Starts};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
@@ -22,7 +22,8 @@ impl DocumentedLimit {
             "tag" => NamedDevices::Several,
             _ => NamedDevices::One,
         };
-        Self { operation: operation.parse().unwrap(), devices, rates, place: None }
+        let starts = if operation == "collect" { Starts::Action } else { Starts::Nothing };
+        Self { operation: operation.parse().unwrap(), devices, starts, rates, place: None }
     }
 }
 

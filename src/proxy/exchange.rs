@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::circuit::Passage;
 use super::links::LinkRewriter;
+use super::statuses::StatusReader;
 use super::upstream::Target;
 use crate::admit::Permit;
 use crate::denial::{Denial, Malformed};
@@ -43,6 +44,8 @@ pub struct Exchange {
     pub(super) target: Option<Arc<Target>>,
     /// The API's answer to a call that starts an action, as far as it came.
     pub(super) captured: Option<BytesMut>,
+    /// What reads the API's answer to a call that shows actions, if any is counted.
+    pub(super) statuses: Option<StatusReader>,
     /// What reads the links of the API's answer, if it may have some.
     pub(super) links: Option<LinkRewriter>,
     /// What is wrong with its bytes.
@@ -88,6 +91,7 @@ impl Exchange {
             passage: None,
             target: None,
             captured: None,
+            statuses: None,
             links: None,
             malformed: None,
             started,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -24,7 +24,6 @@ use super::incoming::{Incoming, unread};
 use super::links::PublicUrl;
 use super::pages;
 use super::reply::{self, Connection, Reply};
-use super::started::started;
 use super::strict;
 use super::upstream::Upstream;
 use crate::admit::{Line, Permit, admit};
@@ -37,9 +36,6 @@ const DRAIN_BYTES: usize = 64 * 1024;
 
 /// How long that reading may take.
 const DRAIN_TIME: Duration = Duration::from_millis(200);
-
-/// A machine action is about 1 KiB; an answer that is larger than this is not one.
-const CAPTURE_BYTES: usize = 64 * 1024;
 
 /// A client's own request id is kept up to this many characters: a GUID has 36.
 const CLIENT_ID_CHARACTERS: usize = 128;
@@ -148,10 +144,7 @@ impl ProxyHttp for Gateway {
             // The body is here already; nobody needs to be asked for it.
             request.remove_header(&header::EXPECT);
         }
-        if permit.starts_action_on().is_some() {
-            // The action's id is read from the answer.
-            request.insert_header(header::ACCEPT_ENCODING, "identity")?;
-        }
+        self.ask_for_actions(request, exchange)?;
         if self.public.is_some() {
             pages::ask(request)?;
         }
@@ -195,9 +188,7 @@ impl ProxyHttp for Gateway {
         }
         exchange.answered(response.status.as_u16(), self.line.clock.steady());
         self.heed(response, exchange);
-        let starts = exchange.permit.as_ref().is_some_and(|permit| permit.starts_action_on().is_some());
-        // The documents print 201 for most, and 200 for some.
-        exchange.captured = (starts && response.status.is_success()).then(BytesMut::new);
+        exchange.expect_actions(response.status);
         if let Some(public) = &self.public {
             exchange.links = pages::reader(public, session.req_header(), response)?;
         }
@@ -211,9 +202,8 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<Option<Duration>> {
-        if let (Some(captured), Some(chunk)) = (&mut exchange.captured, &body) {
-            let room = CAPTURE_BYTES.saturating_sub(captured.len());
-            captured.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+        if let Some(piece) = &body {
+            self.read_actions(piece, exchange);
         }
         if let Some(links) = &mut exchange.links {
             let turned = body.as_ref().map(|piece| links.push(piece)).transpose();
@@ -223,8 +213,8 @@ impl ProxyHttp for Gateway {
                 links.finish().map_err(pages::unlinkable)?;
             }
         }
-        if end_of_stream && let Some(answer) = exchange.captured.take() {
-            self.remember(&answer, exchange);
+        if end_of_stream {
+            self.remember_action(exchange);
         }
         Ok(None)
     }
@@ -333,17 +323,6 @@ impl Gateway {
     fn close_if_stopping(&self, session: &mut Session) {
         if self.stopping.load(Ordering::Acquire) {
             session.as_downstream_mut().set_keepalive(None);
-        }
-    }
-
-    /// Learns from the API's answer which device the new action belongs to.
-    fn remember(&self, answer: &[u8], exchange: &Exchange) {
-        let Some(device) = exchange.permit.as_ref().and_then(Permit::starts_action_on) else { return };
-        match started(answer, device) {
-            Some((action, device)) => self.line.actions.record(action, device),
-            None => {
-                tracing::warn!(request = %exchange.id(), "the API's answer names no action: calls about it will be of an unknown one")
-            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Every metric that Tollgate has: name, help and labels, in one table from which the metrics themselves are made.
 //!
 //! Labels are bounded. `operation` is a name from `operations.toml` or `none`, `application` a name from
-//! `applications.toml` or `other`, `limit` a limit that is not enforced, `reason` a word of [`ReasonCode`] or `none`, `issuer` one of `issuers.toml`; a
+//! `applications.toml` or `other`, `limit` a limit that is not enforced or counts actions, `reason` a word of [`ReasonCode`] or `none`, `issuer` one of `issuers.toml`; a
 //! user, a device or a client's text is never a label.
 
 use std::collections::HashMap;
@@ -17,7 +17,11 @@ use prometheus::{
     TextEncoder,
 };
 
+<<<<<<< HEAD
 use crate::id::OperationId;
+=======
+use crate::id::LimitName;
+>>>>>>> 9d118210f03cb6fdb0c4155a823cf7b23520e10c
 use crate::outcome::{Decision, Outcome, ReasonCode};
 use crate::time::Wall;
 
@@ -136,6 +140,8 @@ metrics! {
         "Devices in the inventory.";
     limiter_keys: IntGauge = "tollgate_limiter_keys" [],
         "Keys that the limiter holds: one for each caller, or whatever a limit counts by, seen within its window.";
+    open_actions: IntGaugeVec = "tollgate_open_actions" ["limit"],
+        "Actions under way, as a limit with `open_actions` counts them, and calls that may start one.";
     shadow_refusals: IntCounterVec = "tollgate_limit_shadow_refusals_total" ["limit"],
         "Calls that passed and that a limit with `enforce = false` would have refused.";
     upstream_limited: IntCounterVec = "tollgate_upstream_limited_total" ["operation", "retry_after"],
@@ -293,6 +299,7 @@ impl Metrics {
         self.0.families.limiter_keys.set(as_gauge(keys));
     }
 
+<<<<<<< HEAD
     /// Counts a call that the API itself turned away. `said` is a word of the caller's source.
     pub fn upstream_limited(&self, operation: &OperationId, said: &'static str) {
         self.0.families.upstream_limited.with_label_values(&[operation.as_str(), said]).inc();
@@ -301,6 +308,16 @@ impl Metrics {
     /// Shows how many operations the API has closed, each to one application.
     pub fn upstream_closed(&self, lanes: usize) {
         self.0.families.upstream_closed.set(as_gauge(lanes));
+=======
+    /// Shows how many actions are under way, by the limit that counts them; those of no other are shown any more.
+    pub fn open_actions(&self, counts: impl IntoIterator<Item = (LimitName, usize)>) {
+        let _scrape = self.0.loaded.lock();
+        let gauges = &self.0.families.open_actions;
+        gauges.reset();
+        for (limit, count) in counts {
+            gauges.with_label_values(&[limit.as_str()]).set(as_gauge(count));
+        }
+>>>>>>> 9d118210f03cb6fdb0c4155a823cf7b23520e10c
     }
 
     /// Counts a reload, successful or not. The load at the start is none.
