@@ -17,11 +17,7 @@ use prometheus::{
     TextEncoder,
 };
 
-<<<<<<< HEAD
-use crate::id::OperationId;
-=======
-use crate::id::LimitName;
->>>>>>> 9d118210f03cb6fdb0c4155a823cf7b23520e10c
+use crate::id::{LimitName, OperationId};
 use crate::outcome::{Decision, Outcome, ReasonCode};
 use crate::time::Wall;
 
@@ -299,7 +295,6 @@ impl Metrics {
         self.0.families.limiter_keys.set(as_gauge(keys));
     }
 
-<<<<<<< HEAD
     /// Counts a call that the API itself turned away. `said` is a word of the caller's source.
     pub fn upstream_limited(&self, operation: &OperationId, said: &'static str) {
         self.0.families.upstream_limited.with_label_values(&[operation.as_str(), said]).inc();
@@ -308,7 +303,8 @@ impl Metrics {
     /// Shows how many operations the API has closed, each to one application.
     pub fn upstream_closed(&self, lanes: usize) {
         self.0.families.upstream_closed.set(as_gauge(lanes));
-=======
+    }
+
     /// Shows how many actions are under way, by the limit that counts them; those of no other are shown any more.
     pub fn open_actions(&self, counts: impl IntoIterator<Item = (LimitName, usize)>) {
         let _scrape = self.0.loaded.lock();
@@ -317,7 +313,6 @@ impl Metrics {
         for (limit, count) in counts {
             gauges.with_label_values(&[limit.as_str()]).set(as_gauge(count));
         }
->>>>>>> 9d118210f03cb6fdb0c4155a823cf7b23520e10c
     }
 
     /// Counts a reload, successful or not. The load at the start is none.

@@ -41,17 +41,17 @@ impl Limiter {
                     self.closures.ask(&lane, clock.steady())
                 }
                 (Answer::Go(leave), Some(admission)) => return Ok(admission.since(since).with(leave)),
-                (Answer::Go(leave), None) => match self.store.acquire(&charges, clock) {
-                    Ok(granted) => {
+                (Answer::Go(leave), None) => match self.attempt(&charges, clock)? {
+                    (Ok(granted), slots) => {
                         let hold = had_turn.map(|now| Hold { since, until: now, released: now });
-                        return Ok(Admission::new(granted, hold).with(leave));
+                        return Ok(Admission::new(granted, hold, slots).with(leave));
                     }
-                    Err(Refused::Over(..)) => {
+                    (Err(Refused::Over(..)), _) => {
                         // A limit of ours is what binds now.
                         self.closures.forget(&lane);
                         Answer::Open
                     }
-                    Err(refused) => return Err(refused.into()),
+                    (Err(refused), _) => return Err(refused.into()),
                 },
                 // What was admitted is given back first, so that nobody is refused for it meanwhile.
                 (Answer::NotBefore(until), given_back) => {
