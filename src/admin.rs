@@ -137,6 +137,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.state();
     admin.metrics.failed_login_addresses(admin.line.logins.addresses());
     admin.metrics.limiter_keys(admin.line.limiter.keys());
+    admin.metrics.held_requests(admin.line.limiter.held());
     let text = admin.metrics.render(admin.line.clock.wall());
     ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text)
 }

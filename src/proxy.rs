@@ -14,6 +14,7 @@ pub mod reply;
 mod started;
 mod strict;
 mod upstream;
+mod writing;
 
 pub use bounds::Bounds;
 pub use client::Socket;

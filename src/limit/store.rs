@@ -86,6 +86,8 @@ pub enum Refusal<'a> {
         /// When it is worth another try; no promise, since it depends on the other callers.
         retry_after: RetryAfter,
     },
+    /// The call's turn would be after the end of the process.
+    Ended,
 }
 
 /// Why a call was not admitted, on its own.
@@ -114,6 +116,9 @@ pub enum LimitError {
         /// When it is worth another try; no promise, since it depends on the other callers.
         retry_after: RetryAfter,
     },
+    /// The call's turn would be after the end of the process.
+    #[error("the gateway is shutting down before the call's turn comes")]
+    Ended,
 }
 
 /// The limit that has no room for the longest.
@@ -184,6 +189,12 @@ impl Limiter {
     /// asked for [not before](Charges::not_before) that moment.
     pub fn postpone(&self, lane: &Lane, until: Steady, clock: &Clock) {
         self.held.postpone(lane, until, clock);
+    }
+
+    /// The process ends, and admits nobody after `ends`: every held call whose turn is after it is refused, and so is every
+    /// later one that would have to wait for longer.
+    pub fn end(&self, ends: Steady) {
+        self.held.end(ends);
     }
 
     /// How many calls are held.
@@ -267,6 +278,7 @@ impl<'a> From<Refused<'a>> for Refusal<'a> {
             }
             Refused::InFlight(quota) => Self::InFlight { quota, retry_after: IN_FLIGHT_RETRY },
             Refused::Closed(opens, now) => Self::Closed { retry_after: RetryAfter::until(opens, now) },
+            Refused::Ended => Self::Ended,
             Refused::NoCell => Self::KeysFull { retry_after: KEYS_FULL_RETRY },
         }
     }
@@ -278,7 +290,7 @@ fn may_wait(charges: &Charges<'_>, refused: Refused<'_>) -> bool {
     match refused {
         Refused::Over(quota, ..) => waits(quota),
         Refused::Closed(..) => charges.quotas().any(|quota| waits(quota)),
-        Refused::InFlight(_) | Refused::NoCell => false,
+        Refused::InFlight(_) | Refused::Ended | Refused::NoCell => false,
     }
 }
 
@@ -294,6 +306,7 @@ impl From<Refusal<'_>> for LimitError {
                 Self::InFlight { limit: quota.name.clone(), retry_after }
             }
             Refusal::Closed { retry_after } => Self::Closed { retry_after },
+            Refusal::Ended => Self::Ended,
             Refusal::KeysFull { retry_after } => Self::KeysFull { retry_after },
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::circuit::Passage;
+use super::client::Link;
 use super::links::LinkRewriter;
 use super::upstream::Target;
 use crate::admit::Permit;
@@ -43,6 +44,8 @@ pub struct Exchange {
     pub(super) captured: Option<BytesMut>,
     /// What reads the links of the API's answer, if it may have some.
     pub(super) links: Option<LinkRewriter>,
+    /// The connection that it came on; none over HTTP/2.
+    pub(super) link: Option<Arc<Link>>,
     /// What is wrong with its bytes.
     malformed: Option<Malformed>,
     started: Steady,
@@ -87,6 +90,7 @@ impl Exchange {
             target: None,
             captured: None,
             links: None,
+            link: None,
             malformed: None,
             started,
             forwarded: None,
