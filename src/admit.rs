@@ -186,6 +186,11 @@ impl Permit {
         self.admission.forwarded();
     }
 
+    /// The API answered, and not that the call was one too many.
+    pub fn succeeded(&mut self) {
+        self.admission.succeeded();
+    }
+
     /// The body that was read, to be sent on byte for byte; none if it streams.
     pub fn body(&self) -> Option<&Bytes> {
         self.body.as_ref()

@@ -8,6 +8,7 @@ mod exchange;
 mod forwarded;
 mod gateway;
 mod incoming;
+mod limited;
 mod links;
 mod pages;
 pub mod reply;

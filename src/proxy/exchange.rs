@@ -12,7 +12,9 @@ use super::upstream::Target;
 use crate::admit::Permit;
 use crate::denial::{Denial, Malformed};
 use crate::id::RequestId;
+use crate::limit::Lane;
 use crate::outcome::{Decision, Findings, Outcome};
+use crate::principal::Subject;
 use crate::snapshot::Snapshot;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::{InFlight, Metrics};
@@ -147,6 +149,13 @@ impl Exchange {
 
     pub(super) fn is_forwarded(&self) -> bool {
         self.forwarded.is_some()
+    }
+
+    /// Which calls the API tells this one apart from no further; none before it is known whose it is.
+    pub(super) fn lane(&self) -> Option<Lane> {
+        let Findings { operation, principal, .. } = &self.outcome.findings;
+        let Subject { tenant, application, .. } = principal.as_ref()?.subject;
+        Some(Lane { operation: operation.clone()?, tenant, application })
     }
 
     /// The header of the API's answer is here.

@@ -189,6 +189,7 @@ impl ProxyHttp for Gateway {
             passage.answered();
         }
         exchange.answered(response.status.as_u16(), self.line.clock.steady());
+        self.heed(response, exchange);
         let starts = exchange.permit.as_ref().is_some_and(|permit| permit.starts_action_on().is_some());
         // The documents print 201 for most, and 200 for some.
         exchange.captured = (starts && response.status.is_success()).then(BytesMut::new);

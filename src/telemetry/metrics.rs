@@ -17,6 +17,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::id::OperationId;
 use crate::outcome::{Decision, Outcome, ReasonCode};
 use crate::time::Wall;
 
@@ -145,6 +146,10 @@ metrics! {
         "How long calls were held, by whether they were `admitted` then or `refused`, those whose caller went away included.";
     shadow_refusals: IntCounterVec = "tollgate_limit_shadow_refusals_total" ["limit"],
         "Calls that passed and that a limit with `enforce = false` would have refused.";
+    upstream_limited: IntCounterVec = "tollgate_upstream_limited_total" ["operation", "retry_after"],
+        "Answers 429 of the API itself, which close the operation to the application: for how long it `said`, for an hour since it said longer (`capped`), or for a minute since it said nothing (`unsaid`).";
+    upstream_closed: IntGauge = "tollgate_upstream_closed" [],
+        "Operations that the API's 429 has closed, each to one application, or that are being opened again.";
     audit_lines: IntCounterVec = "tollgate_audit_lines_total" ["result"],
         "Audit lines: `written` to the file, or `dropped`.";
     audit_errors: IntCounter = "tollgate_audit_write_errors_total" [],
@@ -302,6 +307,16 @@ impl Metrics {
     /// Shows how many keys the limiter holds.
     pub fn limiter_keys(&self, keys: usize) {
         self.0.families.limiter_keys.set(as_gauge(keys));
+    }
+
+    /// Counts a call that the API itself turned away. `said` is a word of the caller's source.
+    pub fn upstream_limited(&self, operation: &OperationId, said: &'static str) {
+        self.0.families.upstream_limited.with_label_values(&[operation.as_str(), said]).inc();
+    }
+
+    /// Shows how many operations the API has closed, each to one application.
+    pub fn upstream_closed(&self, lanes: usize) {
+        self.0.families.upstream_closed.set(as_gauge(lanes));
     }
 
     /// Counts a reload, successful or not. The load at the start is none.

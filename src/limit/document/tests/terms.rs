@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::limit::Caller;
 use crate::limit::quota::{Idle, WhenFull};
 use crate::principal::Scope;
 
@@ -156,7 +155,7 @@ fn a_part_is_its_owners_alone() {
     let owned = |subject: &crate::principal::Subject, groups: &[u128]| {
         let (operation, scope) = ("read".parse().unwrap(), Scope::default());
         let groups: Vec<_> = groups.iter().map(|group| crate::id::EntraGroupId::from_u128(*group)).collect();
-        let caller = Caller { subject, groups: &groups, at: now() };
+        let caller = crate::limit::Caller { subject, groups: &groups, at: now() };
         let of = set.charges(caller, &operation, &scope);
         let quota = each(&of)[0].quota;
         let owned = quota.parts.iter().filter(|part| part.owner.is(caller));
@@ -310,8 +309,11 @@ fn what_has_an_end_lapses_at_it_and_a_part_goes_back_to_everybody() {
     let set = quotas(&text);
     let subject = application(1, 1);
     let at = |seconds: i64| {
-        let caller =
-            Caller { subject: &subject, groups: &[], at: Wall::from_unix_seconds(1_767_225_600 + seconds) };
+        let caller = crate::limit::Caller {
+            subject: &subject,
+            groups: &[],
+            at: Wall::from_unix_seconds(1_767_225_600 + seconds),
+        };
         let (operation, scope) = ("read".parse().unwrap(), Scope::default());
         let of = set.charges(caller, &operation, &scope);
         let each = each(&of).into_iter().map(|charge| {
