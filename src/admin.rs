@@ -139,6 +139,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.metrics.failed_login_addresses(admin.line.logins.addresses());
     admin.metrics.open_actions(admin.line.limiter.open_actions().count(&admin.line.clock));
     admin.metrics.limiter_keys(admin.line.limiter.keys());
+    admin.metrics.held_requests(admin.line.limiter.held());
     admin.metrics.upstream_closed(admin.line.limiter.closed(&admin.line.clock).len());
     let text = admin.metrics.render(admin.line.clock.wall());
     ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text)

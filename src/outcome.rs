@@ -102,6 +102,8 @@ reasons! {
     KeysUnavailable = "keys_unavailable",
     /// The limiter holds as many keys as it may, all of them live.
     KeysFull = "keys_full",
+    /// The process stops before the call's turn comes.
+    ShuttingDown = "shutting_down",
     /// As many requests are in flight as may be.
     Overload = "overload",
     /// The upstream failed so often of late that it is not asked.
@@ -284,6 +286,8 @@ pub struct Findings {
     pub comment: Option<Arc<str>>,
     /// How the limits stood just after it was admitted, or refused for them.
     pub standings: Standings,
+    /// How long it waited for its turn in the limits, or until it was refused or its caller went; none if it did not.
+    pub held: Option<Duration>,
     /// The limits that would have refused it, if they were enforced.
     pub overrun: SmallVec<[LimitName; 1]>,
 }

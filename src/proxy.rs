@@ -17,6 +17,7 @@ mod started;
 mod statuses;
 mod strict;
 mod upstream;
+mod writing;
 
 pub use bounds::Bounds;
 pub use client::Socket;

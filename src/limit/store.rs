@@ -105,6 +105,8 @@ pub enum Refusal<'a> {
         /// When it is worth another try; no promise, since it depends on the other callers.
         retry_after: RetryAfter,
     },
+    /// The call's turn would be after the end of the process.
+    Ended,
 }
 
 /// Why a call was not admitted, on its own.
@@ -141,6 +143,9 @@ pub enum LimitError {
         /// When it is worth another try; no promise, since it depends on the other callers.
         retry_after: RetryAfter,
     },
+    /// The call's turn would be after the end of the process.
+    #[error("the gateway is shutting down before the call's turn comes")]
+    Ended,
 }
 
 /// The limit that has no room for the longest.
@@ -252,6 +257,12 @@ impl Limiter {
     /// from it meanwhile: 1 ms with 10,000 of them.
     pub fn turns(&self) -> Vec<(Lane, Steady)> {
         self.held.turns()
+    }
+
+    /// The process ends, and admits nobody after `ends`: every held call whose turn is after it is refused, and so is every
+    /// later one that would have to wait for longer.
+    pub fn end(&self, ends: Steady) {
+        self.held.end(ends);
     }
 
     /// How many calls are held.
@@ -368,6 +379,7 @@ impl<'a> From<Refused<'a>> for Refusal<'a> {
             }
             Refused::InFlight(quota) => Self::InFlight { quota, retry_after: IN_FLIGHT_RETRY },
             Refused::Closed(opens, now) => Self::Closed { retry_after: RetryAfter::until(opens, now) },
+            Refused::Ended => Self::Ended,
             Refused::NoCell => Self::KeysFull { retry_after: KEYS_FULL_RETRY },
         }
     }
@@ -388,7 +400,7 @@ fn may_wait(charges: &Charges<'_>, refused: Refused<'_>) -> bool {
     match refused {
         Refused::Over(quota, ..) => waits(quota),
         Refused::Closed(..) => charges.quotas().any(|quota| waits(quota)),
-        Refused::InFlight(_) | Refused::NoCell => false,
+        Refused::InFlight(_) | Refused::Ended | Refused::NoCell => false,
     }
 }
 
@@ -407,6 +419,7 @@ impl From<Refusal<'_>> for LimitError {
                 Self::OpenActions { limit: quota.name.clone(), retry_after }
             }
             Refusal::Closed { retry_after } => Self::Closed { retry_after },
+            Refusal::Ended => Self::Ended,
             Refusal::KeysFull { retry_after } => Self::KeysFull { retry_after },
         }
     }

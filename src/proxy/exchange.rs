@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::circuit::Passage;
+use super::client::Link;
 use super::links::LinkRewriter;
 use super::statuses::StatusReader;
 use super::upstream::Target;
@@ -48,6 +49,8 @@ pub struct Exchange {
     pub(super) statuses: Option<StatusReader>,
     /// What reads the links of the API's answer, if it may have some.
     pub(super) links: Option<LinkRewriter>,
+    /// The connection that it came on; none over HTTP/2.
+    pub(super) link: Option<Arc<Link>>,
     /// What is wrong with its bytes.
     malformed: Option<Malformed>,
     started: Steady,
@@ -93,6 +96,7 @@ impl Exchange {
             captured: None,
             statuses: None,
             links: None,
+            link: None,
             malformed: None,
             started,
             forwarded: None,

@@ -106,6 +106,7 @@ pub const fn row(reason: ReasonCode) -> Option<Row> {
         R::StaleInventory
         | R::KeysUnavailable
         | R::KeysFull
+        | R::ShuttingDown
         | R::Overload
         | R::CircuitOpen
         | R::AuditUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept),
