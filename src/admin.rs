@@ -112,8 +112,9 @@ impl Admin {
     }
 
     fn state(&self) {
-        if let Some((name, JournalNumbers { written, dropped, failures, lost_bytes })) =
-            self.line.actions.journal()
+        let journals = [self.line.actions.journal(), self.line.limiter.journal()];
+        for (name, JournalNumbers { written, dropped, failures, lost_bytes }) in
+            journals.into_iter().flatten()
         {
             self.metrics.state(&StateNumbers { name, written, dropped, failures, lost_bytes });
         }

@@ -165,6 +165,7 @@ impl Denial {
                 LimitError::InFlight { .. } => ReasonCode::InFlight,
                 LimitError::Closed { .. } => ReasonCode::UpstreamLimited,
                 LimitError::KeysFull { .. } => ReasonCode::KeysFull,
+                LimitError::Unwritten { .. } => ReasonCode::StoreUnavailable,
             },
             Self::Overload => ReasonCode::Overload,
             Self::CircuitOpen { .. } => ReasonCode::CircuitOpen,
@@ -185,7 +186,8 @@ impl Denial {
             Self::Limit(
                 LimitError::InFlight { retry_after, .. }
                 | LimitError::Closed { retry_after }
-                | LimitError::KeysFull { retry_after },
+                | LimitError::KeysFull { retry_after }
+                | LimitError::Unwritten { retry_after },
             ) => Some(retry_after.as_secs_rounded_up()),
             Self::Logins(over) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Token(TokenError::KeysUnavailable { retry_after }) => Some(seconds(*retry_after).max(1)),

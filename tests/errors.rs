@@ -57,6 +57,7 @@ fn every_reason_that_a_caller_alone_can_provoke_has_a_row() {
             &ReasonCode::InFlight,
             &ReasonCode::UpstreamLimited,
             &ReasonCode::Overload,
+            &ReasonCode::StoreUnavailable,
             &ReasonCode::ClientGone,
             &ReasonCode::Internal
         ]
@@ -231,6 +232,8 @@ fn rows(reason: ReasonCode) -> Vec<Row> {
                 collect(&bearer(&portal()), WORKSTATION, COMMENT),
             )
         },
+        // It takes a disk that takes nothing: `commands` has it.
+        R::StoreUnavailable => return Vec::new(),
         // It takes a call that is still on its way, or one that the API has turned away.
         R::InFlight | R::UpstreamLimited => return Vec::new(),
         // The next request on the connection would be one too many as well: `door` has it.

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::id::{ApplicationId, EntraGroupId, OperationId, TenantId};
+use crate::journal::Durability;
 use crate::limit::key::{LimitKey, RuleId};
 use crate::limit::quota::{Idle, Part, Quota};
 use crate::limit::store::Names;
@@ -34,6 +35,8 @@ pub struct Charges<'a> {
     pub(super) from: Steady,
     pub(super) max_keys: NonZeroU32,
     pub(super) max_held: NonZeroU32,
+    /// What an admission must survive before the call is forwarded; nothing is waited for if none.
+    pub(super) durable: Option<Durability>,
 }
 
 /// One way in which a call may be counted by one of its limits, which has a key of its own.

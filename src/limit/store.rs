@@ -27,6 +27,8 @@ use crate::limit::window::Full;
 use crate::outcome::{Rate, Standing, Standings};
 use crate::time::{Clock, Steady};
 
+mod surviving;
+
 /// What was admitted, for every key: one for the process, older than any policy and younger than none.
 #[derive(Debug, Default)]
 pub struct Limiter {
@@ -86,6 +88,11 @@ pub enum Refusal<'a> {
         /// When it is worth another try; no promise, since it depends on the other callers.
         retry_after: RetryAfter,
     },
+    /// What the policy wants to be written before the call is forwarded can't be.
+    Unwritten {
+        /// When it is worth another try; no promise, since it depends on the disk.
+        retry_after: RetryAfter,
+    },
 }
 
 /// Why a call was not admitted, on its own.
@@ -112,6 +119,12 @@ pub enum LimitError {
     #[error("the limiter holds as many keys as it may")]
     KeysFull {
         /// When it is worth another try; no promise, since it depends on the other callers.
+        retry_after: RetryAfter,
+    },
+    /// What the policy wants to be written before the call is forwarded can't be.
+    #[error("the store of the limits cannot be used")]
+    Unwritten {
+        /// When it is worth another try; no promise, since it depends on the disk.
         retry_after: RetryAfter,
     },
 }
@@ -144,6 +157,9 @@ pub struct Swept {
 /// How long a caller without a key is sent away: ten steps of the sweep, which look at 160,000 keys.
 const KEYS_FULL_RETRY: RetryAfter = RetryAfter(10_000_000_000);
 
+/// How long a caller is sent away when the store can't be used: the journal tries its disk again once a second.
+const STORE_RETRY: RetryAfter = RetryAfter(1_000_000_000);
+
 /// How long a caller is sent away whose limit has as many calls on their way as may be: one of them may end at any time.
 const IN_FLIGHT_RETRY: RetryAfter = RetryAfter(1_000_000_000);
 
@@ -169,14 +185,14 @@ impl Limiter {
     /// [postponed](Self::postpone) for too long, or as many calls were on their way when it came.
     pub async fn acquire<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
         let refused = match self.store.acquire(charges, clock) {
-            Ok(granted) => return Ok(Admission::new(granted, None)),
+            Ok(granted) => return self.secure(Admission::new(granted, None), charges).await,
             Err(refused) => refused,
         };
         if !may_wait(charges, refused) {
             return Err(refused.into());
         }
         let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
-        Ok(Admission::new(granted, hold))
+        self.secure(Admission::new(granted, hold), charges).await
     }
 
     /// Moves the held calls of a lane whose turn is before `until` behind it, in the order of their turns and before any
@@ -295,6 +311,7 @@ impl From<Refusal<'_>> for LimitError {
             }
             Refusal::Closed { retry_after } => Self::Closed { retry_after },
             Refusal::KeysFull { retry_after } => Self::KeysFull { retry_after },
+            Refusal::Unwritten { retry_after } => Self::Unwritten { retry_after },
         }
     }
 }
