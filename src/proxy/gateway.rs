@@ -31,7 +31,6 @@ use crate::admit::{Line, Permit, admit};
 use crate::denial::Denial;
 use crate::reload::PolicyStore;
 
-
 /// A client's own request id is kept up to this many characters: a GUID has 36.
 const CLIENT_ID_CHARACTERS: usize = 128;
 
