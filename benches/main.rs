@@ -13,6 +13,7 @@ mod inventory;
 mod limiter;
 mod plain;
 mod policy;
+mod swap;
 mod token;
 mod window;
 mod world;
@@ -37,6 +38,7 @@ criterion_group! {
 fn main() {
     gateway::play_role();
     crowd::bench();
+    swap::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();
 }
