@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group};
 
+mod acquire;
 mod admit;
 mod crowd;
 mod gateway;
@@ -37,6 +38,7 @@ criterion_group! {
 
 fn main() {
     gateway::play_role();
+    acquire::play_role();
     crowd::bench();
     swap::bench();
     benches();

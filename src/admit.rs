@@ -103,7 +103,7 @@ pub async fn admit(
     if quotas.counts_devices(routed.operation.id()) {
         policies.look_up(&mut found.scope);
     }
-    let caller = Caller { subject: &principal.subject, groups: &found.groups };
+    let caller = Caller { subject: &principal.subject, groups: &found.groups, at: clock.wall() };
     let charges = quotas.charges(caller, routed.operation.id(), &found.scope);
     let admission = limiter.acquire(&charges, clock).await;
     found.standings = limiter.standings(&charges, clock);

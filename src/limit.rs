@@ -18,11 +18,15 @@
 //! - `window`: the algorithm for one key, with its proof.
 //! - `logins`: failed logins, by address.
 //! - `decision`: the same for all keys of a call: admitted, and where; held, and until when; or refused.
-//! - `quota`: the rules; `charges` and `key`: which of them a call is counted by, and for whom; `document`: the file.
+//! - `quota`: the rules and their parts; `owners`: whose parts may be; `document`: the file.
+//! - `charges` and `key`: which rules a call is counted by, and for whom.
+//! - `closures`: what the API itself has turned away; `closure`: how that opens again.
 //! - `overview`: the fullest keys, for operators.
 //! - `store`: what any store must promise; `sharded`: the store in memory; `held`: the calls that wait.
 
 mod charges;
+mod closure;
+mod closures;
 mod decision;
 mod document;
 #[cfg(test)]
@@ -34,6 +38,7 @@ mod odd;
 #[cfg(test)]
 mod oracle;
 mod overview;
+mod owners;
 mod quota;
 mod sharded;
 mod store;
@@ -41,11 +46,13 @@ mod sync;
 mod window;
 
 pub use charges::{Caller, Charges, Lane};
+pub use closures::ClosedLane;
 pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
 pub use key::{LimitKey, Whose};
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
 pub use overview::{FullKey, FullWindow, MAX_TOP};
+pub use owners::Owners;
 pub use quota::{DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
 pub use store::{Admission, Hold, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

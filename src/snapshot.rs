@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
-use crate::limit::{DocumentedLimit, NamedDevices, QuotaSet};
+use crate::limit::{DocumentedLimit, NamedDevices, Owners, QuotaSet};
 use crate::policy::{BodyContract, DeviceScope, Operation, PolicySet};
 use crate::source::{PolicyFiles, Problem, Problems};
 use crate::time::Wall;
@@ -66,7 +66,7 @@ impl Snapshot {
                 place: operation.places().limits.clone(),
             })
             .collect();
-        let quotas = QuotaSet::compile(files, &documented, &mut problems);
+        let quotas = QuotaSet::compile(files, &documented, &owners(&policies), loaded, &mut problems);
         files.all_read(&mut problems);
         if !problems.is_empty() {
             return Err(problems.into_sorted());
@@ -88,6 +88,17 @@ impl Snapshot {
             issuers: self.verifier.sources(),
         }
     }
+}
+
+/// Who may be promised a part of a limit.
+fn owners(policies: &PolicySet) -> Owners {
+    let mut owners = Owners::default();
+    policies.applications().for_each(|(id, name, _)| owners.application(name, *id));
+    for role in policies.roles() {
+        let (groups, users) = role.holders();
+        owners.role(role.name(), groups.copied(), users.copied());
+    }
+    owners
 }
 
 /// How many devices its calls name: a path names one, a body a list.

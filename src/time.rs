@@ -107,6 +107,26 @@ impl fmt::Display for Wall {
     }
 }
 
+/// A time of RFC 3339, with an offset from UTC: `2026-03-01T18:00:00Z`.
+impl std::str::FromStr for Wall {
+    type Err = InvalidWall;
+
+    fn from_str(text: &str) -> Result<Self, InvalidWall> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| InvalidWall(text.chars().take(80).collect()))?;
+        // A timestamp before 1970 has both negative, and a reading its nanoseconds always from 0 on.
+        let nanos = time.as_nanosecond();
+        Ok(Self {
+            seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX),
+            nanos: u32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0),
+        })
+    }
+}
+
+/// Text that is no such time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a time such as `2026-03-01T18:00:00Z`")]
+pub struct InvalidWall(String);
+
 impl serde::Serialize for Wall {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -257,6 +277,20 @@ mod tests {
         let reading = Steady::from_nanos(1_500_001);
         assert_eq!((reading.millis_down(), reading.millis_up()), (1, 2));
         assert_eq!(Steady::from_nanos(2_000_000).millis_up(), 2);
+    }
+
+    #[test]
+    fn a_time_is_read_as_it_is_printed_and_in_other_offsets() {
+        for (text, printed) in [
+            ("2026-03-01T18:00:00Z", "2026-03-01T18:00:00.000Z"),
+            ("2026-03-01T18:00:00.250+01:00", "2026-03-01T17:00:00.250Z"),
+            ("1969-12-31T23:59:59.75Z", "1969-12-31T23:59:59.750Z"),
+        ] {
+            assert_eq!(text.parse::<Wall>().unwrap().to_string(), printed);
+        }
+        for text in ["2026-03-01", "2026-03-01T18:00:00", "tomorrow", ""] {
+            assert!(text.parse::<Wall>().is_err(), "{text}");
+        }
     }
 
     #[test]

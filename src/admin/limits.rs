@@ -28,6 +28,9 @@ pub struct Limits {
 pub struct Key {
     /// The limit's name.
     pub limit: String,
+    /// Whose part of the limit it is, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// The tenant's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
@@ -111,7 +114,7 @@ impl Admin {
 
 impl Key {
     fn new(key: FullKey, policies: &PolicySet) -> Self {
-        let FullKey { limit, whose, windows, empty_in } = key;
+        let FullKey { limit, part, whose, windows, empty_in } = key;
         let named = |text: String| if text.is_empty() { "unknown".to_owned() } else { text };
         let application = whose.application.map(|id| match policies.application_name(&id) {
             Some(name) => name.to_string(),
@@ -119,6 +122,7 @@ impl Key {
         });
         Self {
             limit: limit.to_string(),
+            part: part.map(|part| part.to_string()),
             tenant: whose.tenant.map(|id| id.to_string()),
             application,
             user: whose.user.map(|id| id.to_string()),

@@ -80,6 +80,7 @@ fn row(key: &Key) -> [String; 4] {
         None => String::new(),
     };
     let ids = [
+        ("part of", &key.part),
         ("tenant", &key.tenant),
         ("application", &key.application),
         ("user", &key.user),

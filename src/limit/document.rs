@@ -4,6 +4,12 @@
 //! max_keys      = 1000000         # optional: how many keys the limiter may hold
 //! max_addresses = 100000          # optional: how many addresses with failed logins are counted each by itself
 //! documented_margin = "250ms"     # optional: the margin of the documented limits
+//! documented_when_full = "reject" # optional: their `when_full`, where no `[[documented]]` says otherwise
+//!
+//! [[documented]]                  # the terms of one documented limit
+//! operation  = "collect_investigation_package"
+//! share      = { "incident-response" = { part = "30%", idle = "kept" } }
+//! when_full  = { wait = "5s", queue = 100 }
 //!
 //! [[limit]]
 //! name       = "collect-per-tenant"
@@ -12,7 +18,10 @@
 //! windows    = ["300 per minute"] # all of them hold at once
 //! margin     = "250ms"            # optional: every window is longer by so much
 //! cost       = 5                  # optional: a call counts as so many; or { collect = 5 }, and other calls as one
-//! when_full  = "reject"           # optional, the only word there is
+//! when_full  = "reject"           # optional; or { wait = "5s", queue = 100 }
+//! share      = { "soar" = { part = "50%", idle = "lent", until = "2026-03-01T18:00:00Z" } }   # optional
+//! until      = "2026-03-01T18:00:00Z"   # optional: from then on it is not applied
+//! in_flight  = 25                 # optional: as many calls may be on their way; `windows` may then be left out
 //! show       = false              # optional: whether callers see how it stands
 //! enforce    = false              # optional: count, and say what would be refused, but refuse nothing
 //!
@@ -22,7 +31,7 @@
 //! windows    = ["60 per minute"]
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,21 +45,27 @@ use crate::id::{LimitName, OperationId};
 use crate::limit::key::{Dimension, Per, Rule};
 use crate::limit::logins::LoginQuota;
 use crate::limit::odd;
-use crate::limit::quota::{
-    DocumentedLimit, Effect, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Visibility, WhenFull,
-};
+use crate::limit::owners::Owners;
+use crate::limit::quota::{DocumentedLimit, Effect, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Visibility};
 use crate::limit::window::{Bound, Bounds, Cost, InvalidMargin, Margin};
-use crate::outcome::Rate;
-use crate::source::{FileSchema, Place, PolicyFiles, Problems, SourceFile, did_you_mean, list_or_all};
+use crate::source::{FileSchema, Place, PolicyFiles, Problems, SourceFile, list_or_all};
+use crate::time::Wall;
 
 mod cost;
+mod documented;
 mod logins;
 mod operations;
 mod rates;
+mod share;
+mod until;
+mod when_full;
 
 use cost::CostDocument;
+use documented::{DocumentedDocument, Terms};
 use operations::OperationsDocument;
-use rates::contradictions;
+use share::{PartDocument, ShareDocument, Whole};
+use until::until;
+use when_full::WhenFullDocument;
 
 /// The keys that a limiter may hold if `max_keys` does not say. A key that was used up to
 /// three times in the last window takes some 125 bytes, a full one of 100 per minute and 1500 per hour 6.2 KB: 125 MB for
@@ -75,30 +90,31 @@ struct LimitDocument {
     operations: Option<Spanned<OperationsDocument>>,
     #[schemars(with = "Vec<Dimension>")]
     per: Vec<Spanned<Dimension>>,
-    #[schemars(with = "Vec<String>")]
-    windows: Spanned<Vec<Spanned<String>>>,
+    #[schemars(with = "Option<Vec<String>>")]
+    windows: Option<Spanned<Vec<Spanned<String>>>>,
     #[schemars(with = "Option<String>")]
     margin: Option<Spanned<String>>,
     #[schemars(schema_with = "cost::schema")]
     #[serde(default)]
     cost: Option<Spanned<CostDocument>>,
+    #[schemars(schema_with = "when_full::schema")]
     #[serde(default)]
-    when_full: WhenFullDocument,
+    when_full: Option<Spanned<WhenFullDocument>>,
+    #[schemars(with = "Option<BTreeMap<String, PartDocument>>")]
+    share: Option<Spanned<ShareDocument>>,
+    #[schemars(with = "Option<NonZeroU32>")]
+    in_flight: Option<Spanned<NonZeroU32>>,
+    #[schemars(with = "Option<String>")]
+    until: Option<Spanned<String>>,
     show: Option<bool>,
     enforce: Option<bool>,
-}
-
-/// What becomes of a call that finds no room.
-#[derive(Deserialize, Default, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum WhenFullDocument {
-    #[default]
-    Reject,
 }
 
 /// What has been compiled so far.
 struct Compiler<'a> {
     source: &'a SourceFile,
+    owners: &'a Owners,
+    now: Wall,
     quotas: &'a mut BTreeMap<OperationId, Vec<Arc<Quota>>>,
     devices: HashMap<&'a OperationId, NamedDevices>,
     names: HashSet<LimitName>,
@@ -114,6 +130,8 @@ pub(crate) fn schema() -> FileSchema {
         .value::<NonZeroU32>("max_keys")
         .value::<NonZeroU32>("max_addresses")
         .value::<String>("documented_margin")
+        .schema("documented_when_full", when_full::schema)
+        .entries::<DocumentedDocument>("documented")
         .entries::<LimitDocument>("limit")
 }
 
@@ -121,20 +139,24 @@ pub(crate) fn schema() -> FileSchema {
 
 impl QuotaSet {
     /// Compiles the documented limits and `limits.toml`. `documented` names every operation there is, also those without
-    /// rates. After a problem the set is not complete and must not be used.
-    pub fn compile(files: &PolicyFiles, documented: &[DocumentedLimit], problems: &mut Problems) -> Self {
+    /// rates; `owners` everybody who may be promised a part. `now` is what `until` is compared with, for warnings alone.
+    /// After a problem the set is not complete and must not be used.
+    pub fn compile(
+        files: &PolicyFiles,
+        documented: &[DocumentedLimit],
+        owners: &Owners,
+        now: Wall,
+        problems: &mut Problems,
+    ) -> Self {
         let mut toml =
             files.require(FILE, problems).and_then(|source| Some((source, source.toml(problems)?)));
-        let documented_margin = match &mut toml {
-            Some((source, toml)) => {
-                let word = toml.value::<String>("documented_margin", problems);
-                margin(source, word.as_ref(), problems)
-            }
-            None => Margin::default(),
+        let terms = match &mut toml {
+            Some((source, toml)) => Terms::read(source, toml, documented, problems),
+            None => Terms::default(),
         };
         let mut quotas = BTreeMap::new();
         for limit in documented {
-            let quota = documented_quota(limit, documented_margin, files, problems);
+            let quota = terms.quota(limit, owners, now, files, problems);
             quotas.entry(limit.operation.clone()).or_insert_with(Vec::new).extend(quota);
         }
         let devices = documented.iter().map(|limit| (&limit.operation, limit.devices)).collect();
@@ -153,8 +175,18 @@ impl QuotaSet {
             let documents = toml.entries::<LimitDocument>("limit", problems);
             limits += documents.len();
             let (quotas, places) = (&mut quotas, &mut places);
-            let mut compiler =
-                Compiler { source, quotas, devices, names, places, logins: None, max_addresses, problems };
+            let mut compiler = Compiler {
+                source,
+                owners,
+                now,
+                quotas,
+                devices,
+                names,
+                places,
+                logins: None,
+                max_addresses,
+                problems,
+            };
             for document in documents {
                 let span = document.span();
                 compiler.limit(document.into_inner(), span);
@@ -165,16 +197,7 @@ impl QuotaSet {
         for (operation, quotas) in &mut quotas {
             quotas.sort_by_key(|quota| quota.rule);
             quotas.dedup_by_key(|quota| quota.rule);
-            if quotas.len() > MAX_CHARGES {
-                let names: Vec<_> = quotas.iter().map(|quota| format!("`{}`", quota.name)).collect();
-                let (count, names) = (quotas.len(), names.join(", "));
-                problems.file(
-                    FILE,
-                    format_args!(
-                        "`{operation}` is under {count} limits, at most {MAX_CHARGES} may be: {names}"
-                    ),
-                );
-            }
+            count_keys(operation, quotas, problems);
         }
         if problems.is_empty() {
             odd::warn(&quotas, &places, files, problems);
@@ -183,42 +206,21 @@ impl QuotaSet {
     }
 }
 
-/// The limit that the service itself documents for an operation.
-fn documented_quota(
-    limit: &DocumentedLimit,
-    margin: Margin,
-    files: &PolicyFiles,
-    problems: &mut Problems,
-) -> Option<Arc<Quota>> {
-    let mut rates: SmallVec<[Rate; 2]> = limit.rates.iter().copied().collect();
-    rates.sort_by_key(|rate| rate.window);
-    let operation = &limit.operation;
-    if rates.is_empty() {
-        return None;
+/// A call holds the locks of all keys that it may be charged to, those of the parts that it may go to included.
+fn count_keys(operation: &OperationId, quotas: &[Arc<Quota>], problems: &mut Problems) {
+    let count: usize = quotas.iter().map(|quota| 1 + quota.parts.len()).sum();
+    if count <= MAX_CHARGES {
+        return;
     }
-    for message in contradictions(&rates) {
-        limit.mistake(files, problems, format_args!("limits of `{operation}`: {message}"));
-    }
-    let name = LimitName::from(operation.as_str());
-    let per = Per::default().with(Dimension::Tenant).with(Dimension::Application).with(Dimension::Operation);
-    match (Rule { name: name.clone(), per, operation: Some(operation.clone()), part: None }).id() {
-        Ok(rule) => Some(Arc::new(Quota {
-            rule,
-            per,
-            name,
-            bounds: Bounds::new(rates.into_iter().map(|rate| Bound::new(rate, margin))),
-            cost: Cost::ONE,
-            effect: Effect::Enforced,
-            visibility: Visibility::Shown,
-            when_full: WhenFull::Reject,
-            in_flight: None,
-            parts: Box::default(),
-        })),
-        Err(error) => {
-            limit.mistake(files, problems, error);
-            None
-        }
-    }
+    let each = quotas.iter().map(|quota| match quota.parts.len() {
+        0 => format!("`{}`", quota.name),
+        1 => format!("`{}` with 1 part", quota.name),
+        parts => format!("`{}` with {parts} parts", quota.name),
+    });
+    let names = each.collect::<Vec<_>>().join(", ");
+    let of = if count == quotas.len() { "limits" } else { "limits and parts" };
+    let message = format!("`{operation}` is under {count} {of}, at most {MAX_CHARGES} may be: {names}");
+    problems.file(FILE, message);
 }
 
 /// None where nothing is said.
@@ -243,7 +245,6 @@ const fn default_visibility(per: Per, effect: Effect) -> Visibility {
 impl Compiler<'_> {
     /// Compiles one `[[limit]]`; every part is looked at, also after a mistake in another.
     fn limit(&mut self, document: LimitDocument, span: Range<usize>) {
-        let WhenFullDocument::Reject = document.when_full;
         let name = self.name(&document.name);
         self.places.insert(name.clone(), self.source.place_of(document.name.span()));
         let per = self.per(&document.per);
@@ -254,10 +255,25 @@ impl Compiler<'_> {
             return self.problems.at(self.source, span, "missing field `operations`");
         };
         let operations = self.operations(operations, per);
-        let rates = self.rates(&document.windows);
-        let margin = margin(self.source, document.margin.as_ref(), self.problems);
-        let bounds = Bounds::new(rates.into_iter().map(|rate| Bound::new(rate, margin)));
+        let bounds = self.bounds(&document, span);
         let costs = self.costs(document.cost.as_ref(), &operations, &bounds);
+        let when_full = WhenFullDocument::read(document.when_full.as_ref(), self.source, self.problems);
+        self.without_windows(&document, &bounds);
+        let whole = Whole {
+            source: self.source,
+            owners: self.owners,
+            now: self.now,
+            name: &name,
+            per,
+            bounds: &bounds,
+            dearest: costs.iter().copied().max().unwrap_or(Cost::ONE),
+            problems: self.problems,
+        };
+        let division = whole.divide(document.share.as_ref());
+        let until = until(document.until.as_ref(), self.source, self.problems);
+        if let (Some(word), Some(until)) = (&document.until, until) {
+            until::warn(&format!("`{name}`"), word, until, self.now, self.source, self.problems);
+        }
         let effect = match document.enforce {
             None | Some(true) => Effect::Enforced,
             Some(false) => Effect::Shadow,
@@ -270,26 +286,74 @@ impl Compiler<'_> {
         for (operation, cost) in operations.into_iter().zip(costs) {
             // One rule for all operations, or one for each.
             let of = per.has(Dimension::Operation).then(|| operation.clone());
-            match (Rule { name: name.clone(), per, operation: of, part: None }).id() {
-                Ok(rule) => {
-                    let (name, bounds) = (name.clone(), bounds.clone());
-                    let (when_full, in_flight, parts) = (WhenFull::Reject, None, Box::default());
+            let parts = division.parts(&name, per, of.as_ref());
+            match (parts, Rule { name: name.clone(), per, operation: of, part: None }.id()) {
+                (Ok(parts), Ok(rule)) => {
                     let quota = Quota {
                         rule,
                         per,
-                        name,
-                        bounds,
+                        name: name.clone(),
+                        bounds: division.rest.clone(),
                         cost,
                         effect,
                         visibility,
                         when_full,
-                        in_flight,
+                        in_flight: document.in_flight.as_ref().map(|most| *most.get_ref()),
                         parts,
+                        whole: bounds.clone(),
+                        until,
                     };
                     self.quotas.entry(operation).or_default().push(Arc::new(quota));
                 }
-                Err(error) => self.problems.at(self.source, document.name.span(), error),
+                (Err(error), _) | (_, Err(error)) => {
+                    self.problems.at(self.source, document.name.span(), error);
+                }
             }
+        }
+    }
+
+    /// The windows of a limit; none for one that bounds something else.
+    fn bounds(&mut self, document: &LimitDocument, span: Range<usize>) -> Bounds {
+        let rates = match &document.windows {
+            Some(windows) => self.rates(windows),
+            None if document.in_flight.is_some() => SmallVec::new(),
+            None => {
+                self.problems.at(self.source, span, "missing field `windows`");
+                SmallVec::new()
+            }
+        };
+        let margin = margin(self.source, document.margin.as_ref(), self.problems);
+        Bounds::new(rates.into_iter().map(|rate| Bound::new(rate, margin)))
+    }
+
+    /// What cannot be said of a limit that has no windows, and of one that has more than windows.
+    fn without_windows(&mut self, document: &LimitDocument, bounds: &Bounds) {
+        let Some(in_flight) = &document.in_flight else { return };
+        if let Some(share) = &document.share {
+            self.problems.at(
+                self.source,
+                share.span(),
+                "a share is a part of windows, not of calls on their way",
+            );
+            self.problems
+                .hint(Some("write two limits, one with `in_flight` and one with the share".to_owned()));
+        }
+        if !bounds.each().is_empty() {
+            return;
+        }
+        let spans = [
+            ("margin", document.margin.as_ref().map(Spanned::span)),
+            ("cost", document.cost.as_ref().map(Spanned::span)),
+        ];
+        for (field, span) in spans {
+            if let Some(span) = span {
+                let message = format!("`{field}` is of windows, and this limit has none");
+                self.problems.at(self.source, span, message);
+            }
+        }
+        if document.when_full.as_ref().is_some_and(|word| word.get_ref().waits()) {
+            let message = "nobody can tell how long to wait for calls on their way: only windows open at a known moment";
+            self.problems.at(self.source, in_flight.span(), message);
         }
     }
 
@@ -313,57 +377,6 @@ impl Compiler<'_> {
             self.problems.at(self.source, name.span(), message);
         }
         limit
-    }
-
-    /// The operations of a limit: of all, for one that counts by device, those that name one.
-    fn operations(&mut self, operations: &Spanned<OperationsDocument>, per: Per) -> Vec<OperationId> {
-        let named = match operations.get_ref() {
-            OperationsDocument::All => {
-                let all: Vec<_> = self.quotas.keys().cloned().collect();
-                let counted = all.into_iter().filter(|operation| {
-                    !per.counts_devices() || self.devices.get(operation) != Some(&NamedDevices::None)
-                });
-                let counted: Vec<_> = counted.collect();
-                counted.iter().for_each(|operation| self.names_one(operation, operations.span(), per));
-                return counted;
-            }
-            OperationsDocument::Named(named) => named,
-        };
-        if named.is_empty() {
-            self.problems.at(
-                self.source,
-                operations.span(),
-                "a limit needs an operation, or `\"all\"` of them",
-            );
-        }
-        let mut seen = BTreeSet::new();
-        for name in named {
-            let text = name.get_ref();
-            let known = self.quotas.get_key_value(text.as_str()).map(|(operation, _)| operation.clone());
-            let Some(operation) = known else {
-                let known = did_you_mean(text, self.quotas.keys().map(OperationId::as_str));
-                let message = format_args!("unknown operation `{text}`");
-                self.problems.at(self.source, name.span(), message);
-                self.problems.hint(known);
-                continue;
-            };
-            self.names_one(&operation, name.span(), per);
-            if !seen.insert(operation) {
-                self.problems.at(self.source, name.span(), format_args!("`{text}` is named twice"));
-            }
-        }
-        seen.into_iter().collect()
-    }
-
-    /// Says so where a limit that counts by device stands on calls that do not name one device each.
-    fn names_one(&mut self, operation: &OperationId, span: Range<usize>, per: Per) {
-        let message = match self.devices.get(operation) {
-            _ if !per.counts_devices() => return,
-            Some(NamedDevices::None) => "names no device, which this limit counts by",
-            Some(NamedDevices::Several) => "may name several devices, and this limit counts by one",
-            Some(NamedDevices::One) | None => return,
-        };
-        self.problems.at(self.source, span, format_args!("`{operation}` {message}"));
     }
 
     fn per(&mut self, dimensions: &[Spanned<Dimension>]) -> Per {

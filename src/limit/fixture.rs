@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::id::{ApplicationId, TenantId, UserId};
-use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Quota, QuotaSet};
+use crate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
+use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
@@ -33,12 +33,27 @@ pub(super) fn documented() -> Vec<DocumentedLimit> {
     ]
 }
 
+/// The application `soar` (number 1), the role `responders` (group 1 and user 1), and `both` of both kinds.
+pub(super) fn owners() -> Owners {
+    let mut owners = Owners::default();
+    owners.application(&"soar".into(), ApplicationId::from_u128(1));
+    owners.role(&"responders".into(), [EntraGroupId::from_u128(1)], [UserId::from_u128(1)]);
+    owners.application(&"both".into(), ApplicationId::from_u128(2));
+    owners.role(&"both".into(), [], []);
+    owners
+}
+
+/// When the sets of tests are compiled: what [`clock`] says first.
+pub(super) fn now() -> Wall {
+    Wall::from_unix_seconds(1_767_225_600)
+}
+
 /// Compiles `limits.toml` of this text, right or wrong.
 pub(super) fn compile(text: &str) -> (QuotaSet, Vec<String>) {
     let mut files = PolicyFiles::default();
     files.insert(SourceFile::new("limits.toml", text));
     let mut problems = Problems::default();
-    let set = QuotaSet::compile(&files, &documented(), &mut problems);
+    let set = QuotaSet::compile(&files, &documented(), &owners(), now(), &mut problems);
     (set, problems.into_sorted().iter().map(Problem::to_string).collect())
 }
 
@@ -95,5 +110,5 @@ pub(super) fn each<'a>(of: &Charges<'a>) -> Vec<Charge<'a>> {
 
 /// A clock that stands still, and the hand that moves it.
 pub(super) fn clock() -> (Clock, Arc<ManualClock>) {
-    Clock::manual(Wall::from_unix_seconds(1_767_225_600))
+    Clock::manual(now())
 }

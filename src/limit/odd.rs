@@ -47,8 +47,11 @@ pub(super) fn warn(
 
 /// Whether the limits beside it, operation by operation, together let no more through than it does.
 fn is_idle(quota: &Quota, beside: &[&[Arc<Quota>]]) -> bool {
-    // One that is only tried says what it would refuse, which may be anything.
+    // One that is only tried says what it would refuse, which may be anything; and calls on their way, or the parts of a
+    // limit, are bounded by nothing else.
+    let counts_only = quota.in_flight.is_none() && quota.parts.is_empty();
     quota.effect == Effect::Enforced
+        && counts_only
         && quota.bounds.each().iter().all(|bound| {
             let mut most = beside.iter().map(|others| most(quota, *bound, others));
             let most = most.try_fold(0_u64, |sum, most| Some(sum.saturating_add(most?)));
@@ -61,14 +64,14 @@ fn is_idle(quota: &Quota, beside: &[&[Arc<Quota>]]) -> bool {
 fn most(quota: &Quota, bound: Bound, beside: &[Arc<Quota>]) -> Option<u64> {
     let (ours, others): (Vec<_>, Vec<_>) = beside.iter().partition(|other| other.name == quota.name);
     let cost = ours.first().map_or(Cost::ONE, |ours| ours.cost);
-    let enforced = others
-        .into_iter()
-        .filter(|other| other.effect == Effect::Enforced && other.per.is_coarser(quota.per));
+    let enforced = others.into_iter().filter(|other| {
+        other.effect == Effect::Enforced && other.until.is_none() && other.per.is_coarser(quota.per)
+    });
     // A window of 90 s lies in two of 60 s one after the other, and no more of it.
     let calls = |other: &Quota, rate: &Bound| {
         let times = bound.millis().div_ceil(rate.millis());
         u64::from(rate.rate.count.get() / other.cost.get()) * u64::from(times)
     };
-    let bounds = enforced.flat_map(|other| other.bounds.each().iter().map(move |rate| calls(other, rate)));
+    let bounds = enforced.flat_map(|other| other.whole.each().iter().map(move |rate| calls(other, rate)));
     bounds.min().map(|calls| calls * u64::from(cost.get()))
 }

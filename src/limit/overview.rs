@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -21,6 +22,8 @@ pub const MAX_TOP: usize = 1_000;
 pub struct FullKey {
     /// The limit.
     pub limit: LimitName,
+    /// Whose part of it, by its owner in the file; none for the limit itself, or the rest of it.
+    pub part: Option<Arc<str>>,
     /// Whom it counts for there.
     pub whose: Whose,
     /// Each window, the shortest first.
@@ -63,7 +66,11 @@ struct Candidate {
 
 impl<'a> Fullest<'a> {
     pub(super) fn new(quotas: &'a QuotaSet, top: usize, now: Steady) -> Self {
-        let rules = quotas.each().map(|quota| (quota.rule, (quota, &quota.bounds))).collect();
+        let mut rules = HashMap::new();
+        for (_, quota) in quotas.all() {
+            rules.insert(quota.rule, (quota, &quota.bounds));
+            rules.extend(quota.parts.iter().map(|part| (part.rule, (quota, &part.bounds))));
+        }
         Self { rules, top: top.min(MAX_TOP), now, best: Vec::new() }
     }
 
@@ -98,8 +105,9 @@ impl<'a> Fullest<'a> {
         let named = self.best.into_iter().filter_map(|candidate| {
             let Candidate { key, rule, windows, empty_in, .. } = candidate;
             let (quota, _) = rules.get(&rule)?;
-            let whose = Whose::of(&key, known.get(&rule)?);
-            Some(FullKey { limit: quota.name.clone(), whose, windows, empty_in })
+            let rule = known.get(&rule)?;
+            let (limit, whose, part) = (quota.name.clone(), Whose::of(&key, rule), rule.part.clone());
+            Some(FullKey { limit, part, whose, windows, empty_in })
         });
         named.collect()
     }

@@ -1,6 +1,6 @@
 //! The rules, and which of them a call is charged to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
-use crate::id::{ApplicationId, EntraGroupId, LimitName, OperationId, UserId};
+use crate::id::{LimitName, OperationId};
 use crate::limit::charges::{Caller, Charges};
 use crate::limit::key::{Dimension, Per, RuleId};
 use crate::limit::logins::{Attempt, LoginQuota};
@@ -17,7 +17,14 @@ use crate::limit::window::{Bounds, Cost};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{Place, PolicyFiles, Problems};
-use crate::time::Steady;
+use crate::time::{Steady, Wall};
+
+mod describe;
+mod era;
+mod part;
+
+use era::Eras;
+pub(super) use part::{Idle, Owner, Part};
 
 /// The most keys that one call may be charged to: their locks are held at the same time.
 pub const MAX_CHARGES: usize = 8;
@@ -76,61 +83,29 @@ pub struct Quota {
     /// What is promised to some of its callers. `rule` and `bounds` are then those of the rest, which is nobody's. If
     /// one of the limit's bounds has no rest, the rest is without bounds, and takes no call at all. So is a part.
     pub(super) parts: Box<[Part]>,
-}
-
-/// A part of a limit that is promised to somebody: a window of its own, and a key of its own beside the limit's.
-///
-/// A call is counted in one part, or in the rest, and in all bounds of it. It goes to the first that has room: those of
-/// its caller, the rest, and then the lent ones that nobody wants back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) rule: RuleId,
-    pub(super) bounds: Bounds,
-    pub(super) owner: Owner,
-    pub(super) idle: Idle,
-}
-
-/// To whom a part is promised.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Owner {
-    Application(ApplicationId),
-    User(UserId),
-    /// Whoever holds a role, as these groups and users.
-    Holders {
-        groups: HashSet<EntraGroupId>,
-        users: HashSet<UserId>,
-    },
-}
-
-/// What becomes of a part that its owner does not use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Idle {
-    /// Nobody else ever uses it.
-    Kept,
-    /// Others use what is idle, until its owner was refused: from then on nobody else is admitted into it, for one
-    /// window of the bound that was full the longest.
-    Lent,
+    /// What the limit lets through altogether, parts included.
+    pub(super) whole: Bounds,
+    /// From when on it is not applied any more; none if that never comes.
+    pub(super) until: Option<Wall>,
 }
 
 /// What becomes of a call that finds no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum WhenFull {
+    #[default]
     Reject,
     /// It is held for at most so long, and at most so many are at a time for one key.
-    Wait {
-        wait: Duration,
-        queue: NonZeroU32,
-    },
+    Wait { wait: Duration, queue: NonZeroU32 },
 }
 
 /// Every limit of a policy set, by operation. Immutable: a part of a snapshot.
 #[derive(Debug, Clone)]
 pub struct QuotaSet {
-    /// INVARIANT: at most [`MAX_CHARGES`] quotas an operation, in the order of their rules, no rule twice.
-    by_operation: HashMap<OperationId, Arc<[Arc<Quota>]>, RandomState>,
+    /// INVARIANT: at most [`MAX_CHARGES`] keys an operation, parts included, in the order of their rules, no rule twice.
+    by_operation: HashMap<OperationId, Arc<Eras>, RandomState>,
     /// The same, by where the text of an operation's name lies. A snapshot has each name once, so that most calls find
     /// their quotas here, without a look at the text. The set keeps the names, so that no other text comes to lie there.
-    by_address: HashMap<usize, Arc<[Arc<Quota>]>, RandomState>,
+    by_address: HashMap<usize, Arc<Eras>, RandomState>,
     /// Where each limit is written.
     places: HashMap<LimitName, Place>,
     pub(super) limits: usize,
@@ -181,9 +156,9 @@ impl QuotaSet {
         let ((by_operation, by_address), max_held) = (Default::default(), DEFAULT_MAX_HELD);
         let mut set = Self { by_operation, by_address, places, limits, max_keys, max_held, logins };
         for (operation, quotas) in quotas {
-            let quotas: Arc<[_]> = quotas.into();
-            set.by_address.insert(address(&operation), quotas.clone());
-            set.by_operation.insert(operation, quotas);
+            let eras = Arc::new(Eras::new(quotas));
+            set.by_address.insert(address(&operation), eras.clone());
+            set.by_operation.insert(operation, eras);
         }
         set
     }
@@ -196,19 +171,28 @@ impl QuotaSet {
         operation: &'a OperationId,
         scope: &'a Scope,
     ) -> Charges<'a> {
-        let (quotas, caller, from) = (self.quotas(operation), caller.into(), Steady::default());
+        let (caller, from, by) = (caller.into(), Steady::default(), None);
+        let quotas = self.eras(operation).map_or(&[][..], |eras| eras.at(caller.at));
         let Self { max_keys, max_held, .. } = *self;
-        Charges { quotas, caller, scope, operation, from, max_keys, max_held }
+        Charges { quotas, caller, scope, operation, from, by, max_keys, max_held }
     }
 
     /// Whether a limit of the operation counts by device or device group, so that these must be known.
     pub fn counts_devices(&self, operation: &OperationId) -> bool {
-        self.quotas(operation).iter().any(|quota| quota.per.counts_devices())
+        let quotas = self.eras(operation).map_or(&[][..], Eras::all);
+        quotas.iter().any(|quota| quota.per.counts_devices())
     }
 
-    fn quotas(&self, operation: &OperationId) -> &[Arc<Quota>] {
+    fn eras(&self, operation: &OperationId) -> Option<&Eras> {
         let found = self.by_address.get(&address(operation)).or_else(|| self.by_operation.get(operation));
-        found.map_or(&[][..], |quotas| quotas)
+        found.map(|eras| &**eras)
+    }
+
+    /// Every limit of every operation, those that have lapsed included.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&OperationId, &Quota)> {
+        self.by_operation
+            .iter()
+            .flat_map(|(operation, eras)| eras.all().iter().map(move |quota| (operation, &**quota)))
     }
 
     /// The limit on failed logins, if there is one.
@@ -221,42 +205,6 @@ impl QuotaSet {
         self.places.iter()
     }
 
-    /// What a limit counts apart, in the words of `per`; nothing for one that counts all calls together.
-    pub fn counts_by(&self, limit: &LimitName) -> impl Iterator<Item = &'static str> {
-        let mut quotas = self.by_operation.values().flat_map(|quotas| quotas.iter());
-        let per = quotas.find(|quota| quota.name == *limit).map(|quota| quota.per).unwrap_or_default();
-        Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
-    }
-
-    /// What a limit comes to, as sentences that can be compared with those of another set.
-    pub fn describe(&self, limit: &LimitName) -> Vec<String> {
-        let mut facts = Vec::new();
-        for (operation, quotas) in &self.by_operation {
-            for quota in quotas.iter().filter(|quota| quota.name == *limit) {
-                facts.push(match quota.cost.get() {
-                    1 => format!("is for `{operation}`"),
-                    cost => format!("is for `{operation}`, each call of which counts {cost}"),
-                });
-                facts.extend(quota.bounds.each().iter().map(|bound| {
-                    match u64::from(bound.millis()) - bound.rate.window.millis() {
-                        0 => format!("lets {} through", bound.rate),
-                        margin => format!("lets {} through, and waits {margin} ms longer", bound.rate),
-                    }
-                }));
-                facts.extend((quota.effect == Effect::Shadow).then(|| "is on trial".to_owned()));
-            }
-        }
-        let counts: Vec<_> = self.counts_by(limit).collect();
-        if !counts.is_empty() {
-            facts.push(format!("counts by {}", counts.join(", ")));
-        }
-        if let Some(logins) = self.logins.as_ref().filter(|logins| logins.name == *limit) {
-            let each = logins.bounds.each().iter();
-            facts.extend(each.map(|bound| format!("lets {} fail from an address", bound.rate)));
-        }
-        facts
-    }
-
     /// Where a limit is written.
     pub fn place(&self, limit: &LimitName) -> Option<&Place> {
         self.places.get(limit)
@@ -267,15 +215,12 @@ impl QuotaSet {
         Attempt::new(self.logins.as_ref(), address)
     }
 
-    /// Every limit as an operation meets it.
-    pub(super) fn each(&self) -> impl Iterator<Item = &Quota> {
-        self.by_operation.values().flat_map(|quotas| quotas.iter()).map(|quota| &**quota)
-    }
-
     /// The most that the limiter may come to hold under this set, in bytes: every key full, each of the largest limit.
     pub fn worst_case_bytes(&self) -> u64 {
-        let counts =
-            self.by_operation.values().flat_map(|quotas| quotas.iter()).map(|quota| quota.bounds.largest());
+        let counts = self.all().flat_map(|(_, quota)| {
+            let parts = quota.parts.iter().map(|part| part.bounds.largest());
+            parts.chain([quota.bounds.largest()])
+        });
         let each = counts.map(|largest| KEY_BYTES + TIME_BYTES * u64::from(largest.get())).max().unwrap_or(0);
         each * u64::from(self.max_keys.get())
     }
@@ -324,22 +269,5 @@ impl Quota {
     /// Whether a part of it, or its rest, ever has room for a call.
     pub(super) fn fits(&self, bounds: &Bounds) -> bool {
         !bounds.each().is_empty() && self.cost.get() <= bounds.smallest().get()
-    }
-}
-
-// === impl Owner ===
-
-impl Owner {
-    /// Whether the part is this caller's.
-    pub(super) fn is(&self, caller: Caller<'_>) -> bool {
-        let user = caller.subject.user.as_ref();
-        match self {
-            Self::Application(application) => caller.subject.application == *application,
-            Self::User(owner) => user == Some(owner),
-            Self::Holders { groups, users } => {
-                user.is_some_and(|user| users.contains(user))
-                    || caller.groups.iter().any(|group| groups.contains(group))
-            }
-        }
     }
 }

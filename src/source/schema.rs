@@ -35,6 +35,13 @@ impl FileSchema {
         self
     }
 
+    /// It may have `key`, of this schema.
+    pub fn schema(mut self, key: &str, schema: fn(&mut SchemaGenerator) -> Schema) -> Self {
+        let value = schema(&mut self.generator);
+        self.keys.insert(key.to_owned(), value.to_value());
+        self
+    }
+
     /// The name of the file, or of one of its kind.
     pub fn name(&self) -> &'static str {
         self.name

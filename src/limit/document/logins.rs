@@ -50,7 +50,25 @@ impl Compiler<'_> {
                 "there is a limit per `address` above: one limit may have several windows",
             );
         }
-        let rates = self.rates(&document.windows);
+        let others = [
+            (
+                "when_full",
+                document.when_full.as_ref().filter(|word| word.get_ref().waits()).map(Spanned::span),
+            ),
+            ("share", document.share.as_ref().map(Spanned::span)),
+            ("in_flight", document.in_flight.as_ref().map(Spanned::span)),
+            ("until", document.until.as_ref().map(Spanned::span)),
+        ];
+        for (field, span) in others {
+            if let Some(span) = span {
+                let message = format!("a limit per `address` counts failed logins: leave `{field}` out");
+                self.problems.at(self.source, span, message);
+            }
+        }
+        let Some(windows) = &document.windows else {
+            return self.at_name(document, "missing field `windows`");
+        };
+        let rates = self.rates(windows);
         let most = rates.iter().map(|rate| u64::from(rate.count.get())).max().unwrap_or(0);
         let bytes = u64::from(self.max_addresses.get()) * (ADDRESS_BYTES + most * FAILURE_BYTES);
         if bytes > MAX_BYTES {
@@ -60,7 +78,7 @@ impl Compiler<'_> {
                 bytes >> 20,
                 MAX_BYTES >> 20
             );
-            self.problems.at(self.source, document.windows.span(), message);
+            self.problems.at(self.source, windows.span(), message);
         }
         let name = LimitName::from(document.name.get_ref().as_str());
         let bounds = Bounds::new(rates.into_iter().map(Bound::from));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::limit::fixture::{application, charges, compile, each, limit, quotas, user};
+use crate::limit::fixture::{application, charges, compile, each, limit, now, owners, quotas, user};
 
 /// The problems of a file.
 fn problems(text: &str) -> Vec<String> {
@@ -21,7 +21,7 @@ fn an_empty_file_leaves_the_documented_limits() {
 #[test]
 fn a_missing_file_is_a_problem() {
     let mut problems = Problems::default();
-    QuotaSet::compile(&PolicyFiles::default(), &[], &mut problems);
+    QuotaSet::compile(&PolicyFiles::default(), &[], &owners(), now(), &mut problems);
     let problems = problems.into_sorted();
     assert_eq!((problems.len(), &*problems[0].file), (1, "limits.toml"));
 }
@@ -147,14 +147,14 @@ windows = ["1 per day"]
         "14:11: a limit needs a window such as `100 per minute`".to_owned(),
         "18:14: invalid value: string \"any\", expected a list of operations, or \"all\"".to_owned(),
         "25:8: unknown variant `colour`, expected one of `tenant`, `application`, `user`, `operation`, `device`, `device_group`, `address`".to_owned(),
-        "33:13: unknown variant `drop`, expected `reject`".to_owned(),
+        "33:13: invalid value: string \"drop\", expected \"reject\", or { wait = \"5s\", queue = 100 }".to_owned(),
         "39:11: `10 per 00:01:00` and `20 per 00:01:00` have the same window".to_owned(),
         "39:11: `10 per 00:01:00` can't be reached under `5 per 01:00:00`".to_owned(),
         "39:11: `20 per 00:01:00` can't be reached under `5 per 01:00:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `10 per 00:01:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `20 per 00:01:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `5 per 01:00:00`".to_owned(),
-        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `margin`, `cost`, `when_full`, `show`, `enforce`".to_owned(),
+        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `margin`, `cost`, `when_full`, `share`, `in_flight`, `until`, `show`, `enforce`".to_owned(),
         "49:8: `c` is the name of a limit above".to_owned(),
     ];
     let expected = expected.map(|problem| format!("limits.toml:{problem}"));
@@ -182,7 +182,7 @@ fn documented_limits_that_contradict_each_other_are_a_problem_of_the_file_they_s
     let mut problems = Problems::default();
     let place = Place { file: "operations/machines.toml".into(), line: 7, column: 8, width: 1 };
     let limit = DocumentedLimit { place: Some(place), ..DocumentedLimit::at_no_place("read", rates) };
-    QuotaSet::compile(&files, &[limit], &mut problems);
+    QuotaSet::compile(&files, &[limit], &owners(), now(), &mut problems);
     assert_eq!(
         problems.into_sorted()[0].to_string(),
         "operations/machines.toml:7:8: limits of `read`: `100 per 00:01:00` can't be reached under `50 per 01:00:00`"
@@ -204,7 +204,7 @@ fn warnings(rates: &[&str], text: &str) -> Vec<String> {
     let rates = rates.iter().map(|rate| rate.parse().unwrap()).collect();
     let documented =
         [DocumentedLimit::at_no_place("read", rates), DocumentedLimit::at_no_place("write", Vec::new())];
-    QuotaSet::compile(&files, &documented, &mut problems);
+    QuotaSet::compile(&files, &documented, &owners(), now(), &mut problems);
     assert!(problems.is_empty(), "{problems:?}");
     problems.into_warnings().iter().map(ToString::to_string).collect()
 }
@@ -367,3 +367,5 @@ fn the_worst_case_is_every_key_full_under_the_largest_limit() {
     assert_eq!(quotas(&format!("max_keys = 10\n{largest}")).worst_case_bytes(), 10 * (165 + 40_000));
     assert_eq!(quotas("").worst_case_bytes(), 1_000_000 * (165 + 6_000));
 }
+
+mod terms;

@@ -1,0 +1,401 @@
+//! What a limit says beside its windows: parts, waits, ends, and calls on their way.
+
+use std::time::Duration;
+
+use super::*;
+use crate::limit::Caller;
+use crate::limit::quota::{Idle, WhenFull};
+use crate::principal::Scope;
+
+/// A limit of 100 a minute and 7 an hour per tenant, or these windows, with these lines.
+fn shared(windows: &str, lines: &str) -> String {
+    limit("shared", "\"tenant\"", windows) + lines + "\n"
+}
+
+/// Each part of the only limit on `read`, as `owner: counts`, and the counts of the rest.
+fn parts(set: &QuotaSet) -> (Vec<String>, Vec<u32>) {
+    let of = charges(set, &user(1, 1, 1), "read");
+    let quota = each(&of)[0].quota;
+    let counts =
+        |bounds: &Bounds| bounds.each().iter().map(|bound| bound.rate.count.get()).collect::<Vec<_>>();
+    let parts =
+        quota.parts.iter().map(|part| format!("{}: {:?} {:?}", part.name, counts(&part.bounds), part.idle));
+    (parts.collect(), counts(&quota.bounds))
+}
+
+/// A limit of these windows with this share is refused or warned of so.
+fn said(windows: &str, share: &str) -> Vec<String> {
+    let mut files = PolicyFiles::default();
+    files.insert(SourceFile::new("limits.toml", shared(windows, &format!("share = {{ {share} }}"))));
+    let mut problems = Problems::default();
+    QuotaSet::compile(&files, &crate::limit::fixture::documented(), &owners(), now(), &mut problems);
+    let (problems, warnings) = problems.into_parts();
+    problems.iter().chain(&warnings).map(ToString::to_string).collect()
+}
+
+#[test]
+fn parts_are_taken_of_each_window_rounded_down_and_a_kept_one_is_at_least_one_call() {
+    let share =
+        r#"share = { responders = { part = "30%", idle = "kept" }, soar = { part = "50%", idle = "lent" } }"#;
+    let set = quotas(&shared(r#""100 per minute", "1501 per hour""#, share));
+    let each = ["responders: [30, 450] Kept", "soar: [50, 750] Lent"];
+    assert_eq!(parts(&set), (each.map(String::from).to_vec(), vec![20, 301]));
+
+    let set =
+        quotas(&shared(r#""2 per minute""#, r#"share = { responders = { part = "1%", idle = "kept" } }"#));
+    assert_eq!(parts(&set), (vec!["responders: [1] Kept".to_owned()], vec![1]));
+}
+
+#[test]
+fn parts_of_all_of_a_limit_leave_nothing_for_others() {
+    let share =
+        r#"share = { responders = { part = "50%", idle = "kept" }, soar = { part = "50%", idle = "lent" } }"#;
+    // The odd call is nobody's: a call is counted in all windows, and of the minute nothing is left.
+    let set = quotas(&shared(r#""100 per minute", "1501 per hour""#, share));
+    assert_eq!(parts(&set).1, [0; 0]);
+}
+
+#[test]
+fn a_lent_part_of_less_than_one_call_is_nothing_and_pointed_out() {
+    let share = r#"soar = { part = "10%", idle = "lent" }"#;
+    assert_eq!(
+        said(r#""9 per minute", "100 per hour""#, share),
+        ["limits.toml:6:27: 10% of `9 per 00:01:00` is less than one call: nothing is promised to `soar`"]
+    );
+    let set = compile(&shared(r#""9 per minute", "100 per hour""#, &format!("share = {{ {share} }}"))).0;
+    assert_eq!(parts(&set), (vec![], vec![9, 100]));
+}
+
+#[test]
+fn a_share_that_cannot_be_meant_is_a_problem_at_its_place() {
+    for (windows, share, message) in [
+        (
+            r#""9 per day""#,
+            r#"soar = { part = "60%", idle = "kept" }, responders = { part = "41%", idle = "lent" }"#,
+            "6:9: the parts come to 101% together, of 100%",
+        ),
+        (
+            r#""9 per day""#,
+            r#"soar = { part = "0%", idle = "kept" }"#,
+            "6:27: `0%` is not a part such as `30%`: 1 to 100",
+        ),
+        (
+            r#""9 per day""#,
+            r#"soar = { part = "30", idle = "kept" }"#,
+            "6:27: `30` is not a part such as `30%`: 1 to 100",
+        ),
+        (
+            r#""9 per day""#,
+            r#"soar = { part = "+3%", idle = "kept" }"#,
+            "6:27: `+3%` is not a part such as `30%`: 1 to 100",
+        ),
+        (
+            r#""9 per day""#,
+            r#"soar = { part = "3%", idle = "given" }"#,
+            "6:40: unknown variant `given`, expected `kept` or `lent`",
+        ),
+        (
+            r#""9 per day""#,
+            r#"saor = { part = "3%", idle = "kept" }"#,
+            "6:11: `saor` is no application of applications.toml, and no role or user id of roles.toml; did you mean `soar`?",
+        ),
+        (
+            r#""9 per day""#,
+            r#"both = { part = "3%", idle = "kept" }"#,
+            "6:11: `both` is the name of an application and of a role: a part is promised to one of them",
+        ),
+        (
+            r#""1 per day""#,
+            r#"soar = { part = "3%", idle = "kept" }, responders = { part = "3%", idle = "kept" }"#,
+            "6:9: each kept part is at least one call, and `1 per 24:00:00` has fewer than parts",
+        ),
+        (
+            r#""1 per day""#,
+            r#"soar = { part = "3%", idle = "kept" }"#,
+            "6:9: the parts, rounded, take all of `1 per 24:00:00`: nobody else has any",
+        ),
+    ] {
+        assert_eq!(said(windows, share)[0], format!("limits.toml:{message}"));
+    }
+}
+
+#[test]
+fn a_part_for_whom_the_limit_counts_apart_is_a_problem() {
+    let of = |per: &str, owner: &str| {
+        let share = format!("share = {{ {owner} = {{ part = \"30%\", idle = \"kept\" }} }}\n");
+        problems(&(limit("own", per, "\"9 per day\"") + &share))
+    };
+    let apart = |whom: &str, owner: &str| {
+        [format!(
+            "limits.toml:6:11: this limit counts each {whom} apart, so that `{owner}` has one of its own already: nobody shares it"
+        )]
+    };
+    assert_eq!(of(r#""application""#, "soar"), apart("application", "soar"));
+    assert_eq!(of(r#""tenant", "user""#, "responders"), apart("user", "responders"));
+    assert_eq!(of(r#""application""#, "responders"), [""; 0]);
+    assert_eq!(of(r#""user""#, "soar"), [""; 0]);
+}
+
+#[test]
+fn a_call_that_costs_more_than_a_part_has_is_a_problem() {
+    let share = r#"share = { soar = { part = "30%", idle = "kept" } }"#;
+    let of = |cost: u32| problems(&shared("\"10 per day\"", &format!("cost = {cost}\n{share}")));
+    assert_eq!(of(3), [""; 0]);
+    assert_eq!(of(4), ["limits.toml:7:27: a call that costs 4 never finds room in a part of 3"]);
+    let share = r#"share = { soar = { part = "80%", idle = "kept" } }"#;
+    assert_eq!(
+        problems(&shared("\"10 per day\"", &format!("cost = 3\n{share}"))),
+        ["limits.toml:7:9: a call that costs 3 never finds room in what is left for others, 2"]
+    );
+}
+
+#[test]
+fn a_part_is_its_owners_alone() {
+    let lines = r#"share = { responders = { part = "30%", idle = "kept" }, soar = { part = "30%", idle = "kept" }, 00000000-0000-0000-0000-000000000001 = { part = "10%", idle = "kept" } }"#;
+    let set = quotas(&shared("\"10 per day\"", lines));
+    let owned = |subject: &crate::principal::Subject, groups: &[u128]| {
+        let (operation, scope) = ("read".parse().unwrap(), Scope::default());
+        let groups: Vec<_> = groups.iter().map(|group| crate::id::EntraGroupId::from_u128(*group)).collect();
+        let caller = Caller { subject, groups: &groups, at: now() };
+        let of = set.charges(caller, &operation, &scope);
+        let quota = each(&of)[0].quota;
+        let owned = quota.parts.iter().filter(|part| part.owner.is(caller));
+        owned.map(|part| part.name.chars().take(4).collect::<String>()).collect::<Vec<_>>()
+    };
+    assert_eq!(owned(&application(1, 1), &[]), ["soar"]);
+    assert_eq!(owned(&application(1, 7), &[1]), ["resp"], "whose groups are known is in them");
+    assert_eq!(owned(&user(1, 7, 7), &[2, 1]), ["resp"]);
+    assert_eq!(owned(&user(1, 1, 1), &[]), ["0000", "resp", "soar"]);
+    assert_eq!(owned(&user(1, 7, 7), &[2]), [""; 0]);
+}
+
+#[test]
+fn the_parts_of_a_call_count_as_keys() {
+    let share =
+        r#"share = { soar = { part = "30%", idle = "kept" }, responders = { part = "30%", idle = "lent" } }"#;
+    let others: String = (0..6).map(|n| limit(&format!("other-{n}"), "", "\"1 per day\"")).collect();
+    let found = problems(&(others + &shared("\"10 per day\"", share)));
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with("limits.toml: `read` is under 9 limits and parts, at most 8 may be: "),
+        "{found:?}"
+    );
+    assert!(found[0].contains("`shared` with 2 parts"), "{found:?}");
+}
+
+#[test]
+fn a_part_keeps_its_log_when_its_size_or_the_others_change() {
+    let of = |share: &str| {
+        let set = quotas(&shared("\"10 per day\"", &format!("share = {{ {share} }}")));
+        let of = charges(&set, &application(1, 9), "read");
+        let quota = each(&of)[0].quota;
+        (quota.rule, quota.parts.iter().map(|part| part.rule).collect::<Vec<_>>())
+    };
+    let (rest, alone) = of(r#"soar = { part = "30%", idle = "kept" }"#);
+    let (same, two) =
+        of(r#"soar = { part = "50%", idle = "lent" }, responders = { part = "10%", idle = "kept" }"#);
+    assert_eq!((rest, alone[0]), (same, two[1]));
+    assert!(rest != two[0] && rest != two[1] && two[0] != two[1]);
+}
+
+#[test]
+fn a_full_limit_refuses_or_holds_as_it_says() {
+    let when_full = |lines: &str| {
+        let set = quotas(&shared("\"9 per day\"", lines));
+        each(&charges(&set, &application(1, 1), "read"))[0].quota.when_full
+    };
+    assert_eq!((when_full(""), when_full("when_full = \"reject\"")), (WhenFull::Reject, WhenFull::Reject));
+    let queue = NonZeroU32::new(100).unwrap();
+    let wait = Duration::from_secs(5);
+    assert_eq!(when_full("when_full = { wait = \"5s\", queue = 100 }"), WhenFull::Wait { wait, queue });
+
+    for (lines, message) in [
+        (
+            "\"drop\"",
+            "6:13: invalid value: string \"drop\", expected \"reject\", or { wait = \"5s\", queue = 100 }",
+        ),
+        (
+            "{ wait = \"61s\", queue = 1 }",
+            "6:22: `61s` is not a wait such as `5s`, whole milliseconds, at most `60s`",
+        ),
+        (
+            "{ wait = \"0s\", queue = 1 }",
+            "6:22: `0s` is not a wait such as `5s`, whole milliseconds, at most `60s`",
+        ),
+        ("{ wait = \"5s\", queue = 0 }", "6:36: `0` is not the length of a queue: 1 to 10000"),
+        ("{ wait = \"5s\", queue = 10001 }", "6:36: `10001` is not the length of a queue: 1 to 10000"),
+        ("{ wait = \"5s\" }", "6:13: missing field `queue`"),
+    ] {
+        assert_eq!(
+            problems(&shared("\"9 per day\"", &format!("when_full = {lines}"))),
+            [format!("limits.toml:{message}")]
+        );
+    }
+}
+
+#[test]
+fn a_documented_limit_has_the_terms_that_its_entry_or_the_head_of_the_file_gives_it() {
+    let wait = "{ wait = \"5s\", queue = 100 }";
+    let of = |text: &str| {
+        let set = quotas(text);
+        let of = charges(&set, &user(1, 2, 1), "collect");
+        let quota = each(&of)[0].quota;
+        let parts: Vec<_> = quota.parts.iter().map(|part| part.bounds.each()[1].rate.to_string()).collect();
+        (quota.when_full != WhenFull::Reject, parts)
+    };
+    assert_eq!(of(""), (false, vec![]));
+    assert_eq!(of(&format!("documented_when_full = {wait}\n")), (true, vec![]));
+    let share = "share = { responders = { part = \"30%\", idle = \"kept\" } }\n";
+    let entry = format!("[[documented]]\noperation = \"collect\"\n{share}");
+    assert_eq!(of(&entry), (false, vec!["450 per 01:00:00".to_owned()]));
+    let head = format!("documented_when_full = {wait}\n");
+    for (text, waits) in [
+        (format!("{head}{entry}"), true),
+        (format!("{head}{entry}when_full = \"reject\"\n"), false),
+        (format!("{entry}when_full = {wait}\n"), true),
+    ] {
+        assert_eq!(of(&text).0, waits, "{text}");
+    }
+
+    let text = "[[documented]]\noperation = \"read\"\n[[documented]]\noperation = \"collect\"\n[[documented]]\noperation = \"collect\"\nshare = { soar = { part = \"1%\", idle = \"kept\" } }\n";
+    assert_eq!(
+        problems(text),
+        [
+            "limits.toml:2:13: `read` is no operation with documented limits",
+            "limits.toml:6:13: the documented limit of `collect` has its terms above",
+            "limits.toml:7:11: this limit counts each application apart, so that `soar` has one of its own already: nobody shares it",
+        ]
+    );
+}
+
+#[test]
+fn calls_on_their_way_are_bounded_with_windows_or_without() {
+    let on_its_way = |lines: &str| {
+        let text = limit("way", "\"tenant\"", "\"9 per day\"").replace("windows = [\"9 per day\"]\n", lines);
+        let (set, problems) = compile(&text);
+        let of = charges(&set, &application(1, 1), "read");
+        let found = each(&of)
+            .first()
+            .map(|charge| (charge.quota.in_flight.map(NonZeroU32::get), charge.quota.bounds.each().len()));
+        (found, problems)
+    };
+    assert_eq!(on_its_way("in_flight = 25\n"), (Some((Some(25), 0)), vec![]));
+    assert_eq!(on_its_way("in_flight = 25\nwindows = [\"9 per day\"]\n"), (Some((Some(25), 1)), vec![]));
+    for (lines, message) in [
+        ("in_flight = 0", "5:13: invalid value: integer `0`, expected a nonzero u32"),
+        ("in_flight = 2\nmargin = \"1s\"", "6:10: `margin` is of windows, and this limit has none"),
+        ("in_flight = 2\ncost = 1", "6:8: `cost` is of windows, and this limit has none"),
+        (
+            "in_flight = 2\nwhen_full = { wait = \"1s\", queue = 1 }",
+            "5:13: nobody can tell how long to wait for calls on their way: only windows open at a known moment",
+        ),
+        ("show = true", "1:1: missing field `windows`"),
+        (
+            "in_flight = 2\nwindows = [\"9 per day\"]\nshare = { soar = { part = \"30%\", idle = \"kept\" } }",
+            "7:9: a share is a part of windows, not of calls on their way; write two limits, one with `in_flight` and one with the share",
+        ),
+    ] {
+        assert_eq!(on_its_way(&format!("{lines}\n")).1, [format!("limits.toml:{message}")]);
+    }
+}
+
+#[test]
+fn what_has_an_end_lapses_at_it_and_a_part_goes_back_to_everybody() {
+    let text = limit("short", "\"tenant\"", "\"9 per day\"")
+        + "until = \"2026-01-01T01:00:00+01:00\"\n"
+        + &shared(
+            "\"10 per day\"",
+            r#"share = { soar = { part = "30%", idle = "kept", until = "2026-01-01T00:00:01Z" } }"#,
+        );
+    let set = quotas(&text);
+    let subject = application(1, 1);
+    let at = |seconds: i64| {
+        let caller =
+            Caller { subject: &subject, groups: &[], at: Wall::from_unix_seconds(1_767_225_600 + seconds) };
+        let (operation, scope) = ("read".parse().unwrap(), Scope::default());
+        let of = set.charges(caller, &operation, &scope);
+        let each = each(&of).into_iter().map(|charge| {
+            let parts = charge.quota.parts.iter().map(|part| (part.owner.is(caller), part.idle));
+            (charge.quota.name.to_string(), parts.collect::<Vec<_>>())
+        });
+        each.collect::<std::collections::BTreeMap<_, _>>().into_iter().rev().collect::<Vec<_>>()
+    };
+    let shared = |owned, idle| ("shared".to_owned(), vec![(owned, idle)]);
+    assert_eq!(at(-1), [("short".to_owned(), vec![]), shared(true, Idle::Kept)]);
+    assert_eq!(at(0), [shared(true, Idle::Kept)]);
+    assert_eq!(at(1), [shared(false, Idle::Lent)]);
+    assert_eq!(at(1_000_000), at(1));
+}
+
+#[test]
+fn what_has_an_end_is_warned_of_before_and_after_it() {
+    let warnings = |text: &str| {
+        let mut files = PolicyFiles::default();
+        files.insert(SourceFile::new("limits.toml", text));
+        let mut problems = Problems::default();
+        QuotaSet::compile(&files, &crate::limit::fixture::documented(), &owners(), now(), &mut problems);
+        let (problems, warnings) = problems.into_parts();
+        problems.iter().chain(&warnings).map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let short = |time: &str| limit("short", "\"tenant\"", "\"9 per day\"") + &format!("until = \"{time}\"\n");
+    assert_eq!(
+        warnings(&short("2026-01-01T00:00:00.001Z")),
+        ["limits.toml:6:9: `short` is in force until 2026-01-01T00:00:00.001Z"]
+    );
+    assert_eq!(
+        warnings(&short("2026-01-01T00:00:00Z")),
+        [
+            "limits.toml:6:9: `short` lapsed at 2026-01-01T00:00:00.000Z and does nothing any more: take it out, or give it another time"
+        ]
+    );
+    assert_eq!(
+        warnings(&short("tomorrow")),
+        ["limits.toml:6:9: `tomorrow` is not a time such as `2026-03-01T18:00:00Z`"]
+    );
+    let part = shared(
+        "\"10 per day\"",
+        r#"share = { soar = { part = "30%", idle = "kept", until = "2026-01-01T00:00:01Z" } }"#,
+    );
+    assert_eq!(
+        warnings(&part),
+        ["limits.toml:6:57: the part of `soar` in `shared` is in force until 2026-01-01T00:00:01.000Z"]
+    );
+}
+
+#[test]
+fn a_limit_is_described_with_its_parts_and_all_else_that_it_says() {
+    let share = r#"share = { soar = { part = "30%", idle = "kept", until = "2027-01-01T00:00:00Z" }, responders = { part = "50%", idle = "lent" } }"#;
+    let set =
+        quotas(&shared("\"10 per day\"", &format!("{share}\nwhen_full = {{ wait = \"5s\", queue = 3 }}\n")));
+    assert_eq!(
+        set.describe(&"shared".into()),
+        [
+            "is for `read`",
+            "lets 10 per 24:00:00 through",
+            "holds up to 3 calls of each key for up to 5s where it has no room",
+            "promises `responders` 5 per 24:00:00 and lends what is idle of it",
+            "promises `soar` 3 per 24:00:00 and keeps it",
+            "promises `soar` that until 2027-01-01T00:00:00.000Z",
+            "counts by tenant",
+        ]
+    );
+    let set =
+        quotas(&(limit("way", "", "\"9 per day\"") + "in_flight = 25\nuntil = \"2027-01-01T00:00:00Z\"\n"));
+    assert_eq!(
+        set.describe(&"way".into())[2..],
+        ["lets 25 be on their way at once", "lapses at 2027-01-01T00:00:00.000Z"]
+    );
+}
+
+#[test]
+fn a_limit_per_address_has_no_other_terms() {
+    let text = "[[limit]]\nname = \"a\"\nper = [\"address\"]\nwindows = [\"3 per day\"]\nwhen_full = { wait = \"1s\", queue = 1 }\nin_flight = 3\nuntil = \"2027-01-01T00:00:00Z\"\nshare = {}\n";
+    let found = problems(text);
+    let each = [(5, 13, "when_full"), (6, 13, "in_flight"), (7, 9, "until"), (8, 9, "share")];
+    let expected = each.map(|(line, column, field)| {
+        format!(
+            "limits.toml:{line}:{column}: a limit per `address` counts failed logins: leave `{field}` out"
+        )
+    });
+    assert_eq!(found, expected);
+}

@@ -1,0 +1,69 @@
+//! Limits in words.
+
+use crate::id::LimitName;
+use crate::limit::key::Dimension;
+use crate::limit::quota::{Effect, Idle, Quota, QuotaSet, WhenFull};
+
+impl QuotaSet {
+    /// What a limit counts apart, in the words of `per`; nothing for one that counts all calls together.
+    pub fn counts_by(&self, limit: &LimitName) -> impl Iterator<Item = &'static str> {
+        let per = self.all().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.per);
+        let per = per.unwrap_or_default();
+        Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
+    }
+
+    /// What a limit comes to, as sentences that can be compared with those of another set.
+    pub fn describe(&self, limit: &LimitName) -> Vec<String> {
+        let mut facts = Vec::new();
+        for (operation, quota) in self.all().filter(|(_, quota)| quota.name == *limit) {
+            facts.push(match quota.cost.get() {
+                1 => format!("is for `{operation}`"),
+                cost => format!("is for `{operation}`, each call of which counts {cost}"),
+            });
+            facts.extend(quota.describe());
+        }
+        let counts: Vec<_> = self.counts_by(limit).collect();
+        if !counts.is_empty() {
+            facts.push(format!("counts by {}", counts.join(", ")));
+        }
+        if let Some(logins) = self.logins.as_ref().filter(|logins| logins.name == *limit) {
+            let each = logins.bounds.each().iter();
+            facts.extend(each.map(|bound| format!("lets {} fail from an address", bound.rate)));
+        }
+        facts
+    }
+}
+
+impl Quota {
+    /// What it does, whatever the operation.
+    fn describe(&self) -> Vec<String> {
+        let bounds = self.whole.each().iter();
+        let mut facts: Vec<_> = bounds
+            .map(|bound| match u64::from(bound.millis()) - bound.rate.window.millis() {
+                0 => format!("lets {} through", bound.rate),
+                margin => format!("lets {} through, and waits {margin} ms longer", bound.rate),
+            })
+            .collect();
+        facts.extend(self.in_flight.map(|most| format!("lets {most} be on their way at once")));
+        facts.extend((self.effect == Effect::Shadow).then(|| "is on trial".to_owned()));
+        if let WhenFull::Wait { wait, queue } = self.when_full {
+            let wait = jiff::SignedDuration::try_from(wait).unwrap_or_default();
+            facts.push(format!(
+                "holds up to {queue} calls of each key for up to {wait:#} where it has no room"
+            ));
+        }
+        for part in &self.parts {
+            let name = &part.name;
+            let idle = match part.idle {
+                Idle::Kept => "and keeps it",
+                Idle::Lent => "and lends what is idle of it",
+            };
+            facts.extend(
+                part.bounds.each().iter().map(|bound| format!("promises `{name}` {} {idle}", bound.rate)),
+            );
+            facts.extend(part.until.map(|until| format!("promises `{name}` that until {until}")));
+        }
+        facts.extend(self.until.map(|until| format!("lapses at {until}")));
+        facts
+    }
+}
