@@ -108,7 +108,7 @@ fn request((token, number): (&String, u64)) -> Vec<u8> {
 }
 
 /// Sends `count` requests over 64 connections and reads their answers.
-async fn load(address: SocketAddr, calls: Arc<Vec<Vec<u8>>>, count: u64) {
+pub(crate) async fn load(address: SocketAddr, calls: Arc<Vec<Vec<u8>>>, count: u64) {
     let local = tokio::task::LocalSet::new();
     for connection in 0..CONNECTIONS {
         let share = count / CONNECTIONS + u64::from(connection < count % CONNECTIONS);
@@ -127,7 +127,7 @@ async fn load(address: SocketAddr, calls: Arc<Vec<Vec<u8>>>, count: u64) {
 }
 
 /// Reads one answer, whose body ends with its JSON; anything but a 201 or a 401 ends the benchmark.
-async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) {
+pub(crate) async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) {
     let mut length = 0;
     loop {
         let read = stream.read(&mut buffer[length..]).await.unwrap();

@@ -14,6 +14,7 @@ mod inventory;
 mod limiter;
 mod plain;
 mod policy;
+mod swap;
 mod token;
 mod window;
 mod world;
@@ -39,6 +40,7 @@ fn main() {
     gateway::play_role();
     acquire::play_role();
     crowd::bench();
+    swap::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();
 }
