@@ -160,7 +160,7 @@ fn an_export_with_a_header_alone_lists_no_device() {
 
 #[test]
 fn every_mistake_of_a_csv_has_its_line() {
-    let one = id('1');
+    let (one, two) = (id('1'), id('2'));
     for (text, expected) in [
         (String::new(), "devices.csv:1:1: no column `Device ID` in the header"),
         ("Device ID,Name\n".into(), "devices.csv:1:1: no column `Device Name` in the header"),

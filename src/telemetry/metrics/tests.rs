@@ -177,7 +177,11 @@ fn what_a_scrape_shows_is_what_the_table_lists() {
     let overrun = [LimitName::from("on-trial")].into_iter().collect();
     metrics.request(&Outcome {
         upstream_latency: Some(Duration::ZERO),
-        ..outcome(Decision::Admitted, None, Findings { overrun, ..Findings::default() })
+        ..outcome(
+            Decision::Admitted,
+            None,
+            Findings { overrun, held: Some(Duration::ZERO), ..Findings::default() },
+        )
     });
     metrics.token(Ok(()));
     metrics.malformed("dot_segment");
