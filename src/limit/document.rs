@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! max_keys      = 1000000         # optional: how many keys the limiter may hold
+//! max_held      = 10000           # optional: how many calls may be held at a time, of all limits together
 //! max_addresses = 100000          # optional: how many addresses with failed logins are counted each by itself
 //! documented_margin = "250ms"     # optional: the margin of the documented limits
 //! documented_when_full = "reject" # optional: their `when_full`, where no `[[documented]]` says otherwise
@@ -128,6 +129,7 @@ struct Compiler<'a> {
 pub(crate) fn schema() -> FileSchema {
     FileSchema::new(FILE)
         .value::<NonZeroU32>("max_keys")
+        .value::<NonZeroU32>("max_held")
         .value::<NonZeroU32>("max_addresses")
         .value::<String>("documented_margin")
         .schema("documented_when_full", when_full::schema)
@@ -167,9 +169,10 @@ impl QuotaSet {
         let mut places: HashMap<_, _> = limited
             .filter_map(|limit| Some((LimitName::from(limit.operation.as_str()), limit.place.clone()?)))
             .collect();
-        let (mut max_keys, mut logins) = (None, None);
+        let (mut max_keys, mut max_held, mut logins) = (None, None, None);
         if let Some((source, mut toml)) = toml {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
+            max_held = toml.value("max_held", problems).map(Spanned::into_inner);
             let max_addresses = toml.value("max_addresses", problems).map(Spanned::into_inner);
             let max_addresses = max_addresses.unwrap_or(logins::DEFAULT_MAX_ADDRESSES);
             let documents = toml.entries::<LimitDocument>("limit", problems);
@@ -202,7 +205,7 @@ impl QuotaSet {
         if problems.is_empty() {
             odd::warn(&quotas, &places, files, problems);
         }
-        Self::new(quotas, places, limits, max_keys.unwrap_or(DEFAULT_MAX_KEYS), logins)
+        Self::new(quotas, places, limits, max_keys.unwrap_or(DEFAULT_MAX_KEYS), logins).holding(max_held)
     }
 }
 
