@@ -272,6 +272,23 @@ async fn a_process_that_stops_lets_the_held_calls_in_reach_finish_and_refuses_th
 }
 
 #[tokio::test]
+async fn no_more_calls_are_held_than_max_held_and_one_beyond_it_is_refused_as_by_a_limit_that_rejects() {
+    let upstream = RecordingUpstream::start(Answer::new(200, "taken"), Clock::System);
+    let policy = policy_with("limits.toml", &format!("max_held = 1\n{WAITING}"));
+    let gateway = Setup::new(upstream.address()).policy(policy).start();
+    fill(&gateway).await;
+    let mut first = hold(&gateway).await;
+    let answer = gateway.get(&portal(), "/api/machines").await;
+    answer.assert_status(429);
+    // Its turn would be after that of the one who is held.
+    let said = (answer.header("Tollgate-Reason"), answer.header("Retry-After"));
+    assert_eq!(said, (Some("over_limit"), Some("60")));
+    gateway.hand.advance(30 * SECOND);
+    first.read_response().await.assert_status(200);
+    let _next = hold(&gateway).await;
+}
+
+#[tokio::test]
 async fn held_calls_take_no_place_among_those_in_flight() {
     let upstream = RecordingUpstream::start(Answer::new(200, "taken"), Clock::System);
     let bounds = tollgate::proxy::Bounds {

@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! max_keys      = 1000000         # optional: how many keys the limiter may hold
+//! max_held      = 10000           # optional: how many calls may be held at a time, of all limits together
 //! max_addresses = 100000          # optional: how many addresses with failed logins are counted each by itself
 //! durable       = true            # optional: whether a call waits until its admission is written; or "fsync"
 //! documented_margin = "250ms"     # optional: the margin of the documented limits
@@ -141,6 +142,7 @@ struct Compiler<'a> {
 pub(crate) fn schema() -> FileSchema {
     FileSchema::new(FILE)
         .value::<NonZeroU32>("max_keys")
+        .value::<NonZeroU32>("max_held")
         .value::<NonZeroU32>("max_addresses")
         .value::<String>("documented_margin")
         .schema("documented_when_full", when_full::schema)
@@ -181,9 +183,11 @@ impl QuotaSet {
         let mut places: HashMap<_, _> = limited
             .filter_map(|limit| Some((LimitName::from(limit.operation.as_str()), limit.place.clone()?)))
             .collect();
-        let (mut max_keys, mut logins, mut durable, mut actions) = (None, None, None, BTreeMap::new());
+        let (mut max_keys, mut max_held, mut logins) = (None, None, None);
+        let (mut durable, mut actions) = (None, BTreeMap::new());
         if let Some((source, mut toml)) = toml {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
+            max_held = toml.value("max_held", problems).map(Spanned::into_inner);
             durable = toml
                 .value("durable", problems)
                 .and_then(|word: Spanned<DurableDocument>| word.into_inner().0);
@@ -225,7 +229,7 @@ impl QuotaSet {
             (operation, Limited { quotas, actions })
         });
         let max_keys = max_keys.unwrap_or(DEFAULT_MAX_KEYS);
-        Self::new(limited, places, limits, max_keys, logins).with_durable(durable)
+        Self::new(limited, places, limits, max_keys, logins).holding(max_held).with_durable(durable)
     }
 }
 

@@ -186,6 +186,11 @@ impl QuotaSet {
         set
     }
 
+    /// The same with another bound of held calls, if there is one.
+    pub(super) fn holding(self, max_held: Option<NonZeroU32>) -> Self {
+        Self { max_held: max_held.unwrap_or(self.max_held), ..self }
+    }
+
     /// What a call of `operation` by this caller is charged to. A limit per user does not apply to an application's own
     /// call, which has none. Where a limit [counts devices](Self::counts_devices), the scope must have been looked up.
     pub fn charges<'a>(

@@ -5,6 +5,7 @@
 //! served that one next. A client that gives or takes too slowly is an error of the connection.
 
 mod body;
+mod link;
 mod pace;
 mod socket;
 mod stream;
@@ -13,22 +14,20 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use parking_lot::Mutex;
 use pingora::protocols::SocketDigest;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use self::body::Body;
+pub(super) use self::link::Link;
 use self::pace::Pace;
 use self::socket::Protocol;
 pub use self::socket::Socket;
 use super::bounds::Bounds;
 use super::strict::Framing;
 use crate::denial::Malformed;
-use crate::id::RequestId;
 use crate::time::Clock;
 
 /// Read at once, and kept of what a client sends before its turn: most requests are one read.
@@ -77,62 +76,10 @@ enum End {
     Broken,
 }
 
-/// What a connection's door and its requests share.
-#[derive(Debug, Default)]
-pub(super) struct Link {
-    linked: Mutex<Linked>,
-    /// Whether a read is to wait for the client's going, and to hand nothing on.
-    watched: AtomicBool,
-}
-
-/// As long as it lives, whoever reads from the connection is told nothing but that its client has gone.
-#[derive(Debug)]
-pub(super) struct Watched<'l>(&'l Link);
-
-#[derive(Debug, Default)]
-struct Linked {
-    /// The request that Pingora handed us, if it did.
-    request: Option<RequestId>,
-    /// The connection that Pingora dropped: it closes without a word where an answer may still have to be written, or
-    /// read by the client.
-    dropped: Option<ClientStream>,
-}
-
 /// A client that takes its answer too slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client does not take its answer")]
 pub(super) struct SlowReader;
-
-// === impl Link ===
-
-impl Link {
-    /// Pingora took the request for one, and has begun its phases.
-    pub(super) fn reached(&self, request: RequestId) {
-        self.linked.lock().request = Some(request);
-    }
-
-    /// The request whose phases were begun, since the last call.
-    pub(super) fn request(&self) -> Option<RequestId> {
-        self.linked.lock().request.take()
-    }
-
-    /// The connection that was dropped, if it is of any use.
-    pub(super) fn dropped(&self) -> Option<ClientStream> {
-        self.linked.lock().dropped.take().filter(|client| client.end != End::Broken)
-    }
-
-    /// Lets reads wait for the client's going.
-    pub(super) fn watch(&self) -> Watched<'_> {
-        self.watched.store(true, Ordering::Relaxed);
-        Watched(self)
-    }
-}
-
-impl Drop for Watched<'_> {
-    fn drop(&mut self) {
-        self.0.watched.store(false, Ordering::Relaxed);
-    }
-}
 
 // === impl ClientStream ===
 
@@ -165,6 +112,11 @@ impl ClientStream {
     /// What was read and belongs to no request yet.
     pub(super) fn input(&self) -> &[u8] {
         &self.input
+    }
+
+    /// Whether it did not break off.
+    fn is_whole(&self) -> bool {
+        self.end != End::Broken
     }
 
     /// Whether an answer to the present request was begun.
@@ -349,7 +301,7 @@ impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.protocol {
-            Protocol::Http1 if this.link.watched.load(Ordering::Relaxed) => this.poll_gone(cx),
+            Protocol::Http1 if this.link.is_watched() => this.poll_gone(cx),
             Protocol::Http1 => this.poll_request(cx, buf),
             Protocol::Http2 => this.poll_frames(cx, buf),
         }
@@ -408,6 +360,6 @@ impl Drop for ClientStream {
             digest: self.digest.clone(),
             link: Arc::default(),
         };
-        self.link.linked.lock().dropped = Some(saved);
+        self.link.save(saved);
     }
 }

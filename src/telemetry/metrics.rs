@@ -21,11 +21,13 @@ use crate::id::{LimitName, OperationId};
 use crate::outcome::{Decision, Outcome, ReasonCode};
 use crate::time::Wall;
 
+mod buckets;
 mod door;
 mod facts;
 mod family;
 mod issuers;
 
+use buckets::{ADMISSION_SECONDS, HELD_SECONDS, UPSTREAM_SECONDS};
 pub use door::{InFlight, OpenConnection, RefusedConnection};
 pub use facts::{AuditResult, LoadedPolicy, ReloadResult, StateNumbers, TokenCachePart};
 pub use family::{MetricInfo, MetricKind};
@@ -80,20 +82,6 @@ macro_rules! metrics {
     (@buckets) => { &[] };
     (@buckets $buckets:ident) => { $buckets };
 }
-
-/// 5 µs, a refusal by path, to 1 s, a token whose keys had to be fetched first.
-const ADMISSION_SECONDS: &[f64] = &[
-    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
-    0.05, 0.1, 0.25, 0.5, 1.0,
-];
-
-/// 1 ms, a stand-in on the same machine, to 60 s, more than the API's own time limit.
-const UPSTREAM_SECONDS: &[f64] =
-    &[0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-
-/// 1 ms, the grain of windows, to 60 s, the longest wait that a limit may have.
-const HELD_SECONDS: &[f64] =
-    &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0];
 
 metrics! {
     requests: IntCounterVec = "tollgate_requests_total" ["operation", "outcome", "reason", "application"],
