@@ -267,7 +267,7 @@ impl World {
             .filter_map(|(waiting, (_, at))| {
                 let (before, at) = (waiting.at, micros(at));
                 waiting.at = at;
-                (before != at).then(|| (before, waiting.number, waiting.call, waiting.version, at))
+                (before != at).then_some((before, waiting.number, waiting.call, waiting.version, at))
             })
             .collect();
         places.sort_by_key(|(before, number, ..)| (*before, *number));

@@ -70,8 +70,11 @@ impl<'c> Call<'c> {
     }
 }
 
+/// A limit: its name, its `per`, its windows, and for how many seconds and in what queue it lets calls wait.
+type Waits<'t> = (&'t str, &'t str, &'t str, Option<(u64, u32)>);
+
 /// Limits on `read`, each of which holds calls for so many seconds and in such a queue, or rejects them.
-fn waiting(limits: &[(&str, &str, &str, Option<(u64, u32)>)]) -> QuotaSet {
+fn waiting(limits: &[Waits<'_>]) -> QuotaSet {
     let text: String = limits.iter().map(|(name, per, windows, _)| limit(name, per, windows)).collect();
     changed(&text, |quota| {
         let of = limits.iter().find(|(name, ..)| quota.name.as_str() == *name);
