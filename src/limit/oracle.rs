@@ -6,22 +6,20 @@
 //! postponed, are given back and are on their way, while the policy changes. `TOLLGATE_ORACLE=10000000` makes so many
 //! decisions, best in release.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::id::OperationId;
-use crate::limit::fixture::{application, clock, quotas, user};
-use crate::limit::{Admission, Lane, LimitError, Limiter, QuotaSet};
-use crate::principal::{Scope, Subject};
+use crate::limit::fixture::{clock, quotas};
+use crate::limit::{Admission, Lane, LimitError, Limiter};
 use crate::time::{Clock, ManualClock, Steady, Wall};
 
+mod call;
 mod list;
 mod rules;
 
+use call::{Taken, Version, Waiting, ask, is_in, poll};
 use list::{List, What, applying};
-use rules::{Call, Key, LARGE, LARGE_FILE, OPERATIONS, Rule, SMALL, SMALL_FILE};
+use rules::{Call, Key, LARGE, LARGE_FILE, Rule, SMALL, SMALL_FILE};
 
 /// How many decisions are made if the environment does not say.
 const DECISIONS: u64 = 250_000;
@@ -36,31 +34,6 @@ const LONGEST: u64 = 60 * MICROS + 250_000;
 
 /// Of so many refusals, one is looked at from every side.
 const THOROUGH: u64 = 16;
-
-/// One version of the policy, as file and as rules. It outlives the calls that wait under it.
-type Version = &'static (QuotaSet, &'static [Rule]);
-
-type Answer = Pin<Box<dyn Future<Output = Result<Admission, LimitError>>>>;
-
-/// An admission that was not forwarded yet, or is on its way.
-struct Taken {
-    admission: Admission,
-    number: u64,
-    keys: Vec<Key>,
-    /// Those of limits that bounded calls on their way when it was decided.
-    on_its_way: Vec<Key>,
-    forwarded: bool,
-}
-
-/// A call that waits for its turn.
-struct Waiting {
-    answer: Answer,
-    number: u64,
-    call: Call,
-    version: Version,
-    keys: Vec<Key>,
-    at: u64,
-}
 
 /// What the limiter said to a call.
 enum Decision {
@@ -264,7 +237,7 @@ impl World {
         }
         let lane: Lane = turns[self.below(turns.len() as u64) as usize].0.clone();
         let until = self.now + self.below(3_000) * 1_000;
-        self.limiter.postpone(&lane, Steady::from_nanos(until * 1_000), &self.clock);
+        self.limiter.held.postpone(&lane, Steady::from_nanos(until * 1_000), &self.clock);
         self.waiting.sort_by_key(|waiting| waiting.number);
         let moved: Vec<_> = self
             .waiting
@@ -294,7 +267,7 @@ impl World {
             .filter_map(|(waiting, (_, at))| {
                 let (before, at) = (waiting.at, micros(at));
                 waiting.at = at;
-                (before != at).then(|| (before, waiting.number, waiting.call, waiting.version, at))
+                (before != at).then_some((before, waiting.number, waiting.call, waiting.version, at))
             })
             .collect();
         places.sort_by_key(|(before, number, ..)| (*before, *number));
@@ -340,35 +313,6 @@ impl World {
                 self.limiter.sweep(&self.clock);
             }
         }
-    }
-}
-
-fn is_in(call: &Call, lane: &Lane) -> bool {
-    let Subject { tenant, application, .. } = subject(call);
-    (lane.tenant, lane.application) == (tenant, application)
-        && lane.operation.as_str() == OPERATIONS[call.operation]
-}
-
-fn subject(call: &Call) -> Subject {
-    match call.user {
-        Some(number) => user(call.tenant, call.application, number),
-        None => application(call.tenant, call.application),
-    }
-}
-
-fn ask(limiter: &'static Limiter, version: Version, call: Call, clock: Clock) -> Answer {
-    Box::pin(async move {
-        let (subject, scope) = (subject(&call), Scope::default());
-        let operation = OPERATIONS[call.operation].parse::<OperationId>().unwrap();
-        let charges = version.0.charges(&subject, &operation, &scope);
-        limiter.acquire(&charges, &clock).await.map_err(LimitError::from)
-    })
-}
-
-fn poll(answer: &mut Answer) -> Option<Result<Admission, LimitError>> {
-    match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => Some(answer),
-        Poll::Pending => None,
     }
 }
 

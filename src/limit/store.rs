@@ -39,7 +39,7 @@ mod surviving;
 #[derive(Debug, Default)]
 pub struct Limiter {
     store: ShardedStore,
-    held: Held,
+    pub(super) held: Held,
     closures: Arc<Closures>,
     open: OpenActions,
 }

@@ -38,9 +38,39 @@ impl QuotaSet {
         }
         facts
     }
+
+    /// What the windows of a limit will lack when this set follows `before`, in one sentence; none if nothing. Times that
+    /// a smaller limit had no use for are gone, and count as not admitted until the longest window has passed.
+    pub fn lacks(&self, limit: &LimitName, before: &Self) -> Option<String> {
+        let of_it =
+            |set: &'_ Self| set.all().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.clone());
+        let (before, after) = (of_it(before)?, of_it(self)?);
+        let grown = if before.per == after.per { after.grown_since(&before) } else { None };
+        let heals = jiff::SignedDuration::from_millis(grown?.into());
+        Some(format!(
+            "lacks times that it had no use for before, which count as not admitted: that heals within {heals:#}"
+        ))
+    }
 }
 
 impl Quota {
+    /// The longest window, in milliseconds, of what counts more calls or for longer than before; none if nothing does.
+    fn grown_since(&self, before: &Self) -> Option<u32> {
+        let parts = |quota: &Self, name: &str| {
+            let part = quota.parts.iter().find(|part| *part.name == *name)?;
+            Some(part.bounds.clone())
+        };
+        let of_parts = self.parts.iter().map(|part| (parts(before, &part.name), &part.bounds));
+        let all = of_parts.chain([(Some(before.bounds.clone()), &self.bounds)]);
+        let grown = all.filter(|(before, after)| {
+            let kept = before.as_ref().filter(|before| !before.each().is_empty());
+            kept.is_none_or(|kept| {
+                after.largest() > kept.largest() || after.longest_millis() > kept.longest_millis()
+            })
+        });
+        grown.map(|(_, after)| after.longest_millis()).filter(|millis| *millis > 0).max()
+    }
+
     /// What it does, whatever the operation.
     fn describe(&self) -> Vec<String> {
         let bounds = self.whole.each().iter();

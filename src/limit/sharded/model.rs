@@ -35,6 +35,8 @@ struct World {
 enum End {
     /// It takes its turn, and stays charged.
     Turn,
+    /// It is moved to a later moment, and takes that.
+    Moved,
     /// It goes away.
     Gone,
 }
@@ -122,6 +124,13 @@ impl World {
                 assert_eq!(reserved.at().millis(), self.clock.steady().millis_up() + 60_000);
                 match end {
                     End::Turn => drop(reserved.take_turn().unwrap()),
+                    End::Moved => {
+                        reserved.give_back();
+                        let later = self.clock.steady() + std::time::Duration::from_secs(70);
+                        reserved.place_again(later, &self.clock).unwrap();
+                        assert_eq!(reserved.at().millis(), later.millis_up());
+                        drop(reserved.take_turn().unwrap());
+                    }
                     End::Gone => reserved.give_back(),
                 }
                 Outcome::Held
@@ -266,5 +275,16 @@ fn a_call_that_waits_where_the_sweep_goes_by_has_its_place_where_the_next_one_lo
         assert_eq!(world.wait(1, End::Turn), Outcome::AtOnce);
         sweep.join().unwrap();
         assert_eq!((world.remaining(1), world.cells.keys()), (vec![0], 1));
+    });
+}
+
+#[test]
+fn a_place_that_is_moved_is_there_for_nobody_else() {
+    every_order(&two_limits(1, 1), |world| {
+        world.call(1);
+        let other = spawn(&world, |world| world.call(2));
+        assert_eq!(world.wait(1, End::Moved), Outcome::Held);
+        assert_eq!((other.join().unwrap(), world.remaining(1)), (0, vec![0, 0]));
+        assert_eq!(world.wait(1, End::Gone), Outcome::Refused, "the next turn is out of reach");
     });
 }
