@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group};
 
+mod acquire;
 mod admit;
 mod crowd;
 mod gateway;
@@ -13,6 +14,7 @@ mod inventory;
 mod limiter;
 mod plain;
 mod policy;
+mod survive;
 mod token;
 mod window;
 mod world;
@@ -31,11 +33,12 @@ fn settings() -> Criterion {
 criterion_group! {
     name = benches;
     config = settings();
-    targets = window::bench, limiter::bench, token::bench, policy::bench, inventory::bench, admit::bench, gateway::bench
+    targets = window::bench, limiter::bench, token::bench, policy::bench, inventory::bench, survive::bench, admit::bench, gateway::bench
 }
 
 fn main() {
     gateway::play_role();
+    acquire::play_role();
     crowd::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();

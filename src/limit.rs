@@ -20,10 +20,13 @@
 //! - `decision`: the same for all keys of a call: admitted, and where; held, and until when; or refused.
 //! - `quota`: the rules and their parts; `owners`: whose parts may be; `document`: the file.
 //! - `charges` and `key`: which rules a call is counted by, and for whom.
+//! - `closures`: what the API itself has turned away; `closure`: how that opens again.
 //! - `overview`: the fullest keys, for operators.
 //! - `store`: what any store must promise; `sharded`: the store in memory; `held`: the calls that wait.
 
 mod charges;
+mod closure;
+mod closures;
 mod decision;
 mod document;
 #[cfg(test)]
@@ -45,6 +48,7 @@ mod sync;
 mod window;
 
 pub use charges::{Caller, Charges, Lane};
+pub use closures::ClosedLane;
 pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
 pub use key::{LimitKey, Whose};

@@ -151,6 +151,10 @@ impl Server {
         };
         let limiter = match &state {
             Some(folder) => Limiter::open(folder, policies.load().quotas.max_keys(), BootId::read(), &clock)?,
+            None if policies.load().quotas.durable().is_some() => {
+                tracing::warn!("limits.toml says `durable`, and there is no `--state` to write to");
+                Limiter::new()
+            }
             None => Limiter::new(),
         };
         let line = Arc::new(Line { limiter, logins: FailedLogins::new(), actions, clock: clock.clone() });
@@ -297,7 +301,7 @@ impl Server {
         self.service.end();
         self.background.shutdown_background();
         self.line.actions.close();
-        self.line.limiter.close();
+        self.line.limiter.finish();
         if let Some(audit) = &self.audit {
             audit.close();
         }

@@ -175,10 +175,10 @@ impl QuotaSet {
         operation: &'a OperationId,
         scope: &'a Scope,
     ) -> Charges<'a> {
-        let (caller, from) = (caller.into(), Steady::default());
+        let (caller, from, by) = (caller.into(), Steady::default(), None);
         let quotas = self.eras(operation).map_or(&[][..], |eras| eras.at(caller.at));
         let Self { max_keys, max_held, durable, .. } = *self;
-        Charges { quotas, caller, scope, operation, from, max_keys, max_held, durable }
+        Charges { quotas, caller, scope, operation, from, by, max_keys, max_held, durable }
     }
 
     /// Whether a limit of the operation counts by device or device group, so that these must be known.

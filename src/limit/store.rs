@@ -12,12 +12,14 @@
 //! 6. *Kept.* A key with a call that a window still counts is never forgotten, not to make room for another either.
 //!    What is written under one version of a limit is counted under the next, whatever became of its *N* and *W*.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::id::LimitName;
-use crate::limit::charges::{Charges, Lane, Places};
+use crate::limit::charges::{Charges, Places};
+use crate::limit::closures::{Closures, Leave};
 use crate::limit::decision::Refused;
 use crate::limit::held::Held;
 use crate::limit::overview::{FullKey, Fullest};
@@ -27,6 +29,7 @@ use crate::limit::window::Full;
 use crate::outcome::{Rate, Standing, Standings};
 use crate::time::{Clock, Steady};
 
+mod lanes;
 mod surviving;
 
 /// What was admitted, for every key: one for the process, older than any policy and younger than none.
@@ -34,6 +37,7 @@ mod surviving;
 pub struct Limiter {
     store: ShardedStore,
     held: Held,
+    closures: Arc<Closures>,
 }
 
 /// The leave to forward one call. Dropped before [`forwarded`](Self::forwarded), it gives every charge back.
@@ -43,6 +47,8 @@ pub struct Admission {
     charged: Charged,
     overrun: Places,
     hold: Option<Hold>,
+    /// On a lane that is being opened.
+    leave: Option<Leave>,
 }
 
 /// How a call was held until its turn.
@@ -184,6 +190,19 @@ impl Limiter {
     /// Why it is not admitted, and when it alone would be; if it was held, only because its turn was
     /// [postponed](Self::postpone) for too long, or as many calls were on their way when it came.
     pub async fn acquire<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
+        let mut admission = None;
+        if self.closures.is_empty() {
+            let admitted = self.place(charges, clock).await?;
+            // The API may have closed its lane while it was held.
+            if admitted.hold.is_none() || self.closures.is_empty() {
+                return Ok(admitted);
+            }
+            admission = Some(admitted);
+        }
+        self.through_lane(charges, admission, clock).await
+    }
+
+    async fn place<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
         let refused = match self.store.acquire(charges, clock) {
             Ok(granted) => return self.secure(Admission::new(granted, None), charges).await,
             Err(refused) => refused,
@@ -193,13 +212,6 @@ impl Limiter {
         }
         let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
         self.secure(Admission::new(granted, hold), charges).await
-    }
-
-    /// Moves the held calls of a lane whose turn is before `until` behind it, in the order of their turns and before any
-    /// call that comes later; those that would then wait for too long are refused as [`Refusal::Closed`]. Later calls are to be
-    /// asked for [not before](Charges::not_before) that moment.
-    pub fn postpone(&self, lane: &Lane, until: Steady, clock: &Clock) {
-        self.held.postpone(lane, until, clock);
     }
 
     /// How many calls are held.
@@ -238,6 +250,7 @@ impl Limiter {
     /// Looks at the next 16,384 keys, or at all if there are fewer, and removes those that no window counts
     /// a call of. To be called once a second.
     pub fn sweep(&self, clock: &Clock) -> Swept {
+        self.closures.sweep(clock.steady());
         self.store.sweep(SWEEP_STEP, clock)
     }
 }
@@ -246,7 +259,23 @@ impl Limiter {
 
 impl Admission {
     fn new(Granted { charged, overrun }: Granted, hold: Option<Hold>) -> Self {
-        Self { charged, overrun, hold }
+        Self { charged, overrun, hold, leave: None }
+    }
+
+    /// The same, on a lane that is being opened.
+    fn with(self, leave: Leave) -> Self {
+        let mut admission = self;
+        admission.leave = Some(leave);
+        admission
+    }
+
+    /// The same, of a call that came then.
+    fn since(self, since: Steady) -> Self {
+        let mut admission = self;
+        if let Some(hold) = &mut admission.hold {
+            hold.since = since;
+        }
+        admission
     }
 
     /// How it was held; none if it was admitted at once.
@@ -264,6 +293,15 @@ impl Admission {
     /// until the admission is dropped.
     pub fn forwarded(&mut self) {
         self.charged.keep();
+    }
+
+    /// The API answered, and not that the call was one too many.
+    pub fn succeeded(&mut self) {
+        if let Some(leave) = &mut self.leave {
+            leave.succeed();
+        }
+        // It opens for others now, not only when the answer has been passed on.
+        self.leave = None;
     }
 }
 

@@ -161,7 +161,7 @@ impl<M: KeyMap> Cells<M> {
             if !debts.is_sorted_by_key(|(_, claim)| claim.rule()) {
                 debts.sort_unstable_by_key(|(_, claim)| claim.rule());
             }
-            let Some(decided) = attempt(&debts, charges.from, hold, clock, &self.scribe) else {
+            let Some(decided) = attempt(&debts, charges, hold, clock, &self.scribe) else {
                 let emptied = debts.iter().filter(|(cell, _)| cell.log.lock().is_none());
                 emptied.for_each(|(cell, _)| self.take_out(cell));
                 continue;
@@ -319,7 +319,7 @@ fn at_once<'a>(
 /// Locks the cells, reads the clock and charges the call; nothing if the sweep has emptied one of the cells.
 fn attempt<'a>(
     debts: &[Debt<'a>],
-    from: Steady,
+    charges: &Charges<'a>,
     hold: Hold,
     clock: &Clock,
     scribe: &Scribe,
@@ -331,7 +331,7 @@ fn attempt<'a>(
     }
     let now = clock.steady();
     asked.iter_mut().filter(|(_, log)| !log.is_plain()).for_each(|(_, log)| log.settle(now));
-    let Verdict { turn, wanted } = decide(&asked, When { now, from, hold });
+    let Verdict { turn, wanted } = decide(&asked, When { now, from: charges.from, by: charges.by, hold });
     for (index, until) in wanted {
         if let Some((_, log)) = asked.get_mut(index) {
             log.want(until);

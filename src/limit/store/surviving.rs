@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use super::{Admission, Limiter, Refusal, STORE_RETRY};
 use crate::journal::{JournalError, JournalNumbers, StateFolder};
 use crate::limit::charges::Charges;
-use crate::limit::held::Held;
 use crate::limit::saved::Restored;
 use crate::limit::scribe::Opened;
 use crate::limit::sharded::ShardedStore;
@@ -29,7 +28,7 @@ impl Limiter {
         let mut store = ShardedStore::default();
         keys.into_iter().for_each(|(key, log)| store.restore(key, log));
         store.scribe = opened.start(store.map().clone())?;
-        Ok(Self { store, held: Held::default() })
+        Ok(Self { store, ..Self::default() })
     }
 
     /// Writes down how the two clocks stand, by which windows are told over a new boot of the machine. To be called once
@@ -44,7 +43,7 @@ impl Limiter {
     }
 
     /// Writes what is not written yet; from now on nothing is. It blocks the thread, for 5 s at most.
-    pub fn close(&self) {
+    pub fn finish(&self) {
         self.store.scribe.close();
     }
 
