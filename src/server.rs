@@ -13,6 +13,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
@@ -21,7 +22,7 @@ use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
 use crate::journal::{JournalError, StateFolder};
-use crate::limit::{FailedLogins, Limiter};
+use crate::limit::{FailedLogins, Limiter, OpenActions};
 use crate::proxy::{Books, Gateway, PublicUrl};
 use crate::reload::{PolicySource, PolicyStore, Reload};
 use crate::settings::{DoorSettings, Settings};
@@ -149,6 +150,10 @@ impl Server {
             Some(folder) => Actions::open(Actions::DEFAULT_CAPACITY, folder)?,
             None => Actions::new(Actions::DEFAULT_CAPACITY),
         };
+        let open = match &state {
+            Some(folder) => OpenActions::open(folder, &clock)?,
+            None => OpenActions::default(),
+        };
         let limiter = match &state {
             Some(folder) => Limiter::open(folder, policies.load().quotas.max_keys(), BootId::read(), &clock)?,
             None if policies.load().quotas.durable().is_some() => {
@@ -157,6 +162,7 @@ impl Server {
             }
             None => Limiter::new(),
         };
+        let limiter = limiter.with_open_actions(open);
         let line = Arc::new(Line { limiter, logins: FailedLogins::new(), actions, clock: clock.clone() });
         let stopping = Arc::new(AtomicBool::new(false));
 
@@ -277,6 +283,8 @@ impl Server {
     fn stop_unless(self, end: End, hurried: impl Future<Output = ()>) {
         self.stopping.store(true, Ordering::Release);
         tracing::info!("shutting down");
+        let delay = if end == End::Stopped { self.door.shutdown_delay } else { Duration::ZERO };
+        self.line.limiter.end(self.line.clock.steady() + delay + self.door.shutdown_grace);
         let clock = Clock::System;
         let orderly = async {
             match end {
@@ -302,6 +310,7 @@ impl Server {
         self.background.shutdown_background();
         self.line.actions.close();
         self.line.limiter.finish();
+        self.line.limiter.open_actions().close();
         if let Some(audit) = &self.audit {
             audit.close();
         }
