@@ -49,7 +49,7 @@ pub(crate) fn bench(c: &mut Criterion) {
                 took
             });
         });
-        world.limiter.finish();
+        world.limiter.close();
     }
 
     let folder = tempfile::tempdir().unwrap();
@@ -57,7 +57,7 @@ pub(crate) fn bench(c: &mut Criterion) {
     let mut world = World::new(1, DOCUMENTED, Clock::System);
     world.limiter = Limiter::open(&state, MAX_KEYS, BOOT, &world.clock).unwrap();
     (0..KEYS).for_each(|number| assert!(world.call(number).is_some()));
-    world.limiter.finish();
+    world.limiter.close();
     group.sample_size(10);
     group.throughput(Throughput::Elements(KEYS));
     group.bench_function("a_start_with_a_million_keys", |b| {

@@ -150,19 +150,18 @@ impl Server {
             Some(folder) => Actions::open(Actions::DEFAULT_CAPACITY, folder)?,
             None => Actions::new(Actions::DEFAULT_CAPACITY),
         };
-        let open = match &state {
-            Some(folder) => OpenActions::open(folder, &clock)?,
-            None => OpenActions::default(),
-        };
         let limiter = match &state {
-            Some(folder) => Limiter::open(folder, policies.load().quotas.max_keys(), BootId::read(), &clock)?,
+            Some(folder) => {
+                let open = OpenActions::open(folder, &clock)?;
+                let max_keys = policies.load().quotas.max_keys();
+                Limiter::open(folder, max_keys, BootId::read(), &clock)?.with_open_actions(open)
+            }
             None if policies.load().quotas.durable().is_some() => {
                 tracing::warn!("limits.toml says `durable`, and there is no `--state` to write to");
                 Limiter::new()
             }
             None => Limiter::new(),
         };
-        let limiter = limiter.with_open_actions(open);
         let line = Arc::new(Line { limiter, logins: FailedLogins::new(), actions, clock: clock.clone() });
         let stopping = Arc::new(AtomicBool::new(false));
 
@@ -309,8 +308,8 @@ impl Server {
         self.service.end();
         self.background.shutdown_background();
         self.line.actions.close();
-        self.line.limiter.finish();
         self.line.limiter.open_actions().close();
+        self.line.limiter.close();
         if let Some(audit) = &self.audit {
             audit.close();
         }

@@ -106,13 +106,13 @@ pub enum Refusal<'a> {
         /// When it is worth another try; no promise, since it depends on the other callers.
         retry_after: RetryAfter,
     },
+    /// The call's turn would be after the end of the process.
+    Ended,
     /// What the policy wants to be written before the call is forwarded can't be.
     Unwritten {
         /// When it is worth another try; no promise, since it depends on the disk.
         retry_after: RetryAfter,
     },
-    /// The call's turn would be after the end of the process.
-    Ended,
 }
 
 /// Why a call was not admitted, on its own.
@@ -149,15 +149,15 @@ pub enum LimitError {
         /// When it is worth another try; no promise, since it depends on the other callers.
         retry_after: RetryAfter,
     },
+    /// The call's turn would be after the end of the process.
+    #[error("the gateway is shutting down before the call's turn comes")]
+    Ended,
     /// What the policy wants to be written before the call is forwarded can't be.
     #[error("the store of the limits cannot be used")]
     Unwritten {
         /// When it is worth another try; no promise, since it depends on the disk.
         retry_after: RetryAfter,
     },
-    /// The call's turn would be after the end of the process.
-    #[error("the gateway is shutting down before the call's turn comes")]
-    Ended,
 }
 
 /// The limit that has no room for the longest.

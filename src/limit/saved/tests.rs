@@ -31,7 +31,7 @@ impl Surviving {
 
     fn start(&mut self, boot: BootId, max_keys: NonZeroU32) {
         if let Some((_, limiter)) = self.open.take() {
-            limiter.finish();
+            limiter.close();
         }
         let folder = StateFolder::open(self.folder.path()).unwrap();
         let limiter = Limiter::open(&folder, max_keys, boot, &self.clock).unwrap();
@@ -298,7 +298,7 @@ async fn a_promise_to_a_call_that_waited_ends_with_its_process() {
     {
         let mut waiting = Box::pin(surviving.limiter().acquire(&of, &clock));
         assert!(futures_util::future::poll_immediate(&mut waiting).await.is_none());
-        surviving.limiter().finish();
+        surviving.limiter().close();
     }
     surviving.start(BOOT, MANY);
     hand.advance(Duration::from_millis(30_001));
@@ -321,7 +321,7 @@ async fn an_admission_that_cannot_be_written_under_a_durable_policy_is_given_bac
     let written = surviving.limiter().journal().unwrap().1.written;
     assert!(written >= 4, "{written}");
 
-    surviving.limiter().finish();
+    surviving.limiter().close();
     let set =
         quotas(&format!("durable = true\n{}", limit("read-per-app", "\"application\"", "\"10 per minute\"")));
     let of = charges(&set, &app, "read");

@@ -43,7 +43,7 @@ impl Limiter {
     }
 
     /// Writes what is not written yet; from now on nothing is. It blocks the thread, for 5 s at most.
-    pub fn finish(&self) {
+    pub fn close(&self) {
         self.store.scribe.close();
     }
 
