@@ -50,8 +50,8 @@ pub(crate) fn bench(c: &mut Criterion) {
 pub(crate) struct World {
     set: QuotaSet,
     operation: OperationId,
-    limiter: Limiter,
-    clock: Clock,
+    pub(crate) limiter: Limiter,
+    pub(crate) clock: Clock,
 }
 
 fn refused_on_one_key(group: &mut BenchmarkGroup<'_, WallTime>) {

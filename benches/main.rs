@@ -14,6 +14,7 @@ mod inventory;
 mod limiter;
 mod plain;
 mod policy;
+mod survive;
 mod swap;
 mod token;
 mod window;
@@ -33,7 +34,7 @@ fn settings() -> Criterion {
 criterion_group! {
     name = benches;
     config = settings();
-    targets = window::bench, limiter::bench, token::bench, policy::bench, inventory::bench, admit::bench, gateway::bench
+    targets = window::bench, limiter::bench, token::bench, policy::bench, inventory::bench, survive::bench, admit::bench, gateway::bench
 }
 
 fn main() {

@@ -156,6 +156,10 @@ impl Server {
                 let max_keys = policies.load().quotas.max_keys();
                 Limiter::open(folder, max_keys, BootId::read(), &clock)?.with_open_actions(open)
             }
+            None if policies.load().quotas.durable().is_some() => {
+                tracing::warn!("limits.toml says `durable`, and there is no `--state` to write to");
+                Limiter::new()
+            }
             None => Limiter::new(),
         };
         let line = Arc::new(Line { limiter, logins: FailedLogins::new(), actions, clock: clock.clone() });
