@@ -151,13 +151,10 @@ impl Server {
             .map(|target| Audit::start(target, settings.audit_full, metrics.clone(), clock.clone()))
             .transpose()?;
         let state = settings.state.as_deref().map(StateFolder::open).transpose()?;
-        let actions = match &state {
-            Some(folder) => Actions::open(Actions::DEFAULT_CAPACITY, folder)?,
-            None => Actions::new(Actions::DEFAULT_CAPACITY),
-        };
-        let open = match &state {
-            Some(folder) => OpenActions::open(folder, &clock)?,
-            None => OpenActions::default(),
+        let capacity = Actions::DEFAULT_CAPACITY;
+        let (actions, open) = match &state {
+            Some(folder) => (Actions::open(capacity, folder)?, OpenActions::open(folder, &clock)?),
+            None => (Actions::new(capacity), OpenActions::default()),
         };
         let line = Arc::new(Line {
             limiter: Limiter::with_open_actions(open),

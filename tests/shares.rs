@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tollgate::sandbox::issuer::Caller;
+use tollgate::source::{PolicyFiles, SourceFile};
 use tollgate::time::Clock;
 
 use crate::support::gateway::{
@@ -12,11 +13,36 @@ use crate::support::gateway::{
 use crate::support::raw::RawResponse;
 use crate::support::upstream::{Answer, RecordingUpstream};
 
+/// Two operations that show how actions stand.
+const SHOWN: &str = r#"
+    [[operation]]
+    name        = "get_action"
+    method      = "GET"
+    path        = "/api/machineactions/{action}"
+    application = ["Machine.Read.All"]
+    delegated   = []
+    action      = "shown"
+
+    [[operation]]
+    name        = "list_actions"
+    method      = "GET"
+    path        = "/api/machineactions"
+    application = ["Machine.Read.All"]
+    delegated   = []
+    action      = "shown"
+"#;
+
 /// A gateway under `limits.toml` of this text, in front of an upstream that starts every action.
 fn started(limits: &str) -> (RecordingUpstream, TestGateway) {
     let upstream = RecordingUpstream::start(Answer::new(201, "{}"), Clock::System);
-    let gateway = Setup::new(upstream.address()).policy(policy_with("limits.toml", limits)).start();
+    let gateway = Setup::new(upstream.address()).policy(set(limits)).start();
     (upstream, gateway)
+}
+
+fn set(limits: &str) -> PolicyFiles {
+    let mut files = policy_with("limits.toml", limits);
+    files.insert(SourceFile::new("operations/actions.toml", SHOWN));
+    files
 }
 
 /// The action of this number, as the API shows it.
@@ -216,12 +242,7 @@ async fn a_call_that_starts_no_action_holds_no_place() {
 async fn actions_under_way_are_shown_and_outlive_the_gateway() {
     let state = tempfile::tempdir().unwrap();
     let upstream = RecordingUpstream::start(Answer::new(201, "{}"), Clock::System);
-    let setup = || {
-        Setup::new(upstream.address())
-            .policy(policy_with("limits.toml", SESSIONS))
-            .state(state.path())
-            .start()
-    };
+    let setup = || Setup::new(upstream.address()).policy(set(SESSIONS)).state(state.path()).start();
     let gateway = setup();
     start(&upstream, &gateway, 1).await;
     start(&upstream, &gateway, 2).await;

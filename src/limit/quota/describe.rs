@@ -14,6 +14,11 @@ impl QuotaSet {
         Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
     }
 
+    /// The limits on actions under way, those that have lapsed included; one of several operations several times.
+    pub fn action_limits(&self) -> impl Iterator<Item = &LimitName> {
+        self.all_actions().map(|(_, quota)| &quota.name)
+    }
+
     /// What a limit comes to, as sentences that can be compared with those of another set.
     pub fn describe(&self, limit: &LimitName) -> Vec<String> {
         let mut facts = Vec::new();
