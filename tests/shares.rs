@@ -11,6 +11,7 @@ use crate::support::gateway::{
     Setup, TestGateway, UNGROUPED, WORKSTATION, playbooks, policy_with, portal, responder, token,
 };
 use crate::support::raw::RawResponse;
+use crate::support::until;
 use crate::support::upstream::{Answer, RecordingUpstream};
 
 /// Two operations that show how actions stand.
@@ -147,6 +148,38 @@ async fn a_limit_is_not_applied_any_more_from_its_end_on() {
     for _ in 0..3 {
         gateway.collect(&portal(), WORKSTATION).await.assert_status(201);
     }
+}
+
+#[tokio::test]
+async fn the_audit_tells_of_an_end_when_it_is_loaded_and_when_it_comes() {
+    let limits = r#"
+        [[limit]]
+        name       = "freeze"
+        operations = ["collect"]
+        per        = []
+        windows    = ["1 per day"]
+        until      = "2026-11-24T09:47:00Z"
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    let upstream = RecordingUpstream::start(Answer::new(201, "{}"), Clock::System);
+    let gateway = Setup::new(upstream.address()).policy(set(limits)).audit(&file).start();
+    let lines = || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["what"] == "the limit `freeze`").collect::<Vec<_>>()
+    };
+    until("a line of the end", || lines().len() == 1).await;
+    assert_eq!(
+        (&lines()[0]["result"], &lines()[0]["until"]),
+        (&json!("until"), &json!("2026-11-24T09:47:00.000Z"))
+    );
+    while lines().len() < 2 {
+        gateway.hand.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(lines()[1]["result"], "lapsed");
+    assert!(lines()[1]["time"].as_str().unwrap() >= "2026-11-24T09:47:00.000Z");
 }
 
 #[tokio::test]
