@@ -23,7 +23,7 @@ use tollgate::time::{Clock, Wall};
 type Governor = RateLimiter<u128, DashMapStateStore<u128>, MonotonicClock>;
 
 /// The documented limit of most calls of the API.
-const DOCUMENTED: [&str; 2] = ["100 per minute", "1500 per hour"];
+pub(crate) const DOCUMENTED: [&str; 2] = ["100 per minute", "1500 per hour"];
 
 /// Two windows that the benchmark does not fill: there are 100,000 keys that share the calls.
 const NEVER_FULL: [&str; 2] = ["1000000 per minute", "1000000 per hour"];
@@ -47,7 +47,7 @@ pub(crate) fn bench(c: &mut Criterion) {
 }
 
 /// A limiter, and one operation under some limits, each per tenant and application.
-struct World {
+pub(crate) struct World {
     set: QuotaSet,
     operation: OperationId,
     limiter: Limiter,
@@ -142,7 +142,7 @@ fn admitted_on_many_keys(group: &mut BenchmarkGroup<'_, WallTime>) {
 // === impl World ===
 
 impl World {
-    fn new(limits: usize, rates: [&str; 2], clock: Clock) -> Self {
+    pub(crate) fn new(limits: usize, rates: [&str; 2], clock: Clock) -> Self {
         let limit = |number| {
             format!(
                 "[[limit]]\nname = \"bench-{number}\"\noperations = \"all\"\nper = [\"tenant\", \"application\"]\nwindows = {rates:?}\n"
@@ -166,7 +166,7 @@ impl World {
     }
 
     /// One call by this application, forwarded if it is admitted: then, how many windows it is in.
-    fn call(&self, application: u64) -> Option<usize> {
+    pub(crate) fn call(&self, application: u64) -> Option<usize> {
         let application = ApplicationId::from_u128(application.into());
         let subject = Subject { tenant: TenantId::from_u128(1), application, user: None };
         let scope = Scope::default();

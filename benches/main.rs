@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group};
 
+mod acquire;
 mod admit;
 mod crowd;
 mod gateway;
@@ -36,6 +37,7 @@ criterion_group! {
 
 fn main() {
     gateway::play_role();
+    acquire::play_role();
     crowd::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();

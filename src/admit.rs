@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -55,6 +56,12 @@ pub trait Request: Send {
     /// [`Denial::Body`] if it is larger, [`Denial::Malformed`] if it does not arrive, [`Denial::ClientGone`] if the
     /// caller hung up.
     fn read_body(&mut self, max: usize) -> impl Future<Output = Result<Bytes, Denial>> + Send;
+
+    /// Waits until the caller has hung up; for ever where that cannot be known. What it sends meanwhile is neither lost nor
+    /// read without bound. Dropped, it leaves the request as it was.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// The proof that a call passed every check: forwarding needs one, and only [`admit`] makes it.
@@ -105,9 +112,13 @@ pub async fn admit(
     }
     let caller = Caller { subject: &principal.subject, groups: &found.groups, at: clock.wall() };
     let charges = quotas.charges(caller, routed.operation.id(), &found.scope);
-    let admission = limiter.acquire(&charges, clock).await;
+    let turn = limiter.acquire(&charges, clock);
+    let admission = hold(turn, request, clock, &mut found.held).await?; // gone while it was held
     found.standings = limiter.standings(&charges, clock);
     let admission = admission.map_err(LimitError::from)?; // no room
+    if found.held.is_some() {
+        world.verifier.check_expiry(&principal, clock)?; // the token has expired meanwhile
+    }
     found.overrun = admission.overrun(&charges);
     Ok(Permit { admission, body, answer: routed.answer() })
 }
@@ -145,12 +156,39 @@ async fn read(
     Ok((Some(body), contents))
 }
 
+/// Waits for the turn of a call, but no longer than its caller does. If it is not there at once, `held` is how long that
+/// took.
+async fn hold<T>(
+    turn: impl Future<Output = T>,
+    request: &mut impl Request,
+    clock: &Clock,
+    held: &mut Option<Duration>,
+) -> Result<T, Denial> {
+    let mut since = None;
+    let outcome = tokio::select! {
+        // Whoever has its turn at once is not watched.
+        biased;
+        turn = turn => Ok(turn),
+        () = async {
+            since = Some(clock.steady());
+            request.gone().await;
+        } => Err(Denial::ClientGone),
+    };
+    *held = since.map(|since| clock.steady().since(since));
+    outcome
+}
+
 // === impl Permit ===
 
 impl Permit {
     /// Makes the charge final: from here on the upstream may have seen the request.
     pub fn forwarded(&mut self) {
         self.admission.forwarded();
+    }
+
+    /// The API answered, and not that the call was one too many.
+    pub fn succeeded(&mut self) {
+        self.admission.succeeded();
     }
 
     /// The body that was read, to be sent on byte for byte; none if it streams.

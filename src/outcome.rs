@@ -102,12 +102,16 @@ reasons! {
     KeysUnavailable = "keys_unavailable",
     /// The limiter holds as many keys as it may, all of them live.
     KeysFull = "keys_full",
+    /// The process stops before the call's turn comes.
+    ShuttingDown = "shutting_down",
     /// As many requests are in flight as may be.
     Overload = "overload",
     /// The upstream failed so often of late that it is not asked.
     CircuitOpen = "circuit_open",
     /// The audit can't take the line that must be written first.
     AuditUnavailable = "audit_unavailable",
+    /// The store of the limits can't be used, or can't be written as the policy wants it.
+    StoreUnavailable = "store_unavailable",
     /// The upstream can't be reached, or broke off.
     UpstreamUnavailable = "upstream_unavailable",
     /// The upstream's answer is encoded, so that its links can't be read.
@@ -284,6 +288,8 @@ pub struct Findings {
     pub comment: Option<Arc<str>>,
     /// How the limits stood just after it was admitted, or refused for them.
     pub standings: Standings,
+    /// How long it waited for its turn in the limits, or until it was refused or its caller went; none if it did not.
+    pub held: Option<Duration>,
     /// The limits that would have refused it, if they were enforced.
     pub overrun: SmallVec<[LimitName; 1]>,
 }

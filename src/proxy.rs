@@ -9,6 +9,7 @@ mod exchange;
 mod forwarded;
 mod gateway;
 mod incoming;
+mod limited;
 mod links;
 mod pages;
 pub mod reply;
@@ -16,6 +17,7 @@ mod started;
 mod statuses;
 mod strict;
 mod upstream;
+mod writing;
 
 pub use bounds::Bounds;
 pub use client::Socket;

@@ -1,6 +1,7 @@
 //! The composition root: settings become a snapshot, stores, background work and Pingora's service.
 
 mod announce;
+mod chores;
 mod handover;
 mod proxied;
 mod service;
@@ -29,7 +30,7 @@ use crate::settings::{DoorSettings, Settings};
 use crate::source::Problem;
 use crate::telemetry::audit::{Audit, AuditError};
 use crate::telemetry::metrics::Metrics;
-use crate::time::Clock;
+use crate::time::{BootId, Clock};
 use crate::token::KeyRefresher;
 
 use announce::Announcer;
@@ -123,12 +124,6 @@ enum End {
     Relieved,
 }
 
-/// How often keys without a live charge are looked for.
-const SWEEP: Duration = Duration::from_secs(1);
-
-/// How often remembered tokens that have expired are looked for. Nobody is let in by one: it only takes room.
-const FORGET_TOKENS: Duration = Duration::from_secs(60);
-
 impl Server {
     /// Starts a gateway. Everything that can be wrong with its settings is found before it returns.
     ///
@@ -153,17 +148,19 @@ impl Server {
             .map(|target| Audit::start(target, settings.audit_full, metrics.clone(), clock.clone()))
             .transpose()?;
         let state = settings.state.as_deref().map(StateFolder::open).transpose()?;
-        let capacity = Actions::DEFAULT_CAPACITY;
-        let (actions, open) = match &state {
-            Some(folder) => (Actions::open(capacity, folder)?, OpenActions::open(folder, &clock)?),
-            None => (Actions::new(capacity), OpenActions::default()),
+        let actions = match &state {
+            Some(folder) => Actions::open(Actions::DEFAULT_CAPACITY, folder)?,
+            None => Actions::new(Actions::DEFAULT_CAPACITY),
         };
-        let line = Arc::new(Line {
-            limiter: Limiter::with_open_actions(open),
-            logins: FailedLogins::new(),
-            actions,
-            clock: clock.clone(),
-        });
+        let limiter = match &state {
+            Some(folder) => {
+                let open = OpenActions::open(folder, &clock)?;
+                let max_keys = policies.load().quotas.max_keys();
+                Limiter::open(folder, max_keys, BootId::read(), &clock)?.with_open_actions(open)
+            }
+            None => Limiter::new(),
+        };
+        let line = Arc::new(Line { limiter, logins: FailedLogins::new(), actions, clock: clock.clone() });
         let stopping = Arc::new(AtomicBool::new(false));
 
         let background = tokio::runtime::Builder::new_multi_thread()
@@ -190,8 +187,9 @@ impl Server {
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
         background.spawn(upstream.clone().keep_probed(clock.clone()));
-        background.spawn(sweep(line.clone()));
-        background.spawn(forget_tokens(policies.clone(), clock.clone()));
+        background.spawn(chores::sweep(line.clone()));
+        background.spawn(chores::anchor(line.clone()));
+        background.spawn(chores::forget_tokens(policies.clone(), clock.clone()));
         if let Some(certificates) = &certificates {
             background.spawn(certificates.clone().watch(clock.clone()));
         }
@@ -287,6 +285,8 @@ impl Server {
     fn stop_unless(self, end: End, hurried: impl Future<Output = ()>) {
         self.stopping.store(true, Ordering::Release);
         tracing::info!("shutting down");
+        let delay = if end == End::Stopped { self.door.shutdown_delay } else { Duration::ZERO };
+        self.line.limiter.end(self.line.clock.steady() + delay + self.door.shutdown_grace);
         let clock = Clock::System;
         let orderly = async {
             match end {
@@ -312,6 +312,7 @@ impl Server {
         self.background.shutdown_background();
         self.line.actions.close();
         self.line.limiter.open_actions().close();
+        self.line.limiter.close();
         if let Some(audit) = &self.audit {
             audit.close();
         }
@@ -333,20 +334,5 @@ async fn serve_admin(listener: TcpListener, admin: Admin) {
     let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, admin.router()).await };
     if let Err(error) = served.await {
         tracing::error!(%error, "the admin listener stopped");
-    }
-}
-
-async fn sweep(line: Arc<Line>) {
-    loop {
-        line.clock.sleep(SWEEP).await;
-        line.limiter.sweep(&line.clock);
-        line.logins.sweep(&line.clock);
-    }
-}
-
-async fn forget_tokens(policies: Arc<PolicyStore>, clock: Clock) {
-    loop {
-        clock.sleep(FORGET_TOKENS).await;
-        policies.load().verifier.sweep(&clock);
     }
 }

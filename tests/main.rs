@@ -15,6 +15,7 @@
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
 //! - `limits`: what a limit may say beside its windows.
+//! - `held`: callers who wait for their turn.
 //! - `logins`: how often an address may fail to say who it is.
 //! - `readme`: the README's tables are the code's.
 //! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
@@ -42,6 +43,7 @@ mod door;
 mod errors;
 mod external;
 mod floors;
+mod held;
 mod limits;
 mod line;
 mod logins;

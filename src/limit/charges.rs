@@ -2,11 +2,13 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::id::{ApplicationId, EntraGroupId, LimitName, OperationId, TenantId};
+use crate::journal::Durability;
 use crate::limit::key::{LimitKey, RuleId};
 use crate::limit::open::{OpenKey, OpenQuota};
-use crate::limit::quota::{Idle, Part, Quota};
+use crate::limit::quota::{Effect, Idle, Part, Quota, WhenFull};
 use crate::limit::store::Names;
 use crate::limit::window::Bounds;
 use crate::principal::{Scope, Subject};
@@ -34,8 +36,12 @@ pub struct Charges<'a> {
     pub(super) operation: &'a OperationId,
     /// The earliest moment at which the call may be admitted.
     pub(super) from: Steady,
+    /// The last moment that it waits for, whatever its limits let it; none if they alone say it.
+    pub(super) by: Option<Steady>,
     pub(super) max_keys: NonZeroU32,
     pub(super) max_held: NonZeroU32,
+    /// What an admission must survive before the call is forwarded; nothing is waited for if none.
+    pub(super) durable: Option<Durability>,
 }
 
 /// One way in which a call may be counted by one of its limits, which has a key of its own.
@@ -91,6 +97,22 @@ impl<'a> Charges<'a> {
     /// if every limit of it lets it wait for so long, or refused as [`Closed`](crate::limit::Refusal::Closed).
     pub fn not_before(self, from: Steady) -> Self {
         Self { from, ..self }
+    }
+
+    /// The same, of a call that is not held for longer than until this moment.
+    pub(super) fn by(self, by: Option<Steady>) -> Self {
+        Self { by, ..self }
+    }
+
+    /// How long the call may be held for a reason that is not one of its limits: the shortest time that they let it
+    /// wait; none if one of them does not.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let enforced = self.quotas().filter(|quota| quota.effect == Effect::Enforced);
+        let waits = enforced.map(|quota| match quota.when_full {
+            WhenFull::Reject => None,
+            WhenFull::Wait { wait, .. } => Some(wait),
+        });
+        waits.reduce(|one, other| Some(one?.min(other?))).flatten()
     }
 
     /// By how many limits the call is counted.

@@ -14,12 +14,14 @@
 //! 6. *Kept.* A key with a call that a window still counts is never forgotten, not to make room for another either.
 //!    What is written under one version of a limit is counted under the next, whatever became of its *N* and *W*.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::id::{ActionId, LimitName};
 use crate::limit::charges::{Charges, Lane, Places};
+use crate::limit::closures::{Closures, Leave};
 use crate::limit::decision::Refused;
 use crate::limit::held::Held;
 use crate::limit::open::{NoSlot, OpenActions, OpenQuota, Slots, Take};
@@ -30,11 +32,15 @@ use crate::limit::window::Full;
 use crate::outcome::{Rate, Standing, Standings};
 use crate::time::{Clock, Steady};
 
+mod lanes;
+mod surviving;
+
 /// What was admitted, for every key: one for the process, older than any policy and younger than none.
 #[derive(Debug, Default)]
 pub struct Limiter {
     store: ShardedStore,
     held: Held,
+    closures: Arc<Closures>,
     open: OpenActions,
 }
 
@@ -46,6 +52,8 @@ pub struct Admission {
     overrun: Places,
     hold: Option<Hold>,
     slots: Slots,
+    /// On a lane that is being opened.
+    leave: Option<Leave>,
 }
 
 /// How a call was held until its turn.
@@ -98,6 +106,13 @@ pub enum Refusal<'a> {
         /// When it is worth another try; no promise, since it depends on the other callers.
         retry_after: RetryAfter,
     },
+    /// The call's turn would be after the end of the process.
+    Ended,
+    /// What the policy wants to be written before the call is forwarded can't be.
+    Unwritten {
+        /// When it is worth another try; no promise, since it depends on the disk.
+        retry_after: RetryAfter,
+    },
 }
 
 /// Why a call was not admitted, on its own.
@@ -134,6 +149,15 @@ pub enum LimitError {
         /// When it is worth another try; no promise, since it depends on the other callers.
         retry_after: RetryAfter,
     },
+    /// The call's turn would be after the end of the process.
+    #[error("the gateway is shutting down before the call's turn comes")]
+    Ended,
+    /// What the policy wants to be written before the call is forwarded can't be.
+    #[error("the store of the limits cannot be used")]
+    Unwritten {
+        /// When it is worth another try; no promise, since it depends on the disk.
+        retry_after: RetryAfter,
+    },
 }
 
 /// The limit that has no room for the longest.
@@ -164,6 +188,9 @@ pub struct Swept {
 /// How long a caller without a key is sent away: ten steps of the sweep, which look at 160,000 keys.
 const KEYS_FULL_RETRY: RetryAfter = RetryAfter(10_000_000_000);
 
+/// How long a caller is sent away when the store can't be used: the journal tries its disk again once a second.
+const STORE_RETRY: RetryAfter = RetryAfter(1_000_000_000);
+
 /// How long a caller is sent away whose limit has as many calls on their way as may be: one of them may end at any time.
 const IN_FLIGHT_RETRY: RetryAfter = RetryAfter(1_000_000_000);
 
@@ -178,9 +205,9 @@ impl Limiter {
         Self::default()
     }
 
-    /// A limiter that has admitted nothing but what these actions say.
-    pub fn with_open_actions(open: OpenActions) -> Self {
-        Self { open, ..Self::default() }
+    /// The same, with these actions under way.
+    pub fn with_open_actions(self, open: OpenActions) -> Self {
+        Self { open, ..self }
     }
 
     /// Charges a call to all its limits, or to none if one of them has no room. A call that nothing limits is admitted.
@@ -193,6 +220,24 @@ impl Limiter {
     /// Why it is not admitted, and when it alone would be; if it was held, only because its turn was
     /// [postponed](Self::postpone) for too long, or as many calls were on their way when it came.
     pub async fn acquire<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
+        let mut admission = None;
+        if self.closures.is_empty() {
+            let admitted = self.place(charges, clock).await?;
+            // The API may have closed its lane while it was held.
+            if admitted.hold.is_none() || self.closures.is_empty() {
+                return Ok(admitted);
+            }
+            admission = Some(admitted);
+        }
+        self.through_lane(charges, admission, clock).await
+    }
+
+    /// What the limits say now, and the actions that it may start: those of a call that may wait are counted too.
+    fn attempt<'a>(
+        &self,
+        charges: &Charges<'a>,
+        clock: &Clock,
+    ) -> Result<(Result<Granted, Refused<'a>>, Slots), Refusal<'a>> {
         let decide = || {
             let decided = self.store.acquire(charges, clock);
             let take = match &decided {
@@ -202,16 +247,20 @@ impl Limiter {
             };
             (decided, take)
         };
-        let (decided, slots) = self.open.acquire(charges.open(), clock, decide)?;
+        Ok(self.open.acquire(charges.open(), clock, decide)?)
+    }
+
+    async fn place<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
+        let (decided, slots) = self.attempt(charges, clock)?;
         let refused = match decided {
-            Ok(granted) => return Ok(Admission::new(granted, None, slots)),
+            Ok(granted) => return self.secure(Admission::new(granted, None, slots), charges).await,
             Err(refused) => refused,
         };
         if !may_wait(charges, refused) {
             return Err(refused.into());
         }
         let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
-        Ok(Admission::new(granted, hold, slots))
+        self.secure(Admission::new(granted, hold, slots), charges).await
     }
 
     /// The actions that are under way.
@@ -219,11 +268,16 @@ impl Limiter {
         &self.open
     }
 
-    /// Moves the held calls of a lane whose turn is before `until` behind it, in the order of their turns and before any
-    /// call that comes later; those that would then wait for too long are refused as [`Refusal::Closed`]. Later calls are to be
-    /// asked for [not before](Charges::not_before) that moment.
-    pub fn postpone(&self, lane: &Lane, until: Steady, clock: &Clock) {
-        self.held.postpone(lane, until, clock);
+    /// Which calls are held, and when each has its turn, in the order in which they came. It keeps calls that come to wait
+    /// from it meanwhile: 1 ms with 10,000 of them.
+    pub fn turns(&self) -> Vec<(Lane, Steady)> {
+        self.held.turns()
+    }
+
+    /// The process ends, and admits nobody after `ends`: every held call whose turn is after it is refused, and so is every
+    /// later one that would have to wait for longer.
+    pub fn end(&self, ends: Steady) {
+        self.held.end(ends);
     }
 
     /// How many calls are held.
@@ -262,6 +316,7 @@ impl Limiter {
     /// Looks at the next 16,384 keys, or at all if there are fewer, and removes those that no window counts
     /// a call of. To be called once a second.
     pub fn sweep(&self, clock: &Clock) -> Swept {
+        self.closures.sweep(clock.steady());
         self.store.sweep(SWEEP_STEP, clock)
     }
 }
@@ -270,7 +325,23 @@ impl Limiter {
 
 impl Admission {
     fn new(Granted { charged, overrun }: Granted, hold: Option<Hold>, slots: Slots) -> Self {
-        Self { charged, overrun, hold, slots }
+        Self { charged, overrun, hold, slots, leave: None }
+    }
+
+    /// The same, on a lane that is being opened.
+    fn with(self, leave: Leave) -> Self {
+        let mut admission = self;
+        admission.leave = Some(leave);
+        admission
+    }
+
+    /// The same, of a call that came then.
+    fn since(self, since: Steady) -> Self {
+        let mut admission = self;
+        if let Some(hold) = &mut admission.hold {
+            hold.since = since;
+        }
+        admission
     }
 
     /// How it was held; none if it was admitted at once.
@@ -296,6 +367,15 @@ impl Admission {
     pub fn forwarded(&mut self) {
         self.charged.keep();
     }
+
+    /// The API answered, and not that the call was one too many.
+    pub fn succeeded(&mut self) {
+        if let Some(leave) = &mut self.leave {
+            leave.succeed();
+        }
+        // It opens for others now, not only when the answer has been passed on.
+        self.leave = None;
+    }
 }
 
 impl Drop for Admission {
@@ -314,6 +394,7 @@ impl<'a> From<Refused<'a>> for Refusal<'a> {
             }
             Refused::InFlight(quota) => Self::InFlight { quota, retry_after: IN_FLIGHT_RETRY },
             Refused::Closed(opens, now) => Self::Closed { retry_after: RetryAfter::until(opens, now) },
+            Refused::Ended => Self::Ended,
             Refused::NoCell => Self::KeysFull { retry_after: KEYS_FULL_RETRY },
         }
     }
@@ -334,7 +415,7 @@ fn may_wait(charges: &Charges<'_>, refused: Refused<'_>) -> bool {
     match refused {
         Refused::Over(quota, ..) => waits(quota),
         Refused::Closed(..) => charges.quotas().any(|quota| waits(quota)),
-        Refused::InFlight(_) | Refused::NoCell => false,
+        Refused::InFlight(_) | Refused::Ended | Refused::NoCell => false,
     }
 }
 
@@ -353,7 +434,9 @@ impl From<Refusal<'_>> for LimitError {
                 Self::OpenActions { limit: quota.name.clone(), retry_after }
             }
             Refusal::Closed { retry_after } => Self::Closed { retry_after },
+            Refusal::Ended => Self::Ended,
             Refusal::KeysFull { retry_after } => Self::KeysFull { retry_after },
+            Refusal::Unwritten { retry_after } => Self::Unwritten { retry_after },
         }
     }
 }

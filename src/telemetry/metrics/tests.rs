@@ -181,6 +181,7 @@ fn what_a_scrape_shows_is_what_the_table_lists() {
     });
     metrics.token(Ok(()));
     metrics.malformed("dot_segment");
+    metrics.upstream_limited(&"read".parse().unwrap(), "said");
     metrics.issuers([keys("a", 1)]);
     metrics.token_cache(&TokenCachePart { name: "good", entries: 1, bytes: 2_048, hits: 3, misses: 4 });
     metrics.open_actions([(LimitName::from("sessions"), 1)]);

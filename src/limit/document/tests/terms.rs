@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::limit::Caller;
 use crate::limit::quota::{Idle, WhenFull};
 use crate::principal::Scope;
 
@@ -124,8 +123,11 @@ fn what_has_an_end_lapses_at_it_and_a_part_goes_back_to_everybody() {
     let set = quotas(&text);
     let subject = application(1, 1);
     let at = |seconds: i64| {
-        let caller =
-            Caller { subject: &subject, groups: &[], at: Wall::from_unix_seconds(1_767_225_600 + seconds) };
+        let caller = crate::limit::Caller {
+            subject: &subject,
+            groups: &[],
+            at: Wall::from_unix_seconds(1_767_225_600 + seconds),
+        };
         let (operation, scope) = ("read".parse().unwrap(), Scope::default());
         let of = set.charges(caller, &operation, &scope);
         let each = each(&of).into_iter().map(|charge| {
