@@ -111,6 +111,16 @@ impl Admin {
         }
     }
 
+    /// Those of every limit in force, and of whatever was in force when they began.
+    fn open_actions(&self) {
+        let snapshot = self.policies.load();
+        let mut counts = self.line.limiter.open_actions().count(&self.line.clock);
+        for limit in snapshot.quotas.action_limits() {
+            counts.entry(limit.clone()).or_default();
+        }
+        self.metrics.open_actions(counts);
+    }
+
     fn state(&self) {
         let limiter = &self.line.limiter;
         let journals = [self.line.actions.journal(), limiter.journal(), limiter.open_actions().journal()];
@@ -138,7 +148,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.token_cache();
     admin.state();
     admin.metrics.failed_login_addresses(admin.line.logins.addresses());
-    admin.metrics.open_actions(admin.line.limiter.open_actions().count(&admin.line.clock));
+    admin.open_actions();
     admin.metrics.limiter_keys(admin.line.limiter.keys());
     admin.metrics.held_requests(admin.line.limiter.held());
     admin.metrics.upstream_closed(admin.line.limiter.closed(&admin.line.clock).len());

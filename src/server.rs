@@ -1,5 +1,6 @@
 //! The composition root: settings become a snapshot, stores, background work and Pingora's service.
 
+mod announce;
 mod chores;
 mod handover;
 mod proxied;
@@ -24,14 +25,15 @@ use crate::admit::Line;
 use crate::journal::{JournalError, StateFolder};
 use crate::limit::{FailedLogins, Limiter, OpenActions};
 use crate::proxy::{Books, Gateway, PublicUrl};
-use crate::reload::{PolicySource, PolicyStore, Reload};
+use crate::reload::{PolicySource, PolicyStore};
 use crate::settings::{DoorSettings, Settings};
 use crate::source::Problem;
-use crate::telemetry::audit::{Audit, AuditError, PolicyEvent};
-use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
+use crate::telemetry::audit::{Audit, AuditError};
+use crate::telemetry::metrics::Metrics;
 use crate::time::{BootId, Clock};
 use crate::token::KeyRefresher;
 
+use announce::Announcer;
 use handover::{Handover, Listeners};
 use service::Service;
 use signals::Asked;
@@ -177,10 +179,15 @@ impl Server {
             metrics: metrics.clone(),
             stopping: stopping.clone(),
         };
-        let announcer =
-            Announcer { policies: policies.clone(), metrics: metrics.clone(), audit: audit.clone() };
+        let announcer = Announcer {
+            policies: policies.clone(),
+            metrics: metrics.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+        };
         announcer.in_force();
         let admin_listener = background.spawn(serve_admin(admin_listener, admin)).abort_handle();
+        background.spawn(announcer.clone().keep_telling_of_ends());
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
         background.spawn(upstream.clone().keep_probed(clock.clone()));
@@ -331,60 +338,5 @@ async fn serve_admin(listener: TcpListener, admin: Admin) {
     let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, admin.router()).await };
     if let Err(error) = served.await {
         tracing::error!(%error, "the admin listener stopped");
-    }
-}
-
-/// Tells the operator what came of a reload: log, metrics and audit.
-#[derive(Debug)]
-struct Announcer {
-    policies: Arc<PolicyStore>,
-    metrics: Metrics,
-    audit: Option<Audit>,
-}
-
-impl Announcer {
-    fn in_force(&self) {
-        self.measure();
-        self.record(&PolicyEvent::Loaded { version: &self.policies.load().version });
-    }
-
-    fn measure(&self) {
-        let snapshot = self.policies.load();
-        let counts = snapshot.counts();
-        self.metrics.policy_loaded(&LoadedPolicy {
-            version: &snapshot.version,
-            at: snapshot.loaded,
-            inventory_at: self.policies.inventory_date(),
-            devices: counts.devices,
-        });
-    }
-
-    fn announce(&self, reload: &Reload) {
-        match reload {
-            Reload::Unchanged => {
-                tracing::debug!("the policy files say what they said");
-                // The inventory may have been fetched anew.
-                self.measure();
-            }
-            Reload::Loaded(snapshot) => {
-                tracing::info!(version = %snapshot.version, "policy loaded: {}", snapshot.counts());
-                snapshot.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                self.metrics.reload(ReloadResult::Loaded);
-                self.in_force();
-            }
-            Reload::Refused(problems) => {
-                let version = self.policies.load().version.clone();
-                tracing::error!(kept = %version, "policy refused, the last good one stays in force");
-                problems.iter().for_each(|problem| tracing::error!("{problem}"));
-                self.metrics.reload(ReloadResult::Failed);
-                self.record(&PolicyEvent::Failed { version: &version, problems });
-            }
-        }
-    }
-
-    fn record(&self, event: &PolicyEvent<'_>) {
-        if let Some(audit) = &self.audit {
-            audit.policy(event);
-        }
     }
 }

@@ -4,19 +4,46 @@ use std::time::Duration;
 
 use serde_json::json;
 use tollgate::sandbox::issuer::Caller;
+use tollgate::source::{PolicyFiles, SourceFile};
 use tollgate::time::Clock;
 
 use crate::support::gateway::{
     Setup, TestGateway, UNGROUPED, WORKSTATION, playbooks, policy_with, portal, responder, token,
 };
 use crate::support::raw::RawResponse;
+use crate::support::until;
 use crate::support::upstream::{Answer, RecordingUpstream};
+
+/// Two operations that show how actions stand.
+const SHOWN: &str = r#"
+    [[operation]]
+    name        = "get_action"
+    method      = "GET"
+    path        = "/api/machineactions/{action}"
+    application = ["Machine.Read.All"]
+    delegated   = []
+    action      = "shown"
+
+    [[operation]]
+    name        = "list_actions"
+    method      = "GET"
+    path        = "/api/machineactions"
+    application = ["Machine.Read.All"]
+    delegated   = []
+    action      = "shown"
+"#;
 
 /// A gateway under `limits.toml` of this text, in front of an upstream that starts every action.
 fn started(limits: &str) -> (RecordingUpstream, TestGateway) {
     let upstream = RecordingUpstream::start(Answer::new(201, "{}"), Clock::System);
-    let gateway = Setup::new(upstream.address()).policy(policy_with("limits.toml", limits)).start();
+    let gateway = Setup::new(upstream.address()).policy(set(limits)).start();
     (upstream, gateway)
+}
+
+fn set(limits: &str) -> PolicyFiles {
+    let mut files = policy_with("limits.toml", limits);
+    files.insert(SourceFile::new("operations/actions.toml", SHOWN));
+    files
 }
 
 /// The action of this number, as the API shows it.
@@ -124,6 +151,38 @@ async fn a_limit_is_not_applied_any_more_from_its_end_on() {
 }
 
 #[tokio::test]
+async fn the_audit_tells_of_an_end_when_it_is_loaded_and_when_it_comes() {
+    let limits = r#"
+        [[limit]]
+        name       = "freeze"
+        operations = ["collect"]
+        per        = []
+        windows    = ["1 per day"]
+        until      = "2026-11-24T09:47:00Z"
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    let upstream = RecordingUpstream::start(Answer::new(201, "{}"), Clock::System);
+    let gateway = Setup::new(upstream.address()).policy(set(limits)).audit(&file).start();
+    let lines = || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["what"] == "the limit `freeze`").collect::<Vec<_>>()
+    };
+    until("a line of the end", || lines().len() == 1).await;
+    assert_eq!(
+        (&lines()[0]["result"], &lines()[0]["until"]),
+        (&json!("until"), &json!("2026-11-24T09:47:00.000Z"))
+    );
+    while lines().len() < 2 {
+        gateway.hand.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(lines()[1]["result"], "lapsed");
+    assert!(lines()[1]["time"].as_str().unwrap() >= "2026-11-24T09:47:00.000Z");
+}
+
+#[tokio::test]
 async fn a_kept_part_and_an_idle_lent_part_are_what_they_say() {
     let limits = r#"
         [[limit]]
@@ -216,12 +275,7 @@ async fn a_call_that_starts_no_action_holds_no_place() {
 async fn actions_under_way_are_shown_and_outlive_the_gateway() {
     let state = tempfile::tempdir().unwrap();
     let upstream = RecordingUpstream::start(Answer::new(201, "{}"), Clock::System);
-    let setup = || {
-        Setup::new(upstream.address())
-            .policy(policy_with("limits.toml", SESSIONS))
-            .state(state.path())
-            .start()
-    };
+    let setup = || Setup::new(upstream.address()).policy(set(SESSIONS)).state(state.path()).start();
     let gateway = setup();
     start(&upstream, &gateway, 1).await;
     start(&upstream, &gateway, 2).await;

@@ -25,6 +25,7 @@ mod describe;
 mod era;
 mod part;
 
+pub use describe::End;
 use era::Eras;
 pub(super) use part::{Idle, Owner, Part};
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::limit::fixture::{application, charges, compile, each, limit, now, owners, quotas, user};
-use crate::limit::{Bound, Bounds};
+use crate::limit::window::Bound;
 
 /// The problems of a file.
 fn problems(text: &str) -> Vec<String> {
@@ -369,4 +369,5 @@ fn the_worst_case_is_every_key_full_under_the_largest_limit() {
     assert_eq!(quotas("").worst_case_bytes(), 1_000_000 * (165 + 6_000));
 }
 
+mod shares;
 mod terms;

@@ -1,9 +1,21 @@
 //! Limits in words.
 
+use std::collections::BTreeSet;
+
 use crate::id::LimitName;
 use crate::limit::key::Dimension;
 use crate::limit::open::OpenQuota;
 use crate::limit::quota::{Effect, Idle, Quota, QuotaSet, WhenFull};
+use crate::time::Wall;
+
+/// Something that is in force until a moment only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// What it is, in words.
+    pub what: String,
+    /// The moment.
+    pub until: Wall,
+}
 
 impl QuotaSet {
     /// What a limit counts apart, in the words of `per`; nothing for one that counts all calls together.
@@ -12,6 +24,27 @@ impl QuotaSet {
         let open = || self.all_actions().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.per);
         let per = per.or_else(open).unwrap_or_default();
         Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
+    }
+
+    /// The limits on actions under way, those that have lapsed included; one of several operations several times.
+    pub fn action_limits(&self) -> impl Iterator<Item = &LimitName> {
+        self.all_actions().map(|(_, quota)| &quota.name)
+    }
+
+    /// Every limit and part that is not for ever, and until when it is in force, also if that is past.
+    pub fn ends(&self) -> impl Iterator<Item = End> {
+        let mut ends = BTreeSet::new();
+        for (_, quota) in self.all() {
+            let name = &quota.name;
+            ends.extend(quota.until.map(|until| (until, format!("the limit `{name}`"))));
+            ends.extend(quota.parts.iter().filter_map(|part| {
+                Some((part.until?, format!("the part of `{}` in the limit `{name}`", part.name)))
+            }));
+        }
+        for (_, quota) in self.all_actions() {
+            ends.extend(quota.until.map(|until| (until, format!("the limit `{}`", quota.name))));
+        }
+        ends.into_iter().map(|(until, what)| End { what, until })
     }
 
     /// What a limit comes to, as sentences that can be compared with those of another set.

@@ -91,6 +91,10 @@ pub(super) struct PolicyLine<'a> {
     result: &'static str,
     /// The version in force after it.
     policy_version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Wall>,
     /// How many mistakes there are, also those that the line leaves out.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem_count: Option<usize>,
@@ -238,12 +242,30 @@ fn names<S: Serializer>(names: &&[LimitName], serializer: S) -> Result<S::Ok, S:
 
 impl<'a> PolicyLine<'a> {
     pub(super) fn new(time: Wall, event: &PolicyEvent<'a>) -> Self {
-        let (result, policy_version, problem_count, problems): (_, _, _, &[_]) = match *event {
-            PolicyEvent::Loaded { version } => ("ok", version, None, &[]),
-            PolicyEvent::Failed { version, problems } => ("failed", version, Some(problems.len()), problems),
+        let line = |result, policy_version| Self {
+            time,
+            event: "policy",
+            result,
+            policy_version,
+            what: None,
+            until: None,
+            problem_count: None,
+            problems: &[],
         };
-        let problems = problems.get(..MAX_PROBLEMS).unwrap_or(problems);
-        Self { time, event: "policy", result, policy_version, problem_count, problems }
+        match *event {
+            PolicyEvent::Loaded { version } => line("ok", version),
+            PolicyEvent::Failed { version, problems } => Self {
+                problem_count: Some(problems.len()),
+                problems: problems.get(..MAX_PROBLEMS).unwrap_or(problems),
+                ..line("failed", version)
+            },
+            PolicyEvent::Until { version, what, until } => {
+                Self { what: Some(what), until: Some(until), ..line("until", version) }
+            }
+            PolicyEvent::Lapsed { version, what, until } => {
+                Self { what: Some(what), until: Some(until), ..line("lapsed", version) }
+            }
+        }
     }
 }
 

@@ -174,6 +174,20 @@ fn a_reload_is_a_line_with_its_first_hundred_mistakes() {
 }
 
 #[test]
+fn what_has_an_end_is_a_line_when_it_comes_into_force_and_one_when_it_lapses() {
+    let (version, what, until) = ("v1", "the limit `freeze`", NOON);
+    let line = |result| {
+        json!({
+            "time": "2026-01-01T12:00:00.000Z", "event": "policy", "result": result, "policy_version": "v1",
+            "what": "the limit `freeze`", "until": "2026-01-01T12:00:00.000Z",
+        })
+    };
+    let until_line = PolicyLine::new(NOON, &PolicyEvent::Until { version, what, until });
+    assert_eq!(read(&until_line), line("until"));
+    assert_eq!(read(&PolicyLine::new(NOON, &PolicyEvent::Lapsed { version, what, until })), line("lapsed"));
+}
+
+#[test]
 fn groups_that_the_token_could_not_carry_are_said_to_be_missing() {
     let mut known = known();
     let mut principal = known.findings.principal.as_deref().unwrap().clone();
