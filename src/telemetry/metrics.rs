@@ -137,6 +137,8 @@ metrics! {
         "Keys that the limiter holds: one for each caller, or whatever a limit counts by, seen within its window.";
     shadow_refusals: IntCounterVec = "tollgate_limit_shadow_refusals_total" ["limit"],
         "Calls that passed and that a limit with `enforce = false` would have refused.";
+    group_shadow_refusals: IntCounterVec = "tollgate_device_group_shadow_refusals_total" ["application"],
+        "Calls that passed and that a device group with `enforce = false` would have refused.";
     audit_lines: IntCounterVec = "tollgate_audit_lines_total" ["result"],
         "Audit lines: `written` to the file, or `dropped`.";
     audit_errors: IntCounter = "tollgate_audit_write_errors_total" [],
@@ -222,6 +224,9 @@ impl Metrics {
         }
         let operation = outcome.findings.operation.as_ref().map_or("none", |name| name.as_str());
         let application = outcome.findings.application.as_ref().map_or("other", |name| name.as_str());
+        if outcome.decision == Decision::Admitted && !outcome.findings.scope.overrun.is_empty() {
+            families.group_shadow_refusals.with_label_values(&[application]).inc();
+        }
         self.count_request(operation, outcome.decision, outcome.reason, application);
     }
 

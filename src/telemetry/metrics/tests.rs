@@ -171,9 +171,11 @@ fn every_event_has_a_counter_of_its_own() {
 fn what_a_scrape_shows_is_what_the_table_lists() {
     let metrics = Metrics::new();
     let overrun = [LimitName::from("on-trial")].into_iter().collect();
+    let scope =
+        crate::principal::Scope { overrun: ["on-trial".into()].into_iter().collect(), ..Default::default() };
     metrics.request(&Outcome {
         upstream_latency: Some(Duration::ZERO),
-        ..outcome(Decision::Admitted, None, Findings { overrun, ..Findings::default() })
+        ..outcome(Decision::Admitted, None, Findings { overrun, scope, ..Findings::default() })
     });
     metrics.token(Ok(()));
     metrics.malformed("dot_segment");
