@@ -21,7 +21,7 @@ use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
 use crate::journal::{JournalError, StateFolder};
-use crate::limit::{FailedLogins, Limiter};
+use crate::limit::{FailedLogins, Limiter, OpenActions};
 use crate::proxy::{Books, Gateway, PublicUrl};
 use crate::reload::{PolicySource, PolicyStore, Reload};
 use crate::settings::{DoorSettings, Settings};
@@ -155,8 +155,12 @@ impl Server {
             Some(folder) => Actions::open(Actions::DEFAULT_CAPACITY, folder)?,
             None => Actions::new(Actions::DEFAULT_CAPACITY),
         };
+        let open = match &state {
+            Some(folder) => OpenActions::open(folder, &clock)?,
+            None => OpenActions::default(),
+        };
         let line = Arc::new(Line {
-            limiter: Limiter::new(),
+            limiter: Limiter::with_open_actions(open),
             logins: FailedLogins::new(),
             actions,
             clock: clock.clone(),
@@ -279,6 +283,8 @@ impl Server {
     fn stop_unless(self, end: End, hurried: impl Future<Output = ()>) {
         self.stopping.store(true, Ordering::Release);
         tracing::info!("shutting down");
+        let delay = if end == End::Stopped { self.door.shutdown_delay } else { Duration::ZERO };
+        self.line.limiter.end(self.line.clock.steady() + delay + self.door.shutdown_grace);
         let clock = Clock::System;
         let orderly = async {
             match end {
@@ -303,6 +309,7 @@ impl Server {
         self.service.end();
         self.background.shutdown_background();
         self.line.actions.close();
+        self.line.limiter.open_actions().close();
         if let Some(audit) = &self.audit {
             audit.close();
         }

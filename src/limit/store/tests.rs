@@ -29,6 +29,10 @@ macro_rules! store_contract {
     };
 }
 
+mod in_flight;
+mod parts;
+mod waiting;
+
 store_contract!(
     sharded,
     crate::limit::Limiter::new(),
