@@ -112,7 +112,8 @@ impl Admin {
     }
 
     fn state(&self) {
-        let journals = [self.line.actions.journal(), self.line.limiter.open_actions().journal()];
+        let limiter = &self.line.limiter;
+        let journals = [self.line.actions.journal(), limiter.journal(), limiter.open_actions().journal()];
         for (name, JournalNumbers { written, dropped, failures, lost_bytes }) in
             journals.into_iter().flatten()
         {

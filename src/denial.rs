@@ -171,6 +171,7 @@ impl Denial {
                 LimitError::Closed { .. } => ReasonCode::UpstreamLimited,
                 LimitError::Ended => ReasonCode::ShuttingDown,
                 LimitError::KeysFull { .. } => ReasonCode::KeysFull,
+                LimitError::Unwritten { .. } => ReasonCode::StoreUnavailable,
             },
             Self::Overload => ReasonCode::Overload,
             Self::CircuitOpen { .. } => ReasonCode::CircuitOpen,
@@ -192,7 +193,8 @@ impl Denial {
                 LimitError::InFlight { retry_after, .. }
                 | LimitError::OpenActions { retry_after, .. }
                 | LimitError::Closed { retry_after }
-                | LimitError::KeysFull { retry_after },
+                | LimitError::KeysFull { retry_after }
+                | LimitError::Unwritten { retry_after },
             ) => Some(retry_after.as_secs_rounded_up()),
             Self::Limit(LimitError::Ended) => Some(seconds(SHUTDOWN_RETRY)),
             Self::Logins(over) => Some(over.retry_after.as_secs_rounded_up()),

@@ -42,6 +42,8 @@ mod oracle;
 mod overview;
 mod owners;
 mod quota;
+mod saved;
+mod scribe;
 mod sharded;
 mod store;
 mod sync;

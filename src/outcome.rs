@@ -110,6 +110,8 @@ reasons! {
     CircuitOpen = "circuit_open",
     /// The audit can't take the line that must be written first.
     AuditUnavailable = "audit_unavailable",
+    /// The store of the limits can't be used, or can't be written as the policy wants it.
+    StoreUnavailable = "store_unavailable",
     /// The upstream can't be reached, or broke off.
     UpstreamUnavailable = "upstream_unavailable",
     /// The upstream's answer is encoded, so that its links can't be read.

@@ -59,6 +59,7 @@ fn every_reason_that_a_caller_alone_can_provoke_has_a_row() {
             &ReasonCode::UpstreamLimited,
             &ReasonCode::ShuttingDown,
             &ReasonCode::Overload,
+            &ReasonCode::StoreUnavailable,
             &ReasonCode::ClientGone,
             &ReasonCode::Internal
         ]
@@ -233,6 +234,8 @@ fn rows(reason: ReasonCode) -> Vec<Row> {
                 collect(&bearer(&portal()), WORKSTATION, COMMENT),
             )
         },
+        // It takes a disk that takes nothing: `commands` has it.
+        R::StoreUnavailable => return Vec::new(),
         // It takes a call that is still on its way, or one that the API has turned away, an action (`shares` has that), or a
         // process that stops.
         R::InFlight | R::OpenActions | R::UpstreamLimited | R::ShuttingDown => return Vec::new(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{ApplicationId, EntraGroupId, LimitName, OperationId, TenantId};
+use crate::journal::Durability;
 use crate::limit::key::{LimitKey, RuleId};
 use crate::limit::open::{OpenKey, OpenQuota};
 use crate::limit::quota::{Effect, Idle, Part, Quota, WhenFull};
@@ -39,6 +40,8 @@ pub struct Charges<'a> {
     pub(super) by: Option<Steady>,
     pub(super) max_keys: NonZeroU32,
     pub(super) max_held: NonZeroU32,
+    /// What an admission must survive before the call is forwarded; nothing is waited for if none.
+    pub(super) durable: Option<Durability>,
 }
 
 /// One way in which a call may be counted by one of its limits, which has a key of its own.

@@ -3,6 +3,7 @@
 //! ```toml
 //! max_keys      = 1000000         # optional: how many keys the limiter may hold
 //! max_addresses = 100000          # optional: how many addresses with failed logins are counted each by itself
+//! durable       = true            # optional: whether a call waits until its admission is written; or "fsync"
 //! documented_margin = "250ms"     # optional: the margin of the documented limits
 //! documented_when_full = "reject" # optional: their `when_full`, where no `[[documented]]` says otherwise
 //!
@@ -48,13 +49,15 @@ use crate::limit::logins::LoginQuota;
 use crate::limit::odd;
 use crate::limit::open::OpenQuota;
 use crate::limit::owners::Owners;
-use crate::limit::quota::{DocumentedLimit, Effect, Limited, MAX_CHARGES, Quota, QuotaSet, Visibility};
+use crate::limit::quota::{DocumentedLimit, Effect, Limited, Quota, QuotaSet, Visibility};
 use crate::limit::window::{Cost, InvalidMargin, Margin};
 use crate::source::{FileSchema, Place, PolicyFiles, Problems, SourceFile, list_or_all};
 use crate::time::Wall;
 
 mod cost;
+mod count;
 mod documented;
+mod durable;
 mod logins;
 mod open;
 mod operations;
@@ -64,7 +67,9 @@ mod until;
 mod when_full;
 
 use cost::CostDocument;
+use count::count_keys;
 use documented::{DocumentedDocument, Terms};
+use durable::DurableDocument;
 use operations::OperationsDocument;
 use share::{PartDocument, ShareDocument, Whole};
 use until::until;
@@ -139,6 +144,7 @@ pub(crate) fn schema() -> FileSchema {
         .value::<NonZeroU32>("max_addresses")
         .value::<String>("documented_margin")
         .schema("documented_when_full", when_full::schema)
+        .schema("durable", durable::schema)
         .entries::<DocumentedDocument>("documented")
         .entries::<LimitDocument>("limit")
 }
@@ -175,9 +181,12 @@ impl QuotaSet {
         let mut places: HashMap<_, _> = limited
             .filter_map(|limit| Some((LimitName::from(limit.operation.as_str()), limit.place.clone()?)))
             .collect();
-        let (mut max_keys, mut logins, mut actions) = (None, None, BTreeMap::new());
+        let (mut max_keys, mut logins, mut durable, mut actions) = (None, None, None, BTreeMap::new());
         if let Some((source, mut toml)) = toml {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
+            durable = toml
+                .value("durable", problems)
+                .and_then(|word: Spanned<DurableDocument>| word.into_inner().0);
             let max_addresses = toml.value("max_addresses", problems).map(Spanned::into_inner);
             let max_addresses = max_addresses.unwrap_or(logins::DEFAULT_MAX_ADDRESSES);
             let documents = toml.entries::<LimitDocument>("limit", problems);
@@ -215,25 +224,9 @@ impl QuotaSet {
             let actions = actions.remove(&operation).unwrap_or_default();
             (operation, Limited { quotas, actions })
         });
-        Self::new(limited, places, limits, max_keys.unwrap_or(DEFAULT_MAX_KEYS), logins)
+        let max_keys = max_keys.unwrap_or(DEFAULT_MAX_KEYS);
+        Self::new(limited, places, limits, max_keys, logins).with_durable(durable)
     }
-}
-
-/// A call holds the locks of all keys that it may be charged to, those of the parts that it may go to included.
-fn count_keys(operation: &OperationId, quotas: &[Arc<Quota>], problems: &mut Problems) {
-    let count: usize = quotas.iter().map(|quota| 1 + quota.parts.len()).sum();
-    if count <= MAX_CHARGES {
-        return;
-    }
-    let each = quotas.iter().map(|quota| match quota.parts.len() {
-        0 => format!("`{}`", quota.name),
-        1 => format!("`{}` with 1 part", quota.name),
-        parts => format!("`{}` with {parts} parts", quota.name),
-    });
-    let names = each.collect::<Vec<_>>().join(", ");
-    let of = if count == quotas.len() { "limits" } else { "limits and parts" };
-    let message = format!("`{operation}` is under {count} {of}, at most {MAX_CHARGES} may be: {names}");
-    problems.file(FILE, message);
 }
 
 /// None where nothing is said.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use crate::id::{LimitName, OperationId};
+use crate::journal::Durability;
 use crate::limit::charges::{Caller, Charges};
 use crate::limit::key::{Dimension, Per, RuleId};
 use crate::limit::logins::{Attempt, LoginQuota};
@@ -131,6 +132,8 @@ pub struct QuotaSet {
     pub(super) max_keys: NonZeroU32,
     /// How many calls may be held at a time, of all limits together.
     pub(super) max_held: NonZeroU32,
+    /// What an admission must survive before the call is forwarded; nothing is waited for if none.
+    pub(super) durable: Option<Durability>,
     /// The limit on failed logins, if there is one.
     pub(super) logins: Option<LoginQuota>,
 }
@@ -173,7 +176,8 @@ impl QuotaSet {
         logins: Option<LoginQuota>,
     ) -> Self {
         let ((by_operation, by_address), max_held) = (Default::default(), DEFAULT_MAX_HELD);
-        let mut set = Self { by_operation, by_address, places, limits, max_keys, max_held, logins };
+        let durable = None;
+        let mut set = Self { by_operation, by_address, places, limits, max_keys, max_held, durable, logins };
         for (operation, limited) in limited {
             let eras = Arc::new(Eras::new(limited));
             set.by_address.insert(address(&operation), eras.clone());
@@ -192,8 +196,8 @@ impl QuotaSet {
     ) -> Charges<'a> {
         let (caller, from, by) = (caller.into(), Steady::default(), None);
         let (quotas, actions) = self.eras(operation).map_or((&[][..], &[][..]), |eras| eras.at(caller.at));
-        let Self { max_keys, max_held, .. } = *self;
-        Charges { quotas, actions, caller, scope, operation, from, by, max_keys, max_held }
+        let Self { max_keys, max_held, durable, .. } = *self;
+        Charges { quotas, actions, caller, scope, operation, from, by, max_keys, max_held, durable }
     }
 
     /// Whether a limit of the operation counts by device or device group, so that these must be known.
@@ -261,6 +265,15 @@ impl QuotaSet {
     /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
         self.limits == 0
+    }
+
+    pub(super) fn with_durable(self, durable: Option<Durability>) -> Self {
+        Self { durable, ..self }
+    }
+
+    /// What the record of an admission must survive before the call is forwarded; nothing is waited for if none.
+    pub fn durable(&self) -> Option<Durability> {
+        self.durable
     }
 
     /// The most keys that the limiter may hold under this set.

@@ -33,6 +33,7 @@ use crate::outcome::{Rate, Standing, Standings};
 use crate::time::{Clock, Steady};
 
 mod lanes;
+mod surviving;
 
 /// What was admitted, for every key: one for the process, older than any policy and younger than none.
 #[derive(Debug, Default)]
@@ -107,6 +108,11 @@ pub enum Refusal<'a> {
     },
     /// The call's turn would be after the end of the process.
     Ended,
+    /// What the policy wants to be written before the call is forwarded can't be.
+    Unwritten {
+        /// When it is worth another try; no promise, since it depends on the disk.
+        retry_after: RetryAfter,
+    },
 }
 
 /// Why a call was not admitted, on its own.
@@ -146,6 +152,12 @@ pub enum LimitError {
     /// The call's turn would be after the end of the process.
     #[error("the gateway is shutting down before the call's turn comes")]
     Ended,
+    /// What the policy wants to be written before the call is forwarded can't be.
+    #[error("the store of the limits cannot be used")]
+    Unwritten {
+        /// When it is worth another try; no promise, since it depends on the disk.
+        retry_after: RetryAfter,
+    },
 }
 
 /// The limit that has no room for the longest.
@@ -176,6 +188,9 @@ pub struct Swept {
 /// How long a caller without a key is sent away: ten steps of the sweep, which look at 160,000 keys.
 const KEYS_FULL_RETRY: RetryAfter = RetryAfter(10_000_000_000);
 
+/// How long a caller is sent away when the store can't be used: the journal tries its disk again once a second.
+const STORE_RETRY: RetryAfter = RetryAfter(1_000_000_000);
+
 /// How long a caller is sent away whose limit has as many calls on their way as may be: one of them may end at any time.
 const IN_FLIGHT_RETRY: RetryAfter = RetryAfter(1_000_000_000);
 
@@ -190,9 +205,9 @@ impl Limiter {
         Self::default()
     }
 
-    /// A limiter that has admitted nothing but what these actions say.
-    pub fn with_open_actions(open: OpenActions) -> Self {
-        Self { open, ..Self::default() }
+    /// The same, with these actions under way.
+    pub fn with_open_actions(self, open: OpenActions) -> Self {
+        Self { open, ..self }
     }
 
     /// Charges a call to all its limits, or to none if one of them has no room. A call that nothing limits is admitted.
@@ -238,14 +253,14 @@ impl Limiter {
     async fn place<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
         let (decided, slots) = self.attempt(charges, clock)?;
         let refused = match decided {
-            Ok(granted) => return Ok(Admission::new(granted, None, slots)),
+            Ok(granted) => return self.secure(Admission::new(granted, None, slots), charges).await,
             Err(refused) => refused,
         };
         if !may_wait(charges, refused) {
             return Err(refused.into());
         }
         let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
-        Ok(Admission::new(granted, hold, slots))
+        self.secure(Admission::new(granted, hold, slots), charges).await
     }
 
     /// The actions that are under way.
@@ -421,6 +436,7 @@ impl From<Refusal<'_>> for LimitError {
             Refusal::Closed { retry_after } => Self::Closed { retry_after },
             Refusal::Ended => Self::Ended,
             Refusal::KeysFull { retry_after } => Self::KeysFull { retry_after },
+            Refusal::Unwritten { retry_after } => Self::Unwritten { retry_after },
         }
     }
 }

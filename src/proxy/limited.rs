@@ -43,7 +43,7 @@ impl Gateway {
         let clock = &self.line.clock;
         let stay = Stay::read(&response.headers, clock.wall());
         self.books.metrics.upstream_limited(&lane.operation, stay.as_str());
-        self.line.limiter.close(&lane, stay.duration(), clock);
+        self.line.limiter.shut(&lane, stay.duration(), clock);
     }
 }
 

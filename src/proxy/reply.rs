@@ -109,7 +109,8 @@ pub const fn row(reason: ReasonCode) -> Option<Row> {
         | R::ShuttingDown
         | R::Overload
         | R::CircuitOpen
-        | R::AuditUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept),
+        | R::AuditUnavailable
+        | R::StoreUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept),
         R::UpstreamUnavailable | R::UpstreamUnreadable => {
             (StatusCode::BAD_GATEWAY, "BadGateway", Silent, Closed)
         }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::limit::fixture::{application, charges, compile, each, limit, now, owners, quotas, user};
+use crate::limit::{Bound, Bounds};
 
 /// The problems of a file.
 fn problems(text: &str) -> Vec<String> {

@@ -155,7 +155,7 @@ async fn open_actions_outlive_the_process_until_they_end_or_lapse() {
     let folder = tempfile::tempdir().unwrap();
     let (set, (clock, hand)) = (set(3, "open_for = \"1h\""), clock());
     let open = || OpenActions::open(&StateFolder::open(folder.path()).unwrap(), &clock).unwrap();
-    let limiter = Limiter::with_open_actions(open());
+    let limiter = Limiter::new().with_open_actions(open());
     start(&limiter, &set, 0, &clock).await.unwrap();
     hand.advance(Duration::from_secs(600));
     start(&limiter, &set, 1, &clock).await.unwrap();
@@ -164,7 +164,7 @@ async fn open_actions_outlive_the_process_until_they_end_or_lapse() {
     limiter.open_actions().close();
     drop(limiter);
 
-    let limiter = Limiter::with_open_actions(open());
+    let limiter = Limiter::new().with_open_actions(open());
     start(&limiter, &set, 3, &clock).await.unwrap();
     refused_for(start(&limiter, &set, 4, &clock).await);
     limiter.open_actions().ended(&id(2));
@@ -173,7 +173,7 @@ async fn open_actions_outlive_the_process_until_they_end_or_lapse() {
 
     // The first has lapsed while nobody ran.
     hand.advance(Duration::from_secs(3_000));
-    let limiter = Limiter::with_open_actions(open());
+    let limiter = Limiter::new().with_open_actions(open());
     let numbers = limiter.open_actions().count(&clock);
     assert_eq!(numbers[&LimitName::from("sessions")], 1, "the one that was started last");
     let (name, numbers) = limiter.open_actions().journal().unwrap();
@@ -183,7 +183,7 @@ async fn open_actions_outlive_the_process_until_they_end_or_lapse() {
 
     // A clock that is set back for a year keeps nothing for longer than 30 days.
     hand.step_wall(Wall::from_unix_seconds(1_735_689_600));
-    let limiter = Limiter::with_open_actions(open());
+    let limiter = Limiter::new().with_open_actions(open());
     hand.advance(MAX_OPEN_FOR - Duration::from_secs(1));
     assert_eq!(limiter.open_actions().count(&clock).len(), 1);
     hand.advance(Duration::from_secs(1));

@@ -44,7 +44,8 @@ impl Limiter {
                 (Answer::Go(leave), None) => match self.attempt(&charges, clock)? {
                     (Ok(granted), slots) => {
                         let hold = had_turn.map(|now| Hold { since, until: now, released: now });
-                        return Ok(Admission::new(granted, hold, slots).with(leave));
+                        let admission = Admission::new(granted, hold, slots).with(leave);
+                        return self.secure(admission, &charges).await;
                     }
                     (Err(Refused::Over(..)), _) => {
                         // A limit of ours is what binds now.
@@ -73,7 +74,7 @@ impl Limiter {
         }
     }
 
-    /// Moves the held calls of a lane whose turn is before `until` behind it, as [`close`](Self::close) does.
+    /// Moves the held calls of a lane whose turn is before `until` behind it, as [`shut`](Self::shut) does.
     #[cfg(test)]
     pub(in crate::limit) fn postpone(&self, lane: &Lane, until: Steady, clock: &Clock) {
         self.held.postpone(lane, until, clock);
@@ -83,7 +84,7 @@ impl Limiter {
     /// twice as many after each [success](Admission::succeeded), until a limit binds them. The held calls of the lane
     /// whose turn is before that are moved behind it, in the order of their turns and before any that comes later; those
     /// that would then wait for too long are refused as [`Refusal::Closed`].
-    pub fn close(&self, lane: &Lane, wait: Duration, clock: &Clock) {
+    pub fn shut(&self, lane: &Lane, wait: Duration, clock: &Clock) {
         let now = clock.steady();
         let move_held = |until| self.held.postpone(lane, until, clock);
         self.closures.close(lane, now + wait, now, move_held);
