@@ -60,6 +60,7 @@ pub(crate) struct DeviceGroups {
 pub(crate) struct DeviceGroup {
     id: DeviceGroupId,
     opens_to: OpensTo,
+    effect: Effect,
     rule: Box<MatchingRule>,
     /// Where it stands; none of what no file says.
     place: Option<Box<Place>>,
@@ -76,6 +77,16 @@ enum OpensTo {
     Members(Box<[EntraGroupId]>),
     /// None.
     Nobody,
+}
+
+/// What comes of a call that a group is not open to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Effect {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is noted, and passes.
+    Count,
 }
 
 /// Whether a user may act on a group's devices.
@@ -138,7 +149,9 @@ impl DeviceGroups {
         groups.ranked = ranked.into_iter().map(|(_, group)| group).collect();
         if let Some(document) = ungrouped {
             groups.ungrouped.place = Some(Box::new(source.place_of(document.span())));
-            groups.ungrouped.opens_to = OpensTo::read(&document.into_inner().entra_groups, &mut reading);
+            let document = document.into_inner();
+            groups.ungrouped.effect = Effect::of(document.enforce);
+            groups.ungrouped.opens_to = OpensTo::read(&document.entra_groups, &mut reading);
         }
         // Of two of one name, which is a mistake, the lower ranked stays.
         let names = groups.ranked().map(|(index, group)| (group.id.clone(), index));
@@ -255,8 +268,13 @@ impl DeviceGroups {
 
 impl Default for DeviceGroups {
     fn default() -> Self {
-        let group =
-            |id: &str, opens_to| DeviceGroup { id: id.into(), opens_to, rule: Box::default(), place: None };
+        let group = |id: &str, opens_to| DeviceGroup {
+            id: id.into(),
+            opens_to,
+            effect: Effect::default(),
+            rule: Box::default(),
+            place: None,
+        };
         Self {
             ranked: Vec::new(),
             by_name: HashMap::from_iter([(UNGROUPED.into(), GroupIndex(0))]),
@@ -295,11 +313,17 @@ impl DeviceGroup {
             (GroupSource::Inventory, None) => MatchingRule::default(),
         };
         let place = Some(Box::new(reading.place(document.name.span())));
-        Some(Self { id: id?, opens_to, rule: Box::new(rule), place })
+        let effect = Effect::of(document.enforce);
+        Some(Self { id: id?, opens_to, effect, rule: Box::new(rule), place })
     }
 
     pub(crate) fn id(&self) -> &DeviceGroupId {
         &self.id
+    }
+
+    /// What comes of a call that it is not open to.
+    pub(crate) fn effect(&self) -> Effect {
+        self.effect
     }
 
     /// The Entra groups that it is open to; none if it is open to everybody with a role.
@@ -331,6 +355,14 @@ impl DeviceGroup {
             }
             (OpensTo::Members(_), Groups::Overage) => GroupAccess::Unknown,
         }
+    }
+}
+
+// === impl Effect ===
+
+impl Effect {
+    fn of(enforce: Option<bool>) -> Self {
+        if enforce == Some(false) { Self::Count } else { Self::Refuse }
     }
 }
 

@@ -124,6 +124,7 @@ pub(crate) struct DeviceGroupDocument {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) entra_groups: Vec<Word>,
+    pub(crate) enforce: Option<bool>,
 }
 
 /// `match` of a device group: for each property that is given, at least one value must match.
@@ -147,6 +148,7 @@ pub(crate) struct UngroupedDocument {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) entra_groups: Vec<Word>,
+    pub(crate) enforce: Option<bool>,
 }
 
 /// `source` of `device-groups.toml`.

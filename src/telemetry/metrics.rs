@@ -136,6 +136,8 @@ metrics! {
         "How long calls were held, by whether they were `admitted` then or `refused`, those whose caller went away included.";
     shadow_refusals: IntCounterVec = "tollgate_limit_shadow_refusals_total" ["limit"],
         "Calls that passed and that a limit with `enforce = false` would have refused.";
+    group_shadow_refusals: IntCounterVec = "tollgate_device_group_shadow_refusals_total" ["application"],
+        "Calls that passed and that a device group with `enforce = false` would have refused.";
     upstream_limited: IntCounterVec = "tollgate_upstream_limited_total" ["operation", "retry_after"],
         "Answers 429 of the API itself, which close the operation to the application: for how long it `said`, for an hour since it said longer (`capped`), or for a minute since it said nothing (`unsaid`).";
     upstream_closed: IntGauge = "tollgate_upstream_closed" [],
@@ -228,6 +230,9 @@ impl Metrics {
         }
         let operation = outcome.findings.operation.as_ref().map_or("none", |name| name.as_str());
         let application = outcome.findings.application.as_ref().map_or("other", |name| name.as_str());
+        if outcome.decision == Decision::Admitted && !outcome.findings.scope.overrun.is_empty() {
+            families.group_shadow_refusals.with_label_values(&[application]).inc();
+        }
         self.count_request(operation, outcome.decision, outcome.reason, application);
     }
 

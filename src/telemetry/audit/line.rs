@@ -1,5 +1,6 @@
 //! What an audit line says. A fact that is not known is absent, never an empty string.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::id::{
-    ApplicationId, DeviceId, DeviceRef, EntraGroupId, LimitName, Permission, RequestId, TenantId, UserId,
+    ApplicationId, DeviceGroupId, DeviceId, DeviceRef, EntraGroupId, LimitName, Permission, RequestId,
+    TenantId, UserId,
 };
 use crate::outcome::{Decision, Outcome, ReasonCode, Standing, Window};
 use crate::principal::{Principal, ScopedDevice};
@@ -73,6 +75,9 @@ pub(super) struct RequestLine<'a> {
     /// Limits that are not enforced yet, and would have refused the call.
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "names")]
     limits_overrun: &'a [LimitName],
+    /// Device groups that are not enforced yet, and would have refused the call.
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "names")]
+    device_groups_overrun: &'a [DeviceGroupId],
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,6 +173,7 @@ impl<'a> RequestLine<'a> {
             held_ms: findings.held.map(millis),
             limits_left: &findings.standings,
             limits_overrun: &findings.overrun,
+            device_groups_overrun: &findings.scope.overrun,
             upstream_status: end.and_then(|end| end.upstream_status),
             upstream_ms: end.and_then(|end| end.upstream_latency).map(millis),
             total_ms: end.map(|end| millis(end.total)),
@@ -234,8 +240,8 @@ fn limits_left<S: Serializer>(standings: &&[Standing], serializer: S) -> Result<
     }))
 }
 
-fn names<S: Serializer>(names: &&[LimitName], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(names.iter().map(LimitName::as_str))
+fn names<T: Borrow<str>, S: Serializer>(names: &&[T], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().map(T::borrow))
 }
 
 // === impl PolicyLine ===

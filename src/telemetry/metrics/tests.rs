@@ -175,12 +175,14 @@ fn every_event_has_a_counter_of_its_own() {
 fn what_a_scrape_shows_is_what_the_table_lists() {
     let metrics = Metrics::new();
     let overrun = [LimitName::from("on-trial")].into_iter().collect();
+    let scope =
+        crate::principal::Scope { overrun: ["on-trial".into()].into_iter().collect(), ..Default::default() };
     metrics.request(&Outcome {
         upstream_latency: Some(Duration::ZERO),
         ..outcome(
             Decision::Admitted,
             None,
-            Findings { overrun, held: Some(Duration::ZERO), ..Findings::default() },
+            Findings { overrun, scope, held: Some(Duration::ZERO), ..Findings::default() },
         )
     });
     metrics.token(Ok(()));

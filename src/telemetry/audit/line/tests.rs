@@ -65,7 +65,10 @@ fn known() -> Outcome {
             principal: Some(Arc::new(principal)),
             application: Some("soar-playbooks".into()),
             groups: [EntraGroupId::from_u128(5)].into_iter().collect(),
-            scope: Scope { devices: [device].into_iter().collect() },
+            scope: Scope {
+                devices: [device].into_iter().collect(),
+                overrun: ["Servers".into()].into_iter().collect(),
+            },
             comment: Some("first\nsecond \"quoted\"\u{0}".into()),
             standings: [standing].into_iter().collect(),
             held: Some(Duration::from_micros(1_500)),
@@ -106,6 +109,7 @@ fn a_line_has_every_fact_and_before_the_end_none_of_the_end() {
         "held_ms": 1.5,
         "limits_left": [{ "limit": "collect", "window": "minute", "remaining": 42 }],
         "limits_overrun": ["collect-per-device"],
+        "device_groups_overrun": ["Servers"],
         "comment": "first\nsecond \"quoted\"\u{0}",
     });
     assert_eq!(read(&RequestLine::new(Event::Admitted, &known)), before);
