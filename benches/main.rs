@@ -7,8 +7,11 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group};
 
 mod admit;
+mod calls;
 mod crowd;
+mod flat;
 mod gateway;
+mod instructions;
 mod inventory;
 mod limiter;
 mod plain;
@@ -37,6 +40,8 @@ criterion_group! {
 fn main() {
     gateway::play_role();
     crowd::bench();
+    flat::bench();
+    instructions::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();
 }
