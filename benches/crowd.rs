@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tollgate::time::Clock;
 
-use crate::gateway::{Process, requests};
+use crate::calls::{Calls, Kind};
+use crate::gateway::Process;
 use crate::world::World;
 
 /// Idle connections.
@@ -36,7 +37,7 @@ pub(crate) fn bench() {
     let world = World::new(&clock);
     let (policies, audit) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     world.write(policies.path());
-    let call = Arc::new(requests(&world).swap_remove(0));
+    let call = Arc::new(Calls::new(Kind::Admitted, &world).each()[0].clone());
     let upstream = Process::role("upstream");
     let patient = ["--max-connections", "20000", "--idle-timeout", "1h", "--header-timeout", "1h"];
     let gateway = Process::tollgate(policies.path(), audit.path(), upstream.address, &patient);

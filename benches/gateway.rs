@@ -8,22 +8,17 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tollgate::time::Clock;
 
+use crate::calls::{CONNECTIONS, Calls, Kind};
 use crate::plain;
-use crate::world::{World, device};
+use crate::world::World;
 
 /// The environment variable that makes this binary one of the processes that are measured against.
 const ROLE: &str = "TOLLGATE_BENCH_ROLE";
-
-/// Connections that call at once.
-const CONNECTIONS: u64 = 64;
 
 /// A process that is ended with the benchmark.
 pub(crate) struct Process {
@@ -46,10 +41,8 @@ pub(crate) fn bench(c: &mut Criterion) {
     let world = World::new(&clock);
     let (policies, audit) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     world.write(policies.path());
-    let calls = Arc::new(requests(&world));
     eprintln!("gateway: token of {} bytes", world.tokens[0].len());
 
-    let refused = Arc::new(requests_of("none"));
     let upstream = Process::role("upstream");
     let refusing = Process::role("refusing");
     let plain = Process::role(&format!("proxy={}", upstream.address));
@@ -59,17 +52,19 @@ pub(crate) fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("gateway");
     group.sampling_mode(SamplingMode::Flat).sample_size(10).measurement_time(Duration::from_secs(8));
     group.throughput(Throughput::Elements(1));
-    for (name, process, calls) in [
-        ("plain pingora", &plain, &calls),
-        ("tollgate", &tollgate, &calls),
-        ("plain pingora refuses", &refusing, &refused),
-        ("tollgate refuses", &tollgate, &refused),
-    ] {
+    let refused = Kind::REFUSED.map(|kind| (format!("tollgate refuses: {}", kind.as_str()), &tollgate, kind));
+    let admitted = [
+        ("plain pingora".to_owned(), &plain, Kind::Admitted),
+        ("tollgate".to_owned(), &tollgate, Kind::Admitted),
+        ("plain pingora refuses".to_owned(), &refusing, Kind::BadToken),
+    ];
+    for (name, process, kind) in admitted.into_iter().chain(refused) {
+        let calls = Calls::new(kind, &world);
         for measure in ["cpu", "wall"] {
-            group.bench_function(BenchmarkId::new(measure, name), |b| {
+            group.bench_function(BenchmarkId::new(measure, &name), |b| {
                 b.iter_custom(|count| {
                     let (cpu, start) = (process.cpu(), clock.steady());
-                    runtime.block_on(load(process.address, calls.clone(), count.max(CONNECTIONS)));
+                    runtime.block_on(calls.clone().load(process.address, count.max(CONNECTIONS)));
                     let scale = count as f64 / count.max(CONNECTIONS) as f64;
                     let spent = match measure {
                         "cpu" => process.cpu() - cpu,
@@ -84,106 +79,57 @@ pub(crate) fn bench(c: &mut Criterion) {
     group.finish();
 }
 
-/// One request of each connection, as bytes.
-pub(crate) fn requests(world: &World) -> Vec<Vec<u8>> {
-    world.tokens.iter().zip(0..).map(request).collect()
-}
-
-/// The same with a token that is none.
-fn requests_of(token: &str) -> Vec<Vec<u8>> {
-    let token = token.to_owned();
-    (0..CONNECTIONS).map(|number| request((&token, number))).collect()
-}
-
-fn request((token, number): (&String, u64)) -> Vec<u8> {
-    let body = r#"{"Comment":"Collect forensics due to alert 1234"}"#;
-    format!(
-        "POST /api/machines/{}/collectInvestigationPackage HTTP/1.1\r\nHost: gateway.example\r\n\
-         User-Agent: bench\r\nAccept: application/json\r\nAuthorization: Bearer {token}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        device(number),
-        body.len()
-    )
-    .into_bytes()
-}
-
-/// Sends `count` requests over 64 connections and reads their answers.
-pub(crate) async fn load(address: SocketAddr, calls: Arc<Vec<Vec<u8>>>, count: u64) {
-    let local = tokio::task::LocalSet::new();
-    for connection in 0..CONNECTIONS {
-        let share = count / CONNECTIONS + u64::from(connection < count % CONNECTIONS);
-        let calls = calls.clone();
-        local.spawn_local(async move {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let mut buffer = vec![0; 4_096];
-            for _ in 0..share {
-                stream.write_all(&calls[connection as usize]).await.unwrap();
-                answer(&mut stream, &mut buffer).await;
-            }
-        });
-    }
-    local.await;
-}
-
-/// Reads one answer, whose body ends with its JSON; anything but a 201 or a 401 ends the benchmark.
-pub(crate) async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) {
-    let mut length = 0;
-    loop {
-        let read = stream.read(&mut buffer[length..]).await.unwrap();
-        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&buffer[..length]));
-        length += read;
-        let Some(end) = find(&buffer[..length], b"\r\n\r\n") else { continue };
-        let known = [&b"HTTP/1.1 201"[..], b"HTTP/1.1 401"].iter().any(|status| buffer.starts_with(status));
-        assert!(known, "{}", String::from_utf8_lossy(&buffer[..length]));
-        if length > end + 4 && buffer[..length].ends_with(b"}") {
-            return;
-        }
-    }
-}
-
-fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
-    bytes.windows(part.len()).position(|window| window == part)
-}
-
 impl Process {
     pub(crate) fn role(role: &str) -> Self {
+        Self::started(Self::role_command(role))
+    }
+
+    pub(crate) fn role_command(role: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.env(ROLE, role);
-        Self::spawn(command, |line| line.strip_prefix("address ").map(str::to_owned))
+        command
     }
 
     pub(crate) fn tollgate(policies: &Path, audit: &Path, upstream: SocketAddr, more: &[&str]) -> Self {
+        Self::started(Self::tollgate_command(policies, audit, upstream, more))
+    }
+
+    pub(crate) fn tollgate_command(
+        policies: &Path,
+        audit: &Path,
+        upstream: SocketAddr,
+        more: &[&str],
+    ) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--admin",
-                "127.0.0.1:0",
-                "--threads",
-                "1",
-                "--log",
-                "warn",
-            ])
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--threads", "1", "--log", "warn"])
             .args(["--upstream", &format!("http://{upstream}")])
             .arg("--audit")
             .arg(audit.join("audit.jsonl"))
             .arg("--policies")
             .arg(policies)
             .args(more);
-        Self::spawn(command, |line| line.strip_prefix("gateway  http://").map(str::to_owned))
+        command
     }
 
     /// Starts a process and waits for the line of its standard error that names its address.
-    fn spawn(mut command: Command, address: impl Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn started(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.find_map(|line| address(&line.unwrap())).unwrap().parse().unwrap();
+        let address = lines.find_map(|line| {
+            let line = line.unwrap();
+            let address = line.strip_prefix("address ").or(line.strip_prefix("gateway  http://"));
+            address.map(|address| address.split(' ').next().unwrap().parse().unwrap())
+        });
+        let address = address.unwrap();
         // Whatever it says from now on must not fill the pipe.
         std::thread::spawn(move || lines.for_each(|line| eprintln!("{}", line.unwrap_or_default())));
         Self { child, address }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The processor time of all its threads, in nanoseconds' resolution (`schedstat`, first field).

@@ -8,8 +8,11 @@ use criterion::{Criterion, criterion_group};
 
 mod acquire;
 mod admit;
+mod calls;
 mod crowd;
+mod flat;
 mod gateway;
+mod instructions;
 mod inventory;
 mod limiter;
 mod plain;
@@ -42,6 +45,8 @@ fn main() {
     acquire::play_role();
     crowd::bench();
     swap::bench();
+    flat::bench();
+    instructions::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();
 }

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tollgate::time::Clock;
 
-use crate::gateway::{Process, answer, load, requests};
+use crate::calls::{Calls, Kind, answer};
+use crate::gateway::Process;
 use crate::inventory;
 use crate::world::{DEVICES, World};
 
@@ -53,14 +54,14 @@ pub(crate) fn bench() {
     let world = World::new(&clock);
     let (policies, audit) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     write_set(&world, devices, policies.path());
-    let calls = Arc::new(requests(&world));
+    let calls = Calls::new(Kind::Admitted, &world);
     let upstream = Process::role("upstream");
     let gateway = Process::tollgate(policies.path(), audit.path(), upstream.address, &[]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 
-    runtime.block_on(load(gateway.address, calls.clone(), CALLS / 10));
+    runtime.block_on(calls.clone().load(gateway.address, CALLS / 10));
     let start = clock.steady();
-    runtime.block_on(load(gateway.address, calls.clone(), CALLS));
+    runtime.block_on(calls.clone().load(gateway.address, CALLS));
     let capacity = CALLS as f64 / clock.steady().since(start).as_secs_f64();
     let rate = capacity / 5.0;
     println!("swap: {devices} devices, at most {capacity:.0} calls a second, now {rate:.0}");
@@ -121,19 +122,14 @@ fn edit(folder: &Path, name: &str, turn: usize) {
 /// Calls at a steady rate over as many connections as there are requests, and how long each call took. One that comes
 /// due while its connection waits for the answer before is counted from when it was due: who waits for a gateway that
 /// stands still is not left out.
-async fn steady_calls(
-    gateway: SocketAddr,
-    calls: Arc<Vec<Vec<u8>>>,
-    rate: f64,
-    clock: &Clock,
-) -> Vec<Duration> {
-    let between = Duration::from_secs_f64(calls.len() as f64 / rate);
+async fn steady_calls(gateway: SocketAddr, calls: Arc<Calls>, rate: f64, clock: &Clock) -> Vec<Duration> {
+    let between = Duration::from_secs_f64(calls.each().len() as f64 / rate);
     let (tell, mut told) = mpsc::unbounded_channel();
     let start = clock.steady();
     let local = tokio::task::LocalSet::new();
-    for connection in 0..calls.len() {
+    for connection in 0..calls.each().len() {
         let (calls, clock, tell) = (calls.clone(), clock.clone(), tell.clone());
-        let mut due = start + between.mul_f64(connection as f64 / calls.len() as f64);
+        let mut due = start + between.mul_f64(connection as f64 / calls.each().len() as f64);
         local.spawn_local(async move {
             let mut stream = TcpStream::connect(gateway).await.unwrap();
             stream.set_nodelay(true).unwrap();
@@ -141,7 +137,7 @@ async fn steady_calls(
             while due < start + PART {
                 clock.sleep_until(due).await;
                 let from = if ready > due { due } else { clock.steady() };
-                stream.write_all(&calls[connection]).await.unwrap();
+                stream.write_all(&calls.each()[connection]).await.unwrap();
                 answer(&mut stream, &mut buffer).await;
                 ready = clock.steady();
                 tell.send(ready.since(from)).unwrap();

@@ -67,7 +67,7 @@ fn files(issuer: &Arc<Issuer>) -> PolicyFiles {
     for number in 0..APPLICATIONS {
         let id = application(number);
         writeln!(applications, "[[application]]\nid = \"{id}\"\nname = \"playbooks-{number}\"").unwrap();
-        writeln!(applications, "operations = [\"collect\"]\ndevice_groups = [\"Workstations\", \"Servers\"]")
+        writeln!(applications, "operations = \"all\"\ndevice_groups = [\"Workstations\", \"Servers\"]")
             .unwrap();
     }
     let mut devices = String::from("Device ID,Device Name,Domain,OS Platform,Tags\n");
@@ -101,6 +101,28 @@ delegated   = ["Machine.CollectForensics"]
 role        = "Alerts investigation"
 body        = { type = "application/json", required = { Comment = "string" } }
 limits      = ["500000 per minute", "1000000 per hour"]
+
+# No token of the benchmark has its permission.
+[[operation]]
+name        = "live_response"
+method      = "POST"
+path        = "/api/machines/{device}/runliveresponse"
+application = ["Machine.LiveResponse"]
+delegated   = ["Machine.LiveResponse"]
+role        = "Live response basic"
+body        = { type = "application/json", required = { Comment = "string" } }
+limits      = ["500000 per minute", "1000000 per hour"]
+
+# Full after the first call.
+[[operation]]
+name        = "offboard"
+method      = "POST"
+path        = "/api/machines/{device}/offboard"
+application = ["Machine.Isolate"]
+delegated   = ["Machine.Isolate"]
+role        = "Alerts investigation"
+body        = { type = "application/json", required = { Comment = "string" } }
+limits      = ["1 per minute", "1 per hour"]
 "#;
 
 const ISSUERS: &str = r#"

@@ -244,10 +244,12 @@ impl FromStr for DeviceId {
 impl fmt::Display for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Written at once: every audit line and every refusal has some.
-        let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + (half - 10) };
-        let digits = self.as_bytes().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
         let mut text = [0; 40];
-        text.iter_mut().zip(digits).for_each(|(place, digit)| *place = digit);
+        for ([high, low], byte) in text.as_chunks_mut().0.iter_mut().zip(self.as_bytes()) {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
+        }
         let text = text.get(..self.as_bytes().len() * 2).unwrap_or_default();
         f.write_str(std::str::from_utf8(text).map_err(|_| fmt::Error)?)
     }

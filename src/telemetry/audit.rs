@@ -18,8 +18,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use crate::outcome::{Decision, Outcome, ReasonCode};
 use crate::source::Problem;
 use crate::telemetry::metrics::{AuditResult, Metrics};
@@ -30,7 +28,7 @@ mod queue;
 mod sink;
 mod writer;
 
-use line::{Event, PolicyLine, RequestLine};
+use line::{Event, PolicyLine};
 use queue::{Queue, Room};
 use sink::Sink;
 use writer::Writer;
@@ -183,7 +181,7 @@ impl Audit {
     /// [`ReasonCode::AuditUnavailable`]. Under [`AuditFullMode::Drop`] this never fails.
     pub fn admitted(&self, outcome: &Outcome) -> Result<(), AuditFull> {
         match (
-            self.push(Room::Admitted, "admitted", &RequestLine::new(Event::Admitted, outcome)),
+            self.push(Room::Admitted, "admitted", Ok(line::request(Event::Admitted, outcome))),
             self.0.mode,
         ) {
             (Ok(()), _) | (Err(AuditFull), AuditFullMode::Drop) => Ok(()),
@@ -201,13 +199,13 @@ impl Audit {
             }
         };
         // A dropped line was counted by `push`; nobody waits for this one.
-        let _ = self.push(room, word, &RequestLine::new(event, outcome));
+        let _ = self.push(room, word, Ok(line::request(event, outcome)));
     }
 
     /// Queues the line of a load or reload of the policy.
     pub fn policy(&self, event: &PolicyEvent<'_>) {
         // A dropped line was counted by `push`; the reload has its own counter and log line.
-        let _ = self.push(Room::Ended, "policy", &PolicyLine::new(self.0.clock.wall(), event));
+        let _ = self.push(Room::Ended, "policy", line::encode(&PolicyLine::new(self.0.clock.wall(), event)));
     }
 
     /// Opens the file anew, also if its path still names the same one.
@@ -229,9 +227,13 @@ impl Audit {
     }
 
     /// Queues a line, or counts it as dropped under `word`.
-    fn push(&self, room: Room, word: &'static str, line: &impl Serialize) -> Result<(), AuditFull> {
-        let pushed =
-            line::encode(line).map_err(|_| AuditFull).and_then(|line| self.0.queue.push(room, &line));
+    fn push(
+        &self,
+        room: Room,
+        word: &'static str,
+        line: serde_json::Result<Vec<u8>>,
+    ) -> Result<(), AuditFull> {
+        let pushed = line.map_err(|_| AuditFull).and_then(|line| self.0.queue.push(room, &line));
         if pushed.is_err() {
             self.0.queue.count_dropped(word);
             self.0.metrics.audit_lines(AuditResult::Dropped, 1);

@@ -1,10 +1,12 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::outcome::Findings;
+use crate::id::{ApplicationId, EntraGroupId, RequestId, TenantId, UserId};
+use crate::outcome::{Decision, Findings, ReasonCode, Standing};
 use crate::principal::{Groups, Principal, PrincipalKind, Scope, Subject};
 use crate::source::{Problems, SourceFile};
 
@@ -12,9 +14,16 @@ use crate::source::{Problems, SourceFile};
 const NOON: Wall = Wall::from_unix_seconds(1_767_268_800);
 
 fn read(line: &impl Serialize) -> Value {
-    let bytes = encode(line).unwrap();
+    parse(&encode(line).unwrap())
+}
+
+fn read_request(event: Event, outcome: &Outcome) -> Value {
+    parse(&request(event, outcome))
+}
+
+fn parse(bytes: &[u8]) -> Value {
     assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 1, "a line is one line");
-    serde_json::from_slice(&bytes).unwrap()
+    serde_json::from_slice(bytes).unwrap()
 }
 
 /// An admitted call of which nothing else is known.
@@ -112,7 +121,7 @@ fn a_line_has_every_fact_and_before_the_end_none_of_the_end() {
         "device_groups_overrun": ["Servers"],
         "comment": "first\nsecond \"quoted\"\u{0}",
     });
-    assert_eq!(read(&RequestLine::new(Event::Admitted, &known)), before);
+    assert_eq!(read_request(Event::Admitted, &known), before);
 
     let mut after = before;
     after.as_object_mut().unwrap().retain(|name, _| name != "permissions" && name != "groups");
@@ -121,7 +130,7 @@ fn a_line_has_every_fact_and_before_the_end_none_of_the_end() {
     after["upstream_status"] = json!(201);
     after["upstream_ms"] = json!(12.345);
     after["total_ms"] = json!(1250.0);
-    assert_eq!(read(&RequestLine::new(Event::Ended, &known)), after);
+    assert_eq!(read_request(Event::Ended, &known), after);
 }
 
 #[test]
@@ -137,7 +146,7 @@ fn what_is_not_known_is_absent() {
         "admission_us": 40,
         "total_ms": 0.055,
     });
-    assert_eq!(read(&RequestLine::new(Event::Refused, &refused)), line);
+    assert_eq!(read_request(Event::Refused, &refused), line);
 }
 
 #[test]
@@ -146,7 +155,7 @@ fn a_comment_and_a_name_are_cut_between_characters() {
     outcome.findings.comment = Some("ä\n".repeat(150).into());
     let named = DeviceRef::parse(&"é".repeat(300));
     outcome.findings.scope.devices.push(ScopedDevice { named, id: None, group: None });
-    let line = read(&RequestLine::new(Event::Admitted, &outcome));
+    let line = read_request(Event::Admitted, &outcome);
     assert_eq!(line["comment"], json!("ä\n".repeat(100)));
     assert_eq!(line["devices"], json!([{ "device": "é".repeat(256) }]));
 }
@@ -198,6 +207,6 @@ fn groups_that_the_token_could_not_carry_are_said_to_be_missing() {
     principal.kind = PrincipalKind::User { permissions: vec!["A".into()], groups: Groups::Overage };
     known.findings.principal = Some(Arc::new(principal));
     known.findings.groups.clear();
-    let line = read(&RequestLine::new(Event::Refused, &known));
+    let line = read_request(Event::Refused, &known);
     assert_eq!((&line["group_overage"], line.get("groups")), (&json!(true), None));
 }
