@@ -218,7 +218,7 @@ impl Limiter {
     ///
     /// # Errors
     /// Why it is not admitted, and when it alone would be; if it was held, only because its turn was
-    /// [postponed](Self::postpone) for too long, or as many calls were on their way when it came.
+    /// [postponed](Self::shut) for too long, or as many calls were on their way when it came.
     pub async fn acquire<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
         let mut admission = None;
         if self.closures.is_empty() {
