@@ -15,7 +15,7 @@ use governor::clock::MonotonicClock;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tollgate::id::{ApplicationId, OperationId, TenantId};
-use tollgate::limit::{DocumentedLimit, Limiter, NamedDevices, Owners, QuotaSet};
+use tollgate::limit::{DocumentedLimit, Limiter, NamedDevices, Owners, QuotaSet, Starts};
 use tollgate::principal::{Scope, Subject};
 use tollgate::source::{PolicyFiles, Problems, SourceFile};
 use tollgate::time::{Clock, Wall};
@@ -152,7 +152,13 @@ impl World {
         files.insert(SourceFile::new("limits.toml", (0..limits).map(limit).collect::<String>()));
         let operation = "call".parse::<OperationId>().unwrap();
         let (devices, rates) = (NamedDevices::None, vec![]);
-        let documented = [DocumentedLimit { operation: operation.clone(), devices, rates, place: None }];
+        let documented = [DocumentedLimit {
+            operation: operation.clone(),
+            devices,
+            starts: Starts::Nothing,
+            rates,
+            place: None,
+        }];
         let mut problems = Problems::default();
         let set = QuotaSet::compile(&files, &documented, &Owners::default(), Wall::default(), &mut problems);
         assert!(problems.is_empty(), "{problems:?}");

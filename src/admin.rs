@@ -15,7 +15,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-pub use limits::{Key, Limits, Window};
+pub use limits::{Closed, Key, Limits, Window};
 
 use crate::admit::Line;
 use crate::journal::JournalNumbers;
@@ -112,8 +112,10 @@ impl Admin {
     }
 
     fn state(&self) {
-        if let Some((name, JournalNumbers { written, dropped, failures, lost_bytes })) =
-            self.line.actions.journal()
+        let limiter = &self.line.limiter;
+        let journals = [self.line.actions.journal(), limiter.journal(), limiter.open_actions().journal()];
+        for (name, JournalNumbers { written, dropped, failures, lost_bytes }) in
+            journals.into_iter().flatten()
         {
             self.metrics.state(&StateNumbers { name, written, dropped, failures, lost_bytes });
         }
@@ -136,7 +138,10 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.token_cache();
     admin.state();
     admin.metrics.failed_login_addresses(admin.line.logins.addresses());
+    admin.metrics.open_actions(admin.line.limiter.open_actions().count(&admin.line.clock));
     admin.metrics.limiter_keys(admin.line.limiter.keys());
+    admin.metrics.held_requests(admin.line.limiter.held());
+    admin.metrics.upstream_closed(admin.line.limiter.closed(&admin.line.clock).len());
     let text = admin.metrics.render(admin.line.clock.wall());
     ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text)
 }

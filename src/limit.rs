@@ -23,6 +23,7 @@
 //! - `closures`: what the API itself has turned away; `closure`: how that opens again.
 //! - `overview`: the fullest keys, for operators.
 //! - `store`: what any store must promise; `sharded`: the store in memory; `held`: the calls that wait.
+//! - `open`: the actions that are under way.
 
 mod charges;
 mod closure;
@@ -35,11 +36,14 @@ mod held;
 mod key;
 mod logins;
 mod odd;
+mod open;
 #[cfg(test)]
 mod oracle;
 mod overview;
 mod owners;
 mod quota;
+mod saved;
+mod scribe;
 mod sharded;
 mod store;
 mod sync;
@@ -51,8 +55,9 @@ pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
 pub use key::{LimitKey, Whose};
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
+pub use open::{OpenActions, OpenQuota};
 pub use overview::{FullKey, FullWindow, MAX_TOP};
 pub use owners::Owners;
-pub use quota::{DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
+pub use quota::{DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Starts};
 pub use store::{Admission, Hold, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

@@ -1,5 +1,6 @@
 //! The composition root: settings become a snapshot, stores, background work and Pingora's service.
 
+mod chores;
 mod handover;
 mod proxied;
 mod service;
@@ -21,14 +22,14 @@ use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
 use crate::journal::{JournalError, StateFolder};
-use crate::limit::{FailedLogins, Limiter};
+use crate::limit::{FailedLogins, Limiter, OpenActions};
 use crate::proxy::{Books, Gateway, PublicUrl};
 use crate::reload::{PolicySource, PolicyStore, Reload};
 use crate::settings::{DoorSettings, Settings};
 use crate::source::Problem;
 use crate::telemetry::audit::{Audit, AuditError, PolicyEvent};
 use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
-use crate::time::Clock;
+use crate::time::{BootId, Clock};
 use crate::token::KeyRefresher;
 
 use handover::{Handover, Listeners};
@@ -121,12 +122,6 @@ enum End {
     Relieved,
 }
 
-/// How often keys without a live charge are looked for.
-const SWEEP: Duration = Duration::from_secs(1);
-
-/// How often remembered tokens that have expired are looked for. Nobody is let in by one: it only takes room.
-const FORGET_TOKENS: Duration = Duration::from_secs(60);
-
 impl Server {
     /// Starts a gateway. Everything that can be wrong with its settings is found before it returns.
     ///
@@ -155,12 +150,15 @@ impl Server {
             Some(folder) => Actions::open(Actions::DEFAULT_CAPACITY, folder)?,
             None => Actions::new(Actions::DEFAULT_CAPACITY),
         };
-        let line = Arc::new(Line {
-            limiter: Limiter::new(),
-            logins: FailedLogins::new(),
-            actions,
-            clock: clock.clone(),
-        });
+        let limiter = match &state {
+            Some(folder) => {
+                let open = OpenActions::open(folder, &clock)?;
+                let max_keys = policies.load().quotas.max_keys();
+                Limiter::open(folder, max_keys, BootId::read(), &clock)?.with_open_actions(open)
+            }
+            None => Limiter::new(),
+        };
+        let line = Arc::new(Line { limiter, logins: FailedLogins::new(), actions, clock: clock.clone() });
         let stopping = Arc::new(AtomicBool::new(false));
 
         let background = tokio::runtime::Builder::new_multi_thread()
@@ -182,8 +180,9 @@ impl Server {
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
         background.spawn(upstream.clone().keep_probed(clock.clone()));
-        background.spawn(sweep(line.clone()));
-        background.spawn(forget_tokens(policies.clone(), clock.clone()));
+        background.spawn(chores::sweep(line.clone()));
+        background.spawn(chores::anchor(line.clone()));
+        background.spawn(chores::forget_tokens(policies.clone(), clock.clone()));
         if let Some(certificates) = &certificates {
             background.spawn(certificates.clone().watch(clock.clone()));
         }
@@ -279,6 +278,8 @@ impl Server {
     fn stop_unless(self, end: End, hurried: impl Future<Output = ()>) {
         self.stopping.store(true, Ordering::Release);
         tracing::info!("shutting down");
+        let delay = if end == End::Stopped { self.door.shutdown_delay } else { Duration::ZERO };
+        self.line.limiter.end(self.line.clock.steady() + delay + self.door.shutdown_grace);
         let clock = Clock::System;
         let orderly = async {
             match end {
@@ -303,6 +304,8 @@ impl Server {
         self.service.end();
         self.background.shutdown_background();
         self.line.actions.close();
+        self.line.limiter.open_actions().close();
+        self.line.limiter.close();
         if let Some(audit) = &self.audit {
             audit.close();
         }
@@ -324,21 +327,6 @@ async fn serve_admin(listener: TcpListener, admin: Admin) {
     let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, admin.router()).await };
     if let Err(error) = served.await {
         tracing::error!(%error, "the admin listener stopped");
-    }
-}
-
-async fn sweep(line: Arc<Line>) {
-    loop {
-        line.clock.sleep(SWEEP).await;
-        line.limiter.sweep(&line.clock);
-        line.logins.sweep(&line.clock);
-    }
-}
-
-async fn forget_tokens(policies: Arc<PolicyStore>, clock: Clock) {
-    loop {
-        clock.sleep(FORGET_TOKENS).await;
-        policies.load().verifier.sweep(&clock);
     }
 }
 

@@ -4,8 +4,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{ApplicationId, EntraGroupId, OperationId, TenantId};
+use crate::id::{ApplicationId, EntraGroupId, LimitName, OperationId, TenantId};
+use crate::journal::Durability;
 use crate::limit::key::{LimitKey, RuleId};
+use crate::limit::open::{OpenKey, OpenQuota};
 use crate::limit::quota::{Effect, Idle, Part, Quota, WhenFull};
 use crate::limit::store::Names;
 use crate::limit::window::Bounds;
@@ -28,6 +30,7 @@ pub struct Caller<'a> {
 pub struct Charges<'a> {
     /// INVARIANT: in the order of their rules, no rule twice.
     pub(super) quotas: &'a [Arc<Quota>],
+    pub(super) actions: &'a [Arc<OpenQuota>],
     pub(super) caller: Caller<'a>,
     pub(super) scope: &'a Scope,
     pub(super) operation: &'a OperationId,
@@ -37,6 +40,8 @@ pub struct Charges<'a> {
     pub(super) by: Option<Steady>,
     pub(super) max_keys: NonZeroU32,
     pub(super) max_held: NonZeroU32,
+    /// What an admission must survive before the call is forwarded; nothing is waited for if none.
+    pub(super) durable: Option<Durability>,
 }
 
 /// One way in which a call may be counted by one of its limits, which has a key of its own.
@@ -160,6 +165,44 @@ impl<'a> Charges<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Its limits on actions under way, and what it is counted under there.
+    pub(super) fn open(&self) -> impl Iterator<Item = (&'a OpenQuota, OpenKey)> {
+        let (subject, scope) = (self.caller.subject, self.scope);
+        self.actions.iter().filter_map(move |quota| {
+            let OpenQuota { name, per, operation, .. } = &**quota;
+            Some((&**quota, OpenKey::of(name, *per, operation.as_ref(), subject, scope)?))
+        })
+    }
+
+    /// Which of the call's limits count it in parts, or count the actions that it may start, and how, as sentences.
+    pub fn explain(&self) -> Vec<(LimitName, String)> {
+        let mut said = Vec::new();
+        for quota in self.quotas().filter(|quota| !quota.parts.is_empty()) {
+            let part = |part: &Part| {
+                let rates: Vec<_> = part.bounds.each().iter().map(|bound| bound.rate.to_string()).collect();
+                format!("`{}` ({})", part.name, rates.join(", "))
+            };
+            let (own, others): (Vec<_>, Vec<_>) =
+                quota.parts.iter().partition(|part| part.owner.is(self.caller));
+            let mut ways: Vec<_> = own.into_iter().map(part).collect();
+            ways.extend(quota.fits(&quota.bounds).then(|| "what is nobody's part".to_owned()));
+            let lent = others.into_iter().filter(|part| part.idle == Idle::Lent);
+            ways.extend(lent.map(|lent| format!("{} while it is idle", part(lent))));
+            let found = match ways.is_empty() {
+                true => format!("`{}`: all of it is others' parts", quota.name),
+                false => format!("`{}`: counted in {}", quota.name, ways.join(", or else in ")),
+            };
+            said.push((quota.name.clone(), found));
+        }
+        let open = self.open().map(|(quota, key)| {
+            let found =
+                format!("`{}`: at most {} actions under way, as `{}`", quota.name, quota.most, key.as_str());
+            (quota.name.clone(), found)
+        });
+        said.extend(open);
+        said
     }
 
     /// Its limits that have no way for it at all, with their places.

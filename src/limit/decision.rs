@@ -72,6 +72,8 @@ pub(super) enum Refused<'a> {
     InFlight(&'a Quota),
     /// It may not be admitted yet, but then; and what the time is.
     Closed(Steady, Steady),
+    /// Its turn would be after the end of the process.
+    Ended,
     /// A cell was needed, and none could be had.
     NoCell,
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::id::{ApplicationId, EntraGroupId, OperationId, TenantId, UserId};
 use crate::limit::key::Rule;
-use crate::limit::quota::{Idle, Owner, Part, WhenFull};
+use crate::limit::quota::{Idle, Limited, Owner, Part, WhenFull};
 use crate::limit::window::{Bound, Bounds};
-use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet};
+use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet, Starts};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
@@ -22,7 +22,8 @@ impl DocumentedLimit {
             "tag" => NamedDevices::Several,
             _ => NamedDevices::One,
         };
-        Self { operation: operation.parse().unwrap(), devices, rates, place: None }
+        let starts = if operation == "collect" { Starts::Action } else { Starts::Nothing };
+        Self { operation: operation.parse().unwrap(), devices, starts, rates, place: None }
     }
 }
 
@@ -78,7 +79,8 @@ pub(super) fn changed(text: &str, mut change: impl FnMut(&mut Quota)) -> QuotaSe
         change(&mut quota);
         changed.entry(operation.clone()).or_default().push(Arc::new(quota));
     }
-    QuotaSet::new(changed, set.places.clone(), set.limits, set.max_keys, set.logins.clone())
+    let limited = changed.into_iter().map(|(id, quotas)| (id, Limited { quotas, actions: Vec::new() }));
+    QuotaSet::new(limited, set.places.clone(), set.limits, set.max_keys, set.logins.clone())
 }
 
 /// What holds a call for at most so many seconds, and at most so many calls.

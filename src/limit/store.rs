@@ -5,7 +5,9 @@
 //! 1. *Exact.* A call admitted at the time *t* leaves every window of every quota that it was charged to with at most
 //!    *N* calls admitted in *(t − W, t]*. No call is refused that an unrounded log would have admitted 2 ms before.
 //! 2. *All or nothing.* A call is charged to every one of its keys or to none, in one step: no other call sees some of
-//!    its charges and not the others.
+//!    its charges and not the others. So it is with the actions under way that a call may add to: their lock is taken
+//!    first and held while the keys are decided. For a call that is held, the place among them is taken before its turn
+//!    is known, and given back if none can be.
 //! 3. *A refusal is free.* A refused call is counted nowhere, and says when its caller alone would be admitted.
 //! 4. *Late readings.* The clock is read once for each attempt, when nothing else can be admitted to its keys any more.
 //! 5. *Given back.* An [`Admission`] that is dropped before it was [`forwarded`](Admission::forwarded) was never there.
@@ -13,30 +15,34 @@
 //!    What is written under one version of a limit is counted under the next, whatever became of its *N* and *W*.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::id::LimitName;
+use crate::id::{ActionId, LimitName};
 use crate::limit::charges::{Charges, Lane, Places};
 use crate::limit::closures::{Closures, Leave};
 use crate::limit::decision::Refused;
 use crate::limit::held::Held;
+use crate::limit::open::{OpenActions, Slots, Take};
 use crate::limit::overview::{FullKey, Fullest};
 use crate::limit::quota::{Quota, QuotaSet, Visibility, WhenFull};
 use crate::limit::sharded::{Charged, Granted, ShardedStore};
-use crate::limit::window::Full;
-use crate::outcome::{Rate, Standing, Standings};
+use crate::outcome::{Standing, Standings};
 use crate::time::{Clock, Steady};
 
 mod lanes;
+mod refusal;
+mod surviving;
+
+pub use refusal::{LimitError, OverLimit, Refusal, RetryAfter};
 
 /// What was admitted, for every key: one for the process, older than any policy and younger than none.
 #[derive(Debug, Default)]
 pub struct Limiter {
     store: ShardedStore,
-    pub(super) held: Held,
+    held: Held,
     closures: Arc<Closures>,
+    open: OpenActions,
 }
 
 /// The leave to forward one call. Dropped before [`forwarded`](Self::forwarded), it gives every charge back.
@@ -46,6 +52,7 @@ pub struct Admission {
     charged: Charged,
     overrun: Places,
     hold: Option<Hold>,
+    slots: Slots,
     /// On a lane that is being opened.
     leave: Option<Leave>,
 }
@@ -64,81 +71,6 @@ pub struct Hold {
 /// Limits by their names.
 pub type Names = SmallVec<[LimitName; 1]>;
 
-/// Why a call was not admitted, in the words of the set that it was decided by: cheap to make and to throw away.
-#[derive(Debug, Clone, Copy)]
-pub enum Refusal<'a> {
-    /// A limit has no room: the one that has none for the longest.
-    Over {
-        /// The limit.
-        quota: &'a Quota,
-        /// The one of its rates that is full for the longest.
-        rate: Rate,
-        /// When every limit of the call has room, if nobody else is admitted.
-        retry_after: RetryAfter,
-    },
-    /// As many calls of a limit are on their way as may be at once.
-    InFlight {
-        /// The limit.
-        quota: &'a Quota,
-        /// When it is worth another try; no promise, since it depends on how long the others take.
-        retry_after: RetryAfter,
-    },
-    /// The call may not be admitted [yet](Charges::not_before), and is not held for so long.
-    Closed {
-        /// When it may be, and every limit of it has room, if nobody else is admitted.
-        retry_after: RetryAfter,
-    },
-    /// The call needs a key that nobody used in the last window, and the limiter holds as many as it may.
-    KeysFull {
-        /// When it is worth another try; no promise, since it depends on the other callers.
-        retry_after: RetryAfter,
-    },
-}
-
-/// Why a call was not admitted, on its own.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LimitError {
-    /// A limit has no room.
-    #[error(transparent)]
-    OverLimit(#[from] OverLimit),
-    /// As many calls of a limit are on their way as may be at once.
-    #[error("as many calls are on their way as `{limit}` lets be at once")]
-    InFlight {
-        /// Its name.
-        limit: LimitName,
-        /// When it is worth another try; no promise, since it depends on how long the others take.
-        retry_after: RetryAfter,
-    },
-    /// The call may not be admitted [yet](Charges::not_before), and is not held for so long.
-    #[error("the API takes no such call for now")]
-    Closed {
-        /// When it may be, and every limit of it has room, if nobody else is admitted.
-        retry_after: RetryAfter,
-    },
-    /// The call needs a key that nobody used in the last window, and the limiter holds as many as it may.
-    #[error("the limiter holds as many keys as it may")]
-    KeysFull {
-        /// When it is worth another try; no promise, since it depends on the other callers.
-        retry_after: RetryAfter,
-    },
-}
-
-/// The limit that has no room for the longest.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("API calls quota exceeded! maximum allowed {rate}")]
-pub struct OverLimit {
-    /// Its name.
-    pub limit: LimitName,
-    /// The one of its rates that is full for the longest.
-    pub rate: Rate,
-    /// When every limit of the call has room, if nobody else is admitted.
-    pub retry_after: RetryAfter,
-}
-
-/// How long a caller has to wait, in nanoseconds: exact inside, whole seconds outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RetryAfter(u64);
-
 /// What one step of sweeping did, in keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -147,12 +79,6 @@ pub struct Swept {
     /// How many of them were removed.
     pub removed: usize,
 }
-
-/// How long a caller without a key is sent away: ten steps of the sweep, which look at 160,000 keys.
-const KEYS_FULL_RETRY: RetryAfter = RetryAfter(10_000_000_000);
-
-/// How long a caller is sent away whose limit has as many calls on their way as may be: one of them may end at any time.
-const IN_FLIGHT_RETRY: RetryAfter = RetryAfter(1_000_000_000);
 
 /// How many keys one call of [`Limiter::sweep`] looks at: called once a second, it sees a million keys a minute.
 const SWEEP_STEP: usize = 16_384;
@@ -163,6 +89,11 @@ impl Limiter {
     /// A limiter that has admitted nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, with these actions under way.
+    pub fn with_open_actions(self, open: OpenActions) -> Self {
+        Self { open, ..self }
     }
 
     /// Charges a call to all its limits, or to none if one of them has no room. A call that nothing limits is admitted.
@@ -187,22 +118,52 @@ impl Limiter {
         self.through_lane(charges, admission, clock).await
     }
 
+    /// What the limits say now, and the actions that it may start: those of a call that may wait are counted too.
+    fn attempt<'a>(
+        &self,
+        charges: &Charges<'a>,
+        clock: &Clock,
+    ) -> Result<(Result<Granted, Refused<'a>>, Slots), Refusal<'a>> {
+        let decide = || {
+            let decided = self.store.acquire(charges, clock);
+            let take = match &decided {
+                Err(refused) if !may_wait(charges, *refused) => Take::Nothing,
+                // A call that waits counts as one on its way.
+                Ok(_) | Err(_) => Take::Slots,
+            };
+            (decided, take)
+        };
+        Ok(self.open.acquire(charges.open(), clock, decide)?)
+    }
+
     async fn place<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
-        let refused = match self.store.acquire(charges, clock) {
-            Ok(granted) => return Ok(Admission::new(granted, None)),
+        let (decided, slots) = self.attempt(charges, clock)?;
+        let refused = match decided {
+            Ok(granted) => return self.secure(Admission::new(granted, None, slots), charges).await,
             Err(refused) => refused,
         };
         if !may_wait(charges, refused) {
             return Err(refused.into());
         }
         let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
-        Ok(Admission::new(granted, hold))
+        self.secure(Admission::new(granted, hold, slots), charges).await
+    }
+
+    /// The actions that are under way.
+    pub fn open_actions(&self) -> &OpenActions {
+        &self.open
     }
 
     /// Which calls are held, and when each has its turn, in the order in which they came. It keeps calls that come to wait
     /// from it meanwhile: 1 ms with 10,000 of them.
     pub fn turns(&self) -> Vec<(Lane, Steady)> {
         self.held.turns()
+    }
+
+    /// The process ends, and admits nobody after `ends`: every held call whose turn is after it is refused, and so is every
+    /// later one that would have to wait for longer.
+    pub fn end(&self, ends: Steady) {
+        self.held.end(ends);
     }
 
     /// How many calls are held.
@@ -249,8 +210,8 @@ impl Limiter {
 // === impl Admission ===
 
 impl Admission {
-    fn new(Granted { charged, overrun }: Granted, hold: Option<Hold>) -> Self {
-        Self { charged, overrun, hold, leave: None }
+    fn new(Granted { charged, overrun }: Granted, hold: Option<Hold>, slots: Slots) -> Self {
+        Self { charged, overrun, hold, slots, leave: None }
     }
 
     /// The same, on a lane that is being opened.
@@ -277,7 +238,14 @@ impl Admission {
     /// The limits among those of `charges`, for which it was acquired, that would have refused the call if they were
     /// enforced.
     pub fn overrun(&self, charges: &Charges<'_>) -> Names {
-        charges.names(self.overrun)
+        let mut names = charges.names(self.overrun);
+        names.extend(self.slots.overrun().iter().cloned());
+        names
+    }
+
+    /// The API has answered: the call has started this action, which is under way from now on.
+    pub fn opened(&mut self, action: &ActionId, clock: &Clock) {
+        self.slots.opened(action, clock);
     }
 
     /// The upstream has the first byte of the request: the charges stay, whatever becomes of it. The call is on its way
@@ -302,65 +270,13 @@ impl Drop for Admission {
     }
 }
 
-// === impl Refusal ===
-
-impl<'a> From<Refused<'a>> for Refusal<'a> {
-    fn from(refused: Refused<'a>) -> Self {
-        match refused {
-            Refused::Over(quota, Full { rate, opens }, now) => {
-                Self::Over { quota, rate, retry_after: RetryAfter::until(opens, now) }
-            }
-            Refused::InFlight(quota) => Self::InFlight { quota, retry_after: IN_FLIGHT_RETRY },
-            Refused::Closed(opens, now) => Self::Closed { retry_after: RetryAfter::until(opens, now) },
-            Refused::NoCell => Self::KeysFull { retry_after: KEYS_FULL_RETRY },
-        }
-    }
-}
-
 /// Whether it is worth asking for a place: every limit that is full has to let the call wait, and so the fullest.
 fn may_wait(charges: &Charges<'_>, refused: Refused<'_>) -> bool {
     let waits = |quota: &Quota| matches!(quota.when_full, WhenFull::Wait { .. });
     match refused {
         Refused::Over(quota, ..) => waits(quota),
         Refused::Closed(..) => charges.quotas().any(|quota| waits(quota)),
-        Refused::InFlight(_) | Refused::NoCell => false,
-    }
-}
-
-// === impl LimitError ===
-
-impl From<Refusal<'_>> for LimitError {
-    fn from(refusal: Refusal<'_>) -> Self {
-        match refusal {
-            Refusal::Over { quota, rate, retry_after } => {
-                Self::OverLimit(OverLimit { limit: quota.name.clone(), rate, retry_after })
-            }
-            Refusal::InFlight { quota, retry_after } => {
-                Self::InFlight { limit: quota.name.clone(), retry_after }
-            }
-            Refusal::Closed { retry_after } => Self::Closed { retry_after },
-            Refusal::KeysFull { retry_after } => Self::KeysFull { retry_after },
-        }
-    }
-}
-
-// === impl RetryAfter ===
-
-impl RetryAfter {
-    /// The wait from `now` until then; none if that has passed.
-    pub const fn until(then: Steady, now: Steady) -> Self {
-        Self(then.as_nanos().saturating_sub(now.as_nanos()))
-    }
-
-    /// The exact wait: a call is admitted after it, and one nanosecond before it is not.
-    pub const fn duration(self) -> Duration {
-        Duration::from_nanos(self.0)
-    }
-
-    /// The wait as `Retry-After` says it: whole seconds rounded up, never 0.
-    pub const fn as_secs_rounded_up(self) -> u64 {
-        let seconds = self.0.div_ceil(1_000_000_000);
-        if seconds == 0 { 1 } else { seconds }
+        Refused::InFlight(_) | Refused::Ended | Refused::NoCell => false,
     }
 }
 

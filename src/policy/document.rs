@@ -58,7 +58,10 @@ pub(crate) enum MethodWord {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ActionWord {
+    /// It is one, which the call has started.
     Started,
+    /// It is one or a list of them, as they stand.
+    Shown,
 }
 
 /// `body` of an operation.

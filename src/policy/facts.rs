@@ -129,6 +129,9 @@ fn operation(operation: &Operation) -> Vec<String> {
     if operation.starts_action() {
         facts.push("starts an action".to_owned());
     }
+    if operation.shows_actions() {
+        facts.push("shows how actions stand".to_owned());
+    }
     if let Some(body) = operation.body() {
         facts.push(format!(
             "takes a body of at most {} bytes such as {}",

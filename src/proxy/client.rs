@@ -13,6 +13,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -78,7 +79,15 @@ enum End {
 
 /// What a connection's door and its requests share.
 #[derive(Debug, Default)]
-pub(super) struct Link(Mutex<Linked>);
+pub(super) struct Link {
+    linked: Mutex<Linked>,
+    /// Whether a read is to wait for the client's going, and to hand nothing on.
+    watched: AtomicBool,
+}
+
+/// As long as it lives, whoever reads from the connection is told nothing but that its client has gone.
+#[derive(Debug)]
+pub(super) struct Watched<'l>(&'l Link);
 
 #[derive(Debug, Default)]
 struct Linked {
@@ -99,17 +108,29 @@ pub(super) struct SlowReader;
 impl Link {
     /// Pingora took the request for one, and has begun its phases.
     pub(super) fn reached(&self, request: RequestId) {
-        self.0.lock().request = Some(request);
+        self.linked.lock().request = Some(request);
     }
 
     /// The request whose phases were begun, since the last call.
     pub(super) fn request(&self) -> Option<RequestId> {
-        self.0.lock().request.take()
+        self.linked.lock().request.take()
     }
 
     /// The connection that was dropped, if it is of any use.
     pub(super) fn dropped(&self) -> Option<ClientStream> {
-        self.0.lock().dropped.take().filter(|client| client.end != End::Broken)
+        self.linked.lock().dropped.take().filter(|client| client.end != End::Broken)
+    }
+
+    /// Lets reads wait for the client's going.
+    pub(super) fn watch(&self) -> Watched<'_> {
+        self.watched.store(true, Ordering::Relaxed);
+        Watched(self)
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.0.watched.store(false, Ordering::Relaxed);
     }
 }
 
@@ -266,6 +287,16 @@ impl ClientStream {
         }
     }
 
+    /// Ready once the client has closed, if only its sending half, or broken off. What it sends is kept, up to a bound;
+    /// behind that it is only looked for a close now, and to be asked again.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.end == End::Open && self.input.len() < READ_BYTES {
+            ready!(self.poll_fill(cx))?;
+        }
+        let closed = self.end != End::Open || self.socket.as_ref().is_none_or(Socket::is_closed_behind);
+        if closed { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
     /// HTTP/2: everything is handed on; Pingora closes idle connections itself, once the preface has come.
     fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
@@ -318,6 +349,7 @@ impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.protocol {
+            Protocol::Http1 if this.link.watched.load(Ordering::Relaxed) => this.poll_gone(cx),
             Protocol::Http1 => this.poll_request(cx, buf),
             Protocol::Http2 => this.poll_frames(cx, buf),
         }
@@ -376,6 +408,6 @@ impl Drop for ClientStream {
             digest: self.digest.clone(),
             link: Arc::default(),
         };
-        self.link.0.lock().dropped = Some(saved);
+        self.link.linked.lock().dropped = Some(saved);
     }
 }

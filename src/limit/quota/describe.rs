@@ -2,13 +2,15 @@
 
 use crate::id::LimitName;
 use crate::limit::key::Dimension;
+use crate::limit::open::OpenQuota;
 use crate::limit::quota::{Effect, Idle, Quota, QuotaSet, WhenFull};
 
 impl QuotaSet {
     /// What a limit counts apart, in the words of `per`; nothing for one that counts all calls together.
     pub fn counts_by(&self, limit: &LimitName) -> impl Iterator<Item = &'static str> {
         let per = self.all().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.per);
-        let per = per.unwrap_or_default();
+        let open = || self.all_actions().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.per);
+        let per = per.or_else(open).unwrap_or_default();
         Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
     }
 
@@ -20,6 +22,10 @@ impl QuotaSet {
                 1 => format!("is for `{operation}`"),
                 cost => format!("is for `{operation}`, each call of which counts {cost}"),
             });
+            facts.extend(quota.describe());
+        }
+        for (operation, quota) in self.all_actions().filter(|(_, quota)| quota.name == *limit) {
+            facts.push(format!("is for `{operation}`"));
             facts.extend(quota.describe());
         }
         let counts: Vec<_> = self.counts_by(limit).collect();
@@ -94,6 +100,19 @@ impl Quota {
             facts.extend(part.until.map(|until| format!("promises `{name}` that until {until}")));
         }
         facts.extend(self.until.map(|until| format!("lapses at {until}")));
+        facts
+    }
+}
+
+impl OpenQuota {
+    /// What it does, whatever the operation.
+    fn describe(&self) -> Vec<String> {
+        let Self { most, open_for, effect, until, .. } = self;
+        let open_for = jiff::SignedDuration::try_from(*open_for).unwrap_or_default();
+        let mut facts =
+            vec![format!("lets {most} actions be under way at once, each for {open_for:#} at most")];
+        facts.extend((*effect == Effect::Shadow).then(|| "is on trial".to_owned()));
+        facts.extend(until.map(|until| format!("lapses at {until}")));
         facts
     }
 }

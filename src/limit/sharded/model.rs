@@ -100,7 +100,7 @@ impl World {
                 assert!(full.opens > now && quota.bounds.each().iter().any(|bound| bound.rate == full.rate));
                 0
             }
-            Err(Refused::NoCell | Refused::InFlight(_) | Refused::Closed(..)) => 0,
+            Err(Refused::NoCell | Refused::Ended | Refused::InFlight(_) | Refused::Closed(..)) => 0,
         })
     }
 

@@ -65,6 +65,9 @@ pub(super) struct RequestLine<'a> {
     address: Option<IpAddr>,
     policy_version: &'a str,
     admission_us: u64,
+    /// How long it waited for its turn in the limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_ms: Option<f64>,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "limits_left")]
     limits_left: &'a [Standing],
     /// Limits that are not enforced yet, and would have refused the call.
@@ -158,6 +161,7 @@ impl<'a> RequestLine<'a> {
             address: outcome.address,
             policy_version: &outcome.policy_version,
             admission_us: u64::try_from(outcome.admission.as_micros()).unwrap_or(u64::MAX),
+            held_ms: findings.held.map(millis),
             limits_left: &findings.standings,
             limits_overrun: &findings.overrun,
             upstream_status: end.and_then(|end| end.upstream_status),

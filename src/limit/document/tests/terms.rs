@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::limit::Caller;
 use crate::limit::quota::{Idle, WhenFull};
 use crate::principal::Scope;
 
@@ -156,7 +155,7 @@ fn a_part_is_its_owners_alone() {
     let owned = |subject: &crate::principal::Subject, groups: &[u128]| {
         let (operation, scope) = ("read".parse().unwrap(), Scope::default());
         let groups: Vec<_> = groups.iter().map(|group| crate::id::EntraGroupId::from_u128(*group)).collect();
-        let caller = Caller { subject, groups: &groups, at: now() };
+        let caller = crate::limit::Caller { subject, groups: &groups, at: now() };
         let of = set.charges(caller, &operation, &scope);
         let quota = each(&of)[0].quota;
         let owned = quota.parts.iter().filter(|part| part.owner.is(caller));
@@ -310,8 +309,11 @@ fn what_has_an_end_lapses_at_it_and_a_part_goes_back_to_everybody() {
     let set = quotas(&text);
     let subject = application(1, 1);
     let at = |seconds: i64| {
-        let caller =
-            Caller { subject: &subject, groups: &[], at: Wall::from_unix_seconds(1_767_225_600 + seconds) };
+        let caller = crate::limit::Caller {
+            subject: &subject,
+            groups: &[],
+            at: Wall::from_unix_seconds(1_767_225_600 + seconds),
+        };
         let (operation, scope) = ("read".parse().unwrap(), Scope::default());
         let of = set.charges(caller, &operation, &scope);
         let each = each(&of).into_iter().map(|charge| {
@@ -389,13 +391,64 @@ fn a_limit_is_described_with_its_parts_and_all_else_that_it_says() {
 
 #[test]
 fn a_limit_per_address_has_no_other_terms() {
-    let text = "[[limit]]\nname = \"a\"\nper = [\"address\"]\nwindows = [\"3 per day\"]\nwhen_full = { wait = \"1s\", queue = 1 }\nin_flight = 3\nuntil = \"2027-01-01T00:00:00Z\"\nshare = {}\n";
+    let text = "[[limit]]\nname = \"a\"\nper = [\"address\"]\nwindows = [\"3 per day\"]\nwhen_full = { wait = \"1s\", queue = 1 }\nin_flight = 3\nopen_actions = 3\nuntil = \"2027-01-01T00:00:00Z\"\nshare = {}\n";
     let found = problems(text);
-    let each = [(5, 13, "when_full"), (6, 13, "in_flight"), (7, 9, "until"), (8, 9, "share")];
+    let each = [
+        (5, 13, "when_full"),
+        (6, 13, "in_flight"),
+        (7, 16, "open_actions"),
+        (8, 9, "until"),
+        (9, 9, "share"),
+    ];
     let expected = each.map(|(line, column, field)| {
         format!(
             "limits.toml:{line}:{column}: a limit per `address` counts failed logins: leave `{field}` out"
         )
     });
     assert_eq!(found, expected);
+}
+
+#[test]
+fn actions_under_way_are_bounded_on_calls_that_start_some() {
+    let open = |lines: &str| {
+        let text = limit("open", "\"tenant\"", "\"9 per day\"")
+            .replace("windows = [\"9 per day\"]\n", lines)
+            .replace("[\"read\"]", "[\"collect\"]");
+        let (set, problems) = compile(&text);
+        let of = charges(&set, &application(1, 1), "collect");
+        let found = of.open().map(|(quota, _)| (quota.most.get(), quota.open_for.as_secs())).next();
+        (found, of.len(), problems)
+    };
+    assert_eq!(open("open_actions = 25\n"), (Some((25, 259_200)), 1, vec![]), "beside the documented limit");
+    assert_eq!(open("open_actions = 2\nopen_for = \"1d 1h\"\n"), (Some((2, 90_000)), 1, vec![]));
+    assert_eq!(open("open_actions = 2\nwindows = [\"9 per day\"]\n"), (Some((2, 259_200)), 2, vec![]));
+    assert_eq!(open("open_actions = 2\nin_flight = 9\n"), (Some((2, 259_200)), 2, vec![]));
+    for (lines, message) in [
+        ("open_actions = 10001", "5:16: no more than 10000 actions are counted"),
+        ("open_actions = 2\nopen_for = \"59s\"", "6:12: `59s` is not a time such as `3d`, 1m to 30d"),
+        ("open_actions = 2\nopen_for = \"31d\"", "6:12: `31d` is not a time such as `3d`, 1m to 30d"),
+        ("windows = [\"9 per day\"]\nopen_for = \"1d\"", "6:12: `open_for` without `open_actions`"),
+        (
+            "open_actions = 2\nwindows = [\"9 per day\"]\nshare = { soar = { part = \"30%\", idle = \"kept\" } }",
+            "7:9: a share is a part of windows, not of actions under way; write two limits, one with `open_actions` and one with the share",
+        ),
+        (
+            "open_actions = 2\nwhen_full = { wait = \"1s\", queue = 1 }",
+            "5:16: nobody can tell how long to wait for actions under way: only windows open at a known moment",
+        ),
+    ] {
+        assert_eq!(open(&format!("{lines}\n")).2, [format!("limits.toml:{message}")]);
+    }
+    let text = limit("open", "", "\"9 per day\"") + "open_actions = 2\n";
+    assert_eq!(problems(&text), ["limits.toml:3:14: `read` starts no action, which this limit counts"]);
+    let set = quotas(&text.replace("read", "collect"));
+    assert_eq!(
+        set.describe(&"open".into()),
+        [
+            "is for `collect`",
+            "lets 9 per 24:00:00 through",
+            "is for `collect`",
+            "lets 2 actions be under way at once, each for 72h at most"
+        ]
+    );
 }
