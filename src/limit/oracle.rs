@@ -237,7 +237,7 @@ impl World {
         }
         let lane: Lane = turns[self.below(turns.len() as u64) as usize].0.clone();
         let until = self.now + self.below(3_000) * 1_000;
-        self.limiter.held.postpone(&lane, Steady::from_nanos(until * 1_000), &self.clock);
+        self.limiter.postpone(&lane, Steady::from_nanos(until * 1_000), &self.clock);
         self.waiting.sort_by_key(|waiting| waiting.number);
         let moved: Vec<_> = self
             .waiting

@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use super::{Admission, Limiter, Refusal, STORE_RETRY};
+use super::refusal::STORE_RETRY;
+use super::{Admission, Limiter, Refusal};
 use crate::journal::{JournalError, JournalNumbers, StateFolder};
 use crate::limit::charges::Charges;
 use crate::limit::saved::Restored;

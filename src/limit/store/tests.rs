@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::id::{DeviceGroupId, DeviceRef, OperationId};
 use crate::limit::fixture::{application, charges, clock, limit, quotas, user};

@@ -307,7 +307,7 @@ async fn postponed_calls_keep_their_order_and_go_before_later_ones(limiter: Limi
         "ABCDEFGH".chars().map(|name| (name, Call::new(&limiter, &read, &clock).held())).collect();
     calls.push(('o', Call::new(&limiter, &other, &clock).held()));
     // Their turns are 10, 10, 20, 20, 30, 30, 40, 40, and 50 for the other application.
-    limiter.held.postpone(&read.lane(), after(start, 35), &clock);
+    limiter.postpone(&read.lane(), after(start, 35), &clock);
     calls.push(('l', Call::new(&limiter, &closed, &clock).held()));
     assert_eq!(over(Call::new(&limiter, &closed, &clock).refused()).retry_after.duration(), seconds(90));
     let mut turns = Vec::new();
@@ -325,7 +325,7 @@ async fn postponed_calls_keep_their_order_and_go_before_later_ones(limiter: Limi
     // Those behind the closure keep their turns; the others are fitted in.
     let expected = [('G', 40), ('H', 40), ('A', 50), ('o', 50), ('B', 60), ('C', 60), ('D', 70), ('E', 70)];
     assert_eq!(turns, expected);
-    limiter.held.postpone(&read.lane(), after(start, 90), &clock);
+    limiter.postpone(&read.lane(), after(start, 90), &clock);
     let [(_, last), (_, later)] = calls.as_mut_slice() else { panic!("two are left") };
     for (call, until) in [(last, 90), (later, 90)] {
         let LimitError::Closed { retry_after } = call.refused() else { panic!("too late") };
