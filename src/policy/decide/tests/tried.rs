@@ -5,7 +5,7 @@ use super::*;
 /// The set of which the group of executives refuses nobody.
 fn tried() -> PolicySet {
     let entra = "0000000000e2\"]";
-    set_with("device-groups.toml", &GROUPS.replace(entra, &format!("{entra}\nenforce = false")))
+    set_with("device-groups.toml", GROUPS.replace(entra, &format!("{entra}\nenforce = false")))
 }
 
 fn overrun(scope: &Scope) -> Vec<&str> {
