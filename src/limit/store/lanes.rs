@@ -72,6 +72,12 @@ impl Limiter {
         }
     }
 
+    /// Moves the held calls of a lane whose turn is before `until` behind it, as [`shut`](Self::shut) does.
+    #[cfg(test)]
+    pub(in crate::limit) fn postpone(&self, lane: &Lane, until: crate::time::Steady, clock: &Clock) {
+        self.held.postpone(lane, until, clock);
+    }
+
     /// The API itself turned a call of this lane away, for so long. Until then no call of it goes; then one at a time, and
     /// twice as many after each [success](Admission::succeeded), until a limit binds them. The held calls of the lane
     /// whose turn is before that are moved behind it, in the order of their turns and before any that comes later; those
