@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::id::{ActionId, DeviceRef};
-use crate::sandbox::api::action::{ActionLog, NewAction};
+use crate::sandbox::api::action::{ActionLog, Kind, NewAction};
 use crate::sandbox::api::call::{Call, Page};
 use crate::sandbox::api::caller::ApiCaller;
 use crate::sandbox::api::device::Devices;
@@ -162,7 +162,10 @@ impl Api {
             windows.lock().charge(&caller, call.operation(), self.clock.steady())?;
         }
         match call {
-            Call::Collect(device) => self.collect(&device, body, caller),
+            Call::Collect(device) => {
+                self.start(Kind::CollectInvestigationPackage, &device, comment(body)?, caller)
+            }
+            Call::LiveResponse(device) => self.start(Kind::LiveResponse, &device, comment(body)?, caller),
             Call::Machine(device) => self.machine(&device),
             Call::Machines => self.machines(head),
             Call::Action(id) => self.action(&id),
@@ -171,10 +174,16 @@ impl Api {
         }
     }
 
-    fn collect(&self, named: &str, body: &[u8], caller: ApiCaller) -> Result<Response, ServiceError> {
-        let comment = comment(body)?;
+    fn start(
+        &self,
+        kind: Kind,
+        named: &str,
+        comment: String,
+        caller: ApiCaller,
+    ) -> Result<Response, ServiceError> {
         let (place, device) = self.find(named)?;
         let request = NewAction {
+            kind,
             device: place,
             requestor: caller.requestor,
             comment,

@@ -1,4 +1,4 @@
-//! Machine actions: collections that were asked for, and how far they are.
+//! Machine actions: collections and sessions of live response that were asked for, and how far they are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -26,9 +26,17 @@ pub struct SeededAction {
     pub comment: String,
 }
 
-/// A collection that is asked for.
+/// What an action does, as the service calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum Kind {
+    CollectInvestigationPackage,
+    LiveResponse,
+}
+
+/// An action that is asked for.
 #[derive(Debug)]
 pub(crate) struct NewAction {
+    pub(crate) kind: Kind,
     /// The device's place among [`Devices`].
     pub(crate) device: usize,
     pub(crate) requestor: Arc<str>,
@@ -36,10 +44,11 @@ pub(crate) struct NewAction {
     pub(crate) runs: Duration,
 }
 
-/// A collection that was started.
+/// An action that was started.
 #[derive(Debug)]
 pub(crate) struct Action {
     id: ActionId,
+    kind: Kind,
     pub(crate) device: usize,
     requestor: Arc<str>,
     comment: String,
@@ -75,7 +84,7 @@ enum Status {
 pub(crate) struct MachineActionDocument<'a> {
     id: String,
     #[serde(rename = "type")]
-    kind: &'a str,
+    kind: Kind,
     title: Option<&'a str>,
     scope: Option<&'a str>,
     requestor: &'a str,
@@ -102,12 +111,16 @@ impl ActionLog {
     /// About 5 MB: enough that an action is still there when its client asks, and flat under load.
     pub(crate) const MAX_ACTIONS: usize = 10_000;
 
+    /// The sessions of live response that run at once, of the whole tenant.
+    pub(crate) const MAX_SESSIONS: usize = 25;
+
     /// What there is before the first request: the seeded actions, and one on each device that is always busy.
     pub(crate) fn seeded(devices: &Devices, seeds: Vec<SeededAction>, clock: &Clock) -> Self {
         let mut log = Self::default();
         for seed in seeds {
             let Some((device, _)) = devices.find(&DeviceRef::Id(seed.device)) else { continue };
             let request = NewAction {
+                kind: Kind::CollectInvestigationPackage,
                 device,
                 requestor: seed.requestor.into(),
                 comment: seed.comment,
@@ -119,6 +132,7 @@ impl ActionLog {
             devices.iter().enumerate().filter(|(_, device)| device.collections == Collections::NeverEnd)
         {
             let request = NewAction {
+                kind: Kind::CollectInvestigationPackage,
                 device,
                 requestor: "Automation".into(),
                 comment: "Runs from the start and never ends".into(),
@@ -129,19 +143,30 @@ impl ActionLog {
         log
     }
 
-    /// Starts a collection.
+    /// Starts an action.
     ///
     /// # Errors
     ///
-    /// 400 `ActiveRequestAlreadyExists` while another runs on the device.
+    /// 400 `ActiveRequestAlreadyExists` while another runs on the device, 429 while as many sessions of live response
+    /// run as may at once (*Run live response commands*, `run-live-response.md`).
     pub(crate) fn start(&mut self, request: NewAction, clock: &Clock) -> Result<&Action, ServiceError> {
         let already =
             || ServiceError::bad_request("ActiveRequestAlreadyExists", "Action is already in progress");
         if self.busy_until.get(&request.device).is_some_and(|until| clock.steady() < *until) {
             return Err(already());
         }
+        if request.kind == Kind::LiveResponse && self.sessions(clock.steady()) >= Self::MAX_SESSIONS {
+            let message = format!("Maximum allowed {} concurrently running sessions", Self::MAX_SESSIONS);
+            return Err(ServiceError::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message));
+        }
         let number = self.insert(new_id(), request, clock);
         self.actions.get(&number).ok_or_else(already)
+    }
+
+    /// How many sessions of live response run.
+    fn sessions(&self, now: Steady) -> usize {
+        let running = self.ends.range((now, u64::MAX)..).filter_map(|(_, number)| self.actions.get(number));
+        running.filter(|action| action.kind == Kind::LiveResponse).count()
     }
 
     fn insert(&mut self, id: ActionId, request: NewAction, clock: &Clock) -> u64 {
@@ -161,6 +186,7 @@ impl ActionLog {
             number,
             Action {
                 id,
+                kind: request.kind,
                 device: request.device,
                 requestor: request.requestor,
                 comment: request.comment,
@@ -245,7 +271,7 @@ impl Action {
     ) -> MachineActionDocument<'a> {
         MachineActionDocument {
             id: self.id.to_string(),
-            kind: "CollectInvestigationPackage",
+            kind: self.kind,
             title: None,
             scope: None,
             requestor: &self.requestor,

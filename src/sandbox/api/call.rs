@@ -12,6 +12,8 @@ use crate::sandbox::api::reply::ServiceError;
 pub(crate) enum Call {
     /// `POST /api/machines/{device}/collectInvestigationPackage`
     Collect(String),
+    /// `POST /api/machines/{device}/runliveresponse`
+    LiveResponse(String),
     /// `GET /api/machines/{device}`
     Machine(String),
     /// `GET /api/machines`
@@ -28,6 +30,7 @@ pub(crate) enum Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     Collect,
+    LiveResponse,
     Machine,
     Machines,
     Action,
@@ -72,6 +75,7 @@ impl Call {
             (&Method::POST, ["api", "machines", _, "collectinvestigationpackage"]) => {
                 named().map(Self::Collect)
             }
+            (&Method::POST, ["api", "machines", _, "runliveresponse"]) => named().map(Self::LiveResponse),
             (&Method::GET, ["api", "machines", _]) => named().map(Self::Machine),
             (&Method::GET, ["api", "machines"]) => Ok(Self::Machines),
             (&Method::GET, ["api", "machineactions", _]) => action().map(Self::Action),
@@ -84,6 +88,7 @@ impl Call {
     pub(crate) const fn operation(&self) -> Operation {
         match self {
             Self::Collect(_) => Operation::Collect,
+            Self::LiveResponse(_) => Operation::LiveResponse,
             Self::Machine(_) => Operation::Machine,
             Self::Machines => Operation::Machines,
             Self::Action(_) => Operation::Action,

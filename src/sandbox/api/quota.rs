@@ -13,7 +13,8 @@ use crate::time::Steady;
 /// Whether the service's own limits hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiLimits {
-    /// The documented ones: 100 a minute and 1500 an hour, for `getPackageUri` 2 and 120.
+    /// The documented ones: 100 a minute and 1500 an hour, for `getPackageUri` 2 and 120, for live response 10 a minute
+    /// and 25 sessions at a time.
     Documented,
     /// None, for load tests of what stands in front.
     Off,
@@ -104,6 +105,8 @@ impl Limit {
 const fn limits(operation: Operation) -> [Limit; 2] {
     let (minute, hour) = match operation {
         Operation::PackageUri => (2, 120),
+        // No hourly limit is documented: ten a minute are six hundred.
+        Operation::LiveResponse => (10, 600),
         Operation::Collect
         | Operation::Machine
         | Operation::Machines

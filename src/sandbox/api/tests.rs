@@ -396,3 +396,5 @@ async fn a_socket_serves_several_requests_of_one_connection() {
     stream.read_to_string(&mut answers).await.unwrap();
     assert_eq!(answers.matches("HTTP/1.1 401 ").count(), 2, "{answers}");
 }
+
+mod live_response;
