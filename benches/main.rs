@@ -10,6 +10,7 @@ mod acquire;
 mod admit;
 mod crowd;
 mod gateway;
+mod held;
 mod inventory;
 mod limiter;
 mod plain;
@@ -42,6 +43,7 @@ fn main() {
     acquire::play_role();
     crowd::bench();
     swap::bench();
+    held::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();
 }
