@@ -12,6 +12,7 @@ mod calls;
 mod crowd;
 mod flat;
 mod gateway;
+mod held;
 mod instructions;
 mod inventory;
 mod limiter;
@@ -47,6 +48,7 @@ fn main() {
     swap::bench();
     flat::bench();
     instructions::bench();
+    held::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();
 }
