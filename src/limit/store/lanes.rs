@@ -7,6 +7,8 @@ use crate::limit::charges::{Charges, Lane};
 use crate::limit::closures::{Answer, ClosedLane};
 use crate::limit::decision::Refused;
 use crate::time::Clock;
+#[cfg(test)]
+use crate::time::Steady;
 
 /// How long a call is sent away that would be one too many on a lane that is being opened: one of those on their way may
 /// end at any time.
@@ -70,6 +72,12 @@ impl Limiter {
                 }
             };
         }
+    }
+
+    /// Moves the held calls of a lane whose turn is before `until` behind it, as [`shut`](Self::shut) does.
+    #[cfg(test)]
+    pub(in crate::limit) fn postpone(&self, lane: &Lane, until: Steady, clock: &Clock) {
+        self.held.postpone(lane, until, clock);
     }
 
     /// The API itself turned a call of this lane away, for so long. Until then no call of it goes; then one at a time, and
