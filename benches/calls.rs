@@ -196,7 +196,7 @@ fn sign_anew(call: &mut [u8], number: u64) {
 }
 
 /// Reads one answer, whose body ends with its JSON.
-async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) {
+pub(crate) async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) {
     let mut length = 0;
     loop {
         let read = stream.read(&mut buffer[length..]).await.unwrap();

@@ -50,7 +50,7 @@ fn platform(number: u32) -> &'static str {
     ["Windows11", "Windows10", "WindowsServer2022", "macOS", "Linux"][number as usize % 5]
 }
 
-fn groups() -> String {
+pub(crate) fn groups() -> String {
     let mut text = String::new();
     for number in 0..GROUPS {
         let rule = match number % 5 {
@@ -70,7 +70,7 @@ fn groups() -> String {
     text
 }
 
-fn csv(devices: u32) -> String {
+pub(crate) fn csv(devices: u32) -> String {
     let mut text = "Device ID,Device Name,Domain,AAD Device ID,OS Platform,Tags\n".to_owned();
     for number in 0..devices {
         let (site, os) = (number % 40, platform(number));

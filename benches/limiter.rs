@@ -15,7 +15,7 @@ use governor::clock::MonotonicClock;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tollgate::id::{ApplicationId, OperationId, TenantId};
-use tollgate::limit::{DocumentedLimit, Limiter, NamedDevices, Owners, QuotaSet};
+use tollgate::limit::{DocumentedLimit, Limiter, NamedDevices, Owners, QuotaSet, Starts};
 use tollgate::principal::{Scope, Subject};
 use tollgate::source::{PolicyFiles, Problems, SourceFile};
 use tollgate::time::{Clock, Wall};
@@ -23,7 +23,7 @@ use tollgate::time::{Clock, Wall};
 type Governor = RateLimiter<u128, DashMapStateStore<u128>, MonotonicClock>;
 
 /// The documented limit of most calls of the API.
-const DOCUMENTED: [&str; 2] = ["100 per minute", "1500 per hour"];
+pub(crate) const DOCUMENTED: [&str; 2] = ["100 per minute", "1500 per hour"];
 
 /// Two windows that the benchmark does not fill: there are 100,000 keys that share the calls.
 const NEVER_FULL: [&str; 2] = ["1000000 per minute", "1000000 per hour"];
@@ -47,11 +47,11 @@ pub(crate) fn bench(c: &mut Criterion) {
 }
 
 /// A limiter, and one operation under some limits, each per tenant and application.
-struct World {
+pub(crate) struct World {
     set: QuotaSet,
     operation: OperationId,
-    limiter: Limiter,
-    clock: Clock,
+    pub(crate) limiter: Limiter,
+    pub(crate) clock: Clock,
 }
 
 fn refused_on_one_key(group: &mut BenchmarkGroup<'_, WallTime>) {
@@ -142,7 +142,7 @@ fn admitted_on_many_keys(group: &mut BenchmarkGroup<'_, WallTime>) {
 // === impl World ===
 
 impl World {
-    fn new(limits: usize, rates: [&str; 2], clock: Clock) -> Self {
+    pub(crate) fn new(limits: usize, rates: [&str; 2], clock: Clock) -> Self {
         let limit = |number| {
             format!(
                 "[[limit]]\nname = \"bench-{number}\"\noperations = \"all\"\nper = [\"tenant\", \"application\"]\nwindows = {rates:?}\n"
@@ -152,7 +152,13 @@ impl World {
         files.insert(SourceFile::new("limits.toml", (0..limits).map(limit).collect::<String>()));
         let operation = "call".parse::<OperationId>().unwrap();
         let (devices, rates) = (NamedDevices::None, vec![]);
-        let documented = [DocumentedLimit { operation: operation.clone(), devices, rates, place: None }];
+        let documented = [DocumentedLimit {
+            operation: operation.clone(),
+            devices,
+            starts: Starts::Nothing,
+            rates,
+            place: None,
+        }];
         let mut problems = Problems::default();
         let set = QuotaSet::compile(&files, &documented, &Owners::default(), Wall::default(), &mut problems);
         assert!(problems.is_empty(), "{problems:?}");
@@ -160,7 +166,7 @@ impl World {
     }
 
     /// One call by this application, forwarded if it is admitted: then, how many windows it is in.
-    fn call(&self, application: u64) -> Option<usize> {
+    pub(crate) fn call(&self, application: u64) -> Option<usize> {
         let application = ApplicationId::from_u128(application.into());
         let subject = Subject { tenant: TenantId::from_u128(1), application, user: None };
         let scope = Scope::default();

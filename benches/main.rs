@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group};
 
+mod acquire;
 mod admit;
 mod calls;
 mod crowd;
@@ -16,6 +17,8 @@ mod inventory;
 mod limiter;
 mod plain;
 mod policy;
+mod survive;
+mod swap;
 mod token;
 mod window;
 mod world;
@@ -34,14 +37,16 @@ fn settings() -> Criterion {
 criterion_group! {
     name = benches;
     config = settings();
-    targets = window::bench, limiter::bench, token::bench, policy::bench, inventory::bench, admit::bench, gateway::bench
+    targets = window::bench, limiter::bench, token::bench, policy::bench, inventory::bench, survive::bench, admit::bench, gateway::bench
 }
 
 fn main() {
     gateway::play_role();
+    acquire::play_role();
     crowd::bench();
     flat::bench();
     instructions::bench();
+    swap::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();
 }

@@ -15,7 +15,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-pub use limits::{Key, Limits, Window};
+pub use limits::{Closed, Key, Limits, Window};
 
 use crate::admit::Line;
 use crate::journal::JournalNumbers;
@@ -111,9 +111,21 @@ impl Admin {
         }
     }
 
+    /// Those of every limit in force, and of whatever was in force when they began.
+    fn open_actions(&self) {
+        let snapshot = self.policies.load();
+        let mut counts = self.line.limiter.open_actions().count(&self.line.clock);
+        for limit in snapshot.quotas.action_limits() {
+            counts.entry(limit.clone()).or_default();
+        }
+        self.metrics.open_actions(counts);
+    }
+
     fn state(&self) {
-        if let Some((name, JournalNumbers { written, dropped, failures, lost_bytes })) =
-            self.line.actions.journal()
+        let limiter = &self.line.limiter;
+        let journals = [self.line.actions.journal(), limiter.journal(), limiter.open_actions().journal()];
+        for (name, JournalNumbers { written, dropped, failures, lost_bytes }) in
+            journals.into_iter().flatten()
         {
             self.metrics.state(&StateNumbers { name, written, dropped, failures, lost_bytes });
         }
@@ -136,7 +148,10 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     admin.token_cache();
     admin.state();
     admin.metrics.failed_login_addresses(admin.line.logins.addresses());
+    admin.open_actions();
     admin.metrics.limiter_keys(admin.line.limiter.keys());
+    admin.metrics.held_requests(admin.line.limiter.held());
+    admin.metrics.upstream_closed(admin.line.limiter.closed(&admin.line.clock).len());
     let text = admin.metrics.render(admin.line.clock.wall());
     ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text)
 }

@@ -3,16 +3,17 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::actions::Actions;
 use crate::denial::Denial;
-use crate::id::DeviceRef;
+use crate::id::ActionId;
 use crate::limit::{Admission, Caller, FailedLogins, LimitError, Limiter};
 use crate::outcome::Findings;
-use crate::policy::{Contents, Operation};
+use crate::policy::{Answer, Contents, Operation};
 use crate::principal::{Principal, Scope, Target};
 use crate::snapshot::Snapshot;
 use crate::time::Clock;
@@ -55,6 +56,12 @@ pub trait Request: Send {
     /// [`Denial::Body`] if it is larger, [`Denial::Malformed`] if it does not arrive, [`Denial::ClientGone`] if the
     /// caller hung up.
     fn read_body(&mut self, max: usize) -> impl Future<Output = Result<Bytes, Denial>> + Send;
+
+    /// Waits until the caller has hung up; for ever where that cannot be known. What it sends meanwhile is neither lost nor
+    /// read without bound. Dropped, it leaves the request as it was.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// The proof that a call passed every check: forwarding needs one, and only [`admit`] makes it.
@@ -65,7 +72,7 @@ pub trait Request: Send {
 pub struct Permit {
     admission: Admission,
     body: Option<Bytes>,
-    starts_action_on: Option<DeviceRef>,
+    answer: Answer,
 }
 
 /// Decides one call. What it finds out on the way stands in `found`, also for a call that it refuses.
@@ -105,11 +112,15 @@ pub async fn admit(
     }
     let caller = Caller { subject: &principal.subject, groups: &found.groups, at: clock.wall() };
     let charges = quotas.charges(caller, routed.operation.id(), &found.scope);
-    let admission = limiter.acquire(&charges, clock).await;
+    let turn = limiter.acquire(&charges, clock);
+    let admission = hold(turn, request, clock, &mut found.held).await?; // gone while it was held
     found.standings = limiter.standings(&charges, clock);
     let admission = admission.map_err(LimitError::from)?; // no room
+    if found.held.is_some() {
+        world.verifier.check_expiry(&principal, clock)?; // the token has expired meanwhile
+    }
     found.overrun = admission.overrun(&charges);
-    Ok(Permit { admission, body, starts_action_on: routed.starts_action_on().cloned() })
+    Ok(Permit { admission, body, answer: routed.answer() })
 }
 
 /// Finds out who calls. A token that was judged before is answered at once; any other is looked at only while its
@@ -145,6 +156,28 @@ async fn read(
     Ok((Some(body), contents))
 }
 
+/// Waits for the turn of a call, but no longer than its caller does. If it is not there at once, `held` is how long that
+/// took.
+async fn hold<T>(
+    turn: impl Future<Output = T>,
+    request: &mut impl Request,
+    clock: &Clock,
+    held: &mut Option<Duration>,
+) -> Result<T, Denial> {
+    let mut since = None;
+    let outcome = tokio::select! {
+        // Whoever has its turn at once is not watched.
+        biased;
+        turn = turn => Ok(turn),
+        () = async {
+            since = Some(clock.steady());
+            request.gone().await;
+        } => Err(Denial::ClientGone),
+    };
+    *held = since.map(|since| clock.steady().since(since));
+    outcome
+}
+
 // === impl Permit ===
 
 impl Permit {
@@ -153,14 +186,24 @@ impl Permit {
         self.admission.forwarded();
     }
 
+    /// The API answered, and not that the call was one too many.
+    pub fn succeeded(&mut self) {
+        self.admission.succeeded();
+    }
+
     /// The body that was read, to be sent on byte for byte; none if it streams.
     pub fn body(&self) -> Option<&Bytes> {
         self.body.as_ref()
     }
 
-    /// The device that a machine action in the API's successful answer will belong to; none if the call starts none.
-    pub fn starts_action_on(&self) -> Option<&DeviceRef> {
-        self.starts_action_on.as_ref()
+    /// What the API's successful answer says of machine actions.
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// The API has answered that the call has started this action.
+    pub fn opened(&mut self, action: &ActionId, clock: &Clock) {
+        self.admission.opened(action, clock);
     }
 }
 

@@ -143,6 +143,10 @@ const AUDIT_RETRY: Duration = Duration::from_secs(1);
 /// and either takes minutes.
 const INVENTORY_RETRY: Duration = Duration::from_secs(60);
 
+/// How long a caller should stay away from a process that stops: the next one serves after a second or two, or another
+/// serves already.
+const SHUTDOWN_RETRY: Duration = Duration::from_secs(2);
+
 /// How long a caller should stay away from an upstream that can't be reached: long enough not to hammer it, short
 /// enough for a playbook to wait.
 const UPSTREAM_RETRY: Duration = Duration::from_secs(5);
@@ -163,8 +167,11 @@ impl Denial {
             Self::Limit(error) => match error {
                 LimitError::OverLimit(_) => ReasonCode::OverLimit,
                 LimitError::InFlight { .. } => ReasonCode::InFlight,
+                LimitError::OpenActions { .. } => ReasonCode::OpenActions,
                 LimitError::Closed { .. } => ReasonCode::UpstreamLimited,
+                LimitError::Ended => ReasonCode::ShuttingDown,
                 LimitError::KeysFull { .. } => ReasonCode::KeysFull,
+                LimitError::Unwritten { .. } => ReasonCode::StoreUnavailable,
             },
             Self::Overload => ReasonCode::Overload,
             Self::CircuitOpen { .. } => ReasonCode::CircuitOpen,
@@ -184,9 +191,12 @@ impl Denial {
             Self::Limit(LimitError::OverLimit(over)) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Limit(
                 LimitError::InFlight { retry_after, .. }
+                | LimitError::OpenActions { retry_after, .. }
                 | LimitError::Closed { retry_after }
-                | LimitError::KeysFull { retry_after },
+                | LimitError::KeysFull { retry_after }
+                | LimitError::Unwritten { retry_after },
             ) => Some(retry_after.as_secs_rounded_up()),
+            Self::Limit(LimitError::Ended) => Some(seconds(SHUTDOWN_RETRY)),
             Self::Logins(over) => Some(over.retry_after.as_secs_rounded_up()),
             Self::Token(TokenError::KeysUnavailable { retry_after }) => Some(seconds(*retry_after).max(1)),
             Self::Reach(ReachError::StaleInventory { .. }) => Some(seconds(INVENTORY_RETRY)),

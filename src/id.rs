@@ -300,7 +300,7 @@ impl fmt::Display for DeviceRef {
 }
 
 /// A machine action, by the id the API gave it: a GUID, or 40 hexadecimal digits in some answers. Kept as text in lower case.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ActionId(Arc<str>);
 
 impl ActionId {

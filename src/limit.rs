@@ -20,10 +20,14 @@
 //! - `decision`: the same for all keys of a call: admitted, and where; held, and until when; or refused.
 //! - `quota`: the rules and their parts; `owners`: whose parts may be; `document`: the file.
 //! - `charges` and `key`: which rules a call is counted by, and for whom.
+//! - `closures`: what the API itself has turned away; `closure`: how that opens again.
 //! - `overview`: the fullest keys, for operators.
 //! - `store`: what any store must promise; `sharded`: the store in memory; `held`: the calls that wait.
+//! - `open`: the actions that are under way.
 
 mod charges;
+mod closure;
+mod closures;
 mod decision;
 mod document;
 #[cfg(test)]
@@ -32,23 +36,28 @@ mod held;
 mod key;
 mod logins;
 mod odd;
+mod open;
 #[cfg(test)]
 mod oracle;
 mod overview;
 mod owners;
 mod quota;
+mod saved;
+mod scribe;
 mod sharded;
 mod store;
 mod sync;
 mod window;
 
 pub use charges::{Caller, Charges, Lane};
+pub use closures::ClosedLane;
 pub use document::DEFAULT_MAX_KEYS;
 pub(crate) use document::schema;
 pub use key::{LimitKey, Whose};
 pub use logins::{Attempt, FailedLogins, TooManyFailures};
+pub use open::{OpenActions, OpenQuota};
 pub use overview::{FullKey, FullWindow, MAX_TOP};
 pub use owners::Owners;
-pub use quota::{DocumentedLimit, MAX_CHARGES, NamedDevices, Quota, QuotaSet};
+pub use quota::{DocumentedLimit, End, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Starts};
 pub use store::{Admission, Hold, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

@@ -92,6 +92,8 @@ reasons! {
     OverLimit = "over_limit",
     /// As many calls of a limit are on their way as may be at once.
     InFlight = "in_flight",
+    /// As many actions are under way as a limit lets be at once.
+    OpenActions = "open_actions",
     /// The API itself has turned such calls away, for a time that has not passed.
     UpstreamLimited = "upstream_limited",
     /// Too many tokens from this address were refused.
@@ -100,12 +102,16 @@ reasons! {
     KeysUnavailable = "keys_unavailable",
     /// The limiter holds as many keys as it may, all of them live.
     KeysFull = "keys_full",
+    /// The process stops before the call's turn comes.
+    ShuttingDown = "shutting_down",
     /// As many requests are in flight as may be.
     Overload = "overload",
     /// The upstream failed so often of late that it is not asked.
     CircuitOpen = "circuit_open",
     /// The audit can't take the line that must be written first.
     AuditUnavailable = "audit_unavailable",
+    /// The store of the limits can't be used, or can't be written as the policy wants it.
+    StoreUnavailable = "store_unavailable",
     /// The upstream can't be reached, or broke off.
     UpstreamUnavailable = "upstream_unavailable",
     /// The upstream's answer is encoded, so that its links can't be read.
@@ -282,6 +288,8 @@ pub struct Findings {
     pub comment: Option<Arc<str>>,
     /// How the limits stood just after it was admitted, or refused for them.
     pub standings: Standings,
+    /// How long it waited for its turn in the limits, or until it was refused or its caller went; none if it did not.
+    pub held: Option<Duration>,
     /// The limits that would have refused it, if they were enforced.
     pub overrun: SmallVec<[LimitName; 1]>,
 }

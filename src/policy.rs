@@ -90,12 +90,32 @@ pub struct Counts {
     pub devices: usize,
 }
 
+/// What a successful answer of the API says of machine actions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is the action that was started, on this device.
+    Started(DeviceRef),
+    /// It is one or several, as they stand.
+    Actions,
+    /// Nothing.
+    Other,
+}
+
 // === impl Routed ===
 
 impl Routed<'_> {
     /// The device that a machine action in the API's successful answer belongs to; none if the operation starts none.
     pub fn starts_action_on(&self) -> Option<&DeviceRef> {
         self.device.as_ref().filter(|_| self.operation.starts_action())
+    }
+
+    /// What a successful answer of the API says of machine actions.
+    pub fn answer(&self) -> Answer {
+        match self.starts_action_on() {
+            Some(device) => Answer::Started(device.clone()),
+            None if self.operation.shows_actions() => Answer::Actions,
+            None => Answer::Other,
+        }
     }
 }
 

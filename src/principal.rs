@@ -90,6 +90,8 @@ pub enum Target {
 pub struct Scope {
     /// Every device that the call names; empty for a call that names none.
     pub devices: SmallVec<[ScopedDevice; 1]>,
+    /// The groups of these that would have refused the call, if they were enforced; each once.
+    pub overrun: SmallVec<[DeviceGroupId; 1]>,
 }
 
 /// One device of a [`Scope`].
@@ -112,7 +114,7 @@ impl Scope {
             Target::Device(named) => Some(ScopedDevice::named(named)),
             Target::UnknownAction(_) => None,
         };
-        Self { devices: targets.iter().filter_map(named).collect() }
+        Self { devices: targets.iter().filter_map(named).collect(), ..Self::default() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The door: HTTP in, HTTP out. The only floor that speaks Pingora on the request path.
 
+mod answer;
 mod bounds;
 mod circuit;
 mod client;
@@ -8,12 +9,15 @@ mod exchange;
 mod forwarded;
 mod gateway;
 mod incoming;
+mod limited;
 mod links;
 mod pages;
 pub mod reply;
 mod started;
+mod statuses;
 mod strict;
 mod upstream;
+mod writing;
 
 pub use bounds::Bounds;
 pub use client::Socket;

@@ -1,5 +1,7 @@
 //! The composition root: settings become a snapshot, stores, background work and Pingora's service.
 
+mod announce;
+mod chores;
 mod handover;
 mod proxied;
 mod service;
@@ -21,16 +23,17 @@ use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
 use crate::journal::{JournalError, StateFolder};
-use crate::limit::{FailedLogins, Limiter};
+use crate::limit::{FailedLogins, Limiter, OpenActions};
 use crate::proxy::{Books, Gateway, PublicUrl};
-use crate::reload::{PolicySource, PolicyStore, Reload};
+use crate::reload::{PolicySource, PolicyStore};
 use crate::settings::{DoorSettings, Settings};
 use crate::source::Problem;
-use crate::telemetry::audit::{Audit, AuditError, PolicyEvent};
-use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
-use crate::time::Clock;
+use crate::telemetry::audit::{Audit, AuditError};
+use crate::telemetry::metrics::Metrics;
+use crate::time::{BootId, Clock};
 use crate::token::KeyRefresher;
 
+use announce::Announcer;
 use handover::{Handover, Listeners};
 use service::Service;
 use signals::Asked;
@@ -121,12 +124,6 @@ enum End {
     Relieved,
 }
 
-/// How often keys without a live charge are looked for.
-const SWEEP: Duration = Duration::from_secs(1);
-
-/// How often remembered tokens that have expired are looked for. Nobody is let in by one: it only takes room.
-const FORGET_TOKENS: Duration = Duration::from_secs(60);
-
 impl Server {
     /// Starts a gateway. Everything that can be wrong with its settings is found before it returns.
     ///
@@ -155,12 +152,19 @@ impl Server {
             Some(folder) => Actions::open(Actions::DEFAULT_CAPACITY, folder)?,
             None => Actions::new(Actions::DEFAULT_CAPACITY),
         };
-        let line = Arc::new(Line {
-            limiter: Limiter::new(),
-            logins: FailedLogins::new(),
-            actions,
-            clock: clock.clone(),
-        });
+        let limiter = match &state {
+            Some(folder) => {
+                let open = OpenActions::open(folder, &clock)?;
+                let max_keys = policies.load().quotas.max_keys();
+                Limiter::open(folder, max_keys, BootId::read(), &clock)?.with_open_actions(open)
+            }
+            None if policies.load().quotas.durable().is_some() => {
+                tracing::warn!("limits.toml says `durable`, and there is no `--state` to write to");
+                Limiter::new()
+            }
+            None => Limiter::new(),
+        };
+        let line = Arc::new(Line { limiter, logins: FailedLogins::new(), actions, clock: clock.clone() });
         let stopping = Arc::new(AtomicBool::new(false));
 
         let background = tokio::runtime::Builder::new_multi_thread()
@@ -175,15 +179,21 @@ impl Server {
             metrics: metrics.clone(),
             stopping: stopping.clone(),
         };
-        let announcer =
-            Announcer { policies: policies.clone(), metrics: metrics.clone(), audit: audit.clone() };
+        let announcer = Announcer {
+            policies: policies.clone(),
+            metrics: metrics.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+        };
         announcer.in_force();
         let admin_listener = background.spawn(serve_admin(admin_listener, admin)).abort_handle();
+        background.spawn(announcer.clone().keep_telling_of_ends());
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
         background.spawn(upstream.clone().keep_probed(clock.clone()));
-        background.spawn(sweep(line.clone()));
-        background.spawn(forget_tokens(policies.clone(), clock.clone()));
+        background.spawn(chores::sweep(line.clone()));
+        background.spawn(chores::anchor(line.clone()));
+        background.spawn(chores::forget_tokens(policies.clone(), clock.clone()));
         if let Some(certificates) = &certificates {
             background.spawn(certificates.clone().watch(clock.clone()));
         }
@@ -279,6 +289,8 @@ impl Server {
     fn stop_unless(self, end: End, hurried: impl Future<Output = ()>) {
         self.stopping.store(true, Ordering::Release);
         tracing::info!("shutting down");
+        let delay = if end == End::Stopped { self.door.shutdown_delay } else { Duration::ZERO };
+        self.line.limiter.end(self.line.clock.steady() + delay + self.door.shutdown_grace);
         let clock = Clock::System;
         let orderly = async {
             match end {
@@ -303,6 +315,8 @@ impl Server {
         self.service.end();
         self.background.shutdown_background();
         self.line.actions.close();
+        self.line.limiter.open_actions().close();
+        self.line.limiter.close();
         if let Some(audit) = &self.audit {
             audit.close();
         }
@@ -324,75 +338,5 @@ async fn serve_admin(listener: TcpListener, admin: Admin) {
     let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, admin.router()).await };
     if let Err(error) = served.await {
         tracing::error!(%error, "the admin listener stopped");
-    }
-}
-
-async fn sweep(line: Arc<Line>) {
-    loop {
-        line.clock.sleep(SWEEP).await;
-        line.limiter.sweep(&line.clock);
-        line.logins.sweep(&line.clock);
-    }
-}
-
-async fn forget_tokens(policies: Arc<PolicyStore>, clock: Clock) {
-    loop {
-        clock.sleep(FORGET_TOKENS).await;
-        policies.load().verifier.sweep(&clock);
-    }
-}
-
-/// Tells the operator what came of a reload: log, metrics and audit.
-#[derive(Debug)]
-struct Announcer {
-    policies: Arc<PolicyStore>,
-    metrics: Metrics,
-    audit: Option<Audit>,
-}
-
-impl Announcer {
-    fn in_force(&self) {
-        self.measure();
-        self.record(&PolicyEvent::Loaded { version: &self.policies.load().version });
-    }
-
-    fn measure(&self) {
-        let snapshot = self.policies.load();
-        let counts = snapshot.counts();
-        self.metrics.policy_loaded(&LoadedPolicy {
-            version: &snapshot.version,
-            at: snapshot.loaded,
-            inventory_at: self.policies.inventory_date(),
-            devices: counts.devices,
-        });
-    }
-
-    fn announce(&self, reload: &Reload) {
-        match reload {
-            Reload::Unchanged => {
-                tracing::debug!("the policy files say what they said");
-                // The inventory may have been fetched anew.
-                self.measure();
-            }
-            Reload::Loaded(snapshot) => {
-                tracing::info!(version = %snapshot.version, "policy loaded: {}", snapshot.counts());
-                snapshot.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                self.metrics.reload(ReloadResult::Loaded);
-                self.in_force();
-            }
-            Reload::Refused(problems) => {
-                let version = self.policies.load().version.clone();
-                tracing::error!(kept = %version, "policy refused, the last good one stays in force");
-                problems.iter().for_each(|problem| tracing::error!("{problem}"));
-                self.metrics.reload(ReloadResult::Failed);
-                self.record(&PolicyEvent::Failed { version: &version, problems });
-            }
-        }
-    }
-
-    fn record(&self, event: &PolicyEvent<'_>) {
-        if let Some(audit) = &self.audit {
-            audit.policy(event);
-        }
     }
 }

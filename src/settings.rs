@@ -70,8 +70,8 @@ pub struct ServeFlags {
     #[arg(long, env = "TOLLGATE_AUDIT_FULL", value_name = "MODE", value_enum, default_value_t = AuditFull::Refuse)]
     audit_full: AuditFull,
 
-    /// Folder for what must survive a restart, made if there is none: which device each action belongs to; without it
-    /// that is forgotten with the process
+    /// Folder for what must survive a restart, made if there is none: which calls were admitted, and which device each
+    /// action belongs to; without it that is forgotten with the process
     #[arg(long, env = "TOLLGATE_STATE", value_name = "DIR")]
     state: Option<PathBuf>,
 

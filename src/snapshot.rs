@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
-use crate::limit::{DocumentedLimit, NamedDevices, Owners, QuotaSet};
+use crate::limit::{DocumentedLimit, NamedDevices, Owners, QuotaSet, Starts};
 use crate::policy::{BodyContract, DeviceScope, Operation, PolicySet};
 use crate::source::{PolicyFiles, Problem, Problems};
 use crate::time::Wall;
@@ -62,6 +62,7 @@ impl Snapshot {
             .map(|operation| DocumentedLimit {
                 operation: operation.id().clone(),
                 devices: named_devices(operation),
+                starts: if operation.starts_action() { Starts::Action } else { Starts::Nothing },
                 rates: operation.limits().to_vec(),
                 place: operation.places().limits.clone(),
             })

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// A reading of the clock that never steps, in nanoseconds since an arbitrary origin (on Linux, the boot).
+/// A reading of the clock that never steps, in nanoseconds since an arbitrary origin (on Linux, 32 days before the boot).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Steady(u64);
 
@@ -58,6 +58,10 @@ impl std::ops::Add<Duration> for Steady {
 }
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// How long before the boot the steady clock's origin lies, in nanoseconds: 32 days, so that it can say when a call was
+/// that a window (24 days at most) still counts after the machine was started anew.
+const BEFORE_BOOT: u64 = 32 * 24 * 3_600 * 1_000_000_000;
 
 /// A reading of the calendar's clock: seconds since 1970-01-01T00:00:00Z, leap seconds left out, with nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -133,6 +137,30 @@ impl serde::Serialize for Wall {
     }
 }
 
+/// Which boot of the machine a steady reading belongs to: readings of two boots can't be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BootId([u8; 16]);
+
+impl BootId {
+    /// The running boot's, which Linux draws at random (`/proc/sys/kernel/random/boot_id`, random(4)). Where it can't be
+    /// read, no two processes have the same: their readings are then compared by the calendar's clock.
+    pub fn read() -> Self {
+        let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let read = read.ok().and_then(|text| uuid::Uuid::try_parse(text.trim()).ok());
+        Self(read.unwrap_or_else(uuid::Uuid::new_v4).into_bytes())
+    }
+
+    /// The boot of this id.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id's sixteen bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
 /// A wait that ran out of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("timed out")]
@@ -164,7 +192,7 @@ impl Clock {
             Self::System => {
                 // CLOCK_MONOTONIC stops in suspend; a limit must not, since the service's own clock does not.
                 let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-                Steady(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+                Steady(BEFORE_BOOT + now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
             }
             Self::Manual(manual) => manual.read().0,
         }

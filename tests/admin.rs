@@ -270,7 +270,7 @@ async fn the_pages_have_the_types_that_probes_and_scrapers_expect() {
 #[tokio::test]
 async fn every_metric_of_the_table_is_shown_after_some_traffic_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let trial = "[[limit]]\nname = \"trial\"\noperations = \"all\"\nper = []\nwindows = [\"1 per day\"]\nenforce = false";
+    let trial = "[[limit]]\nname = \"trial\"\noperations = \"all\"\nper = []\nwindows = [\"1 per day\"]\nenforce = false\n[[limit]]\nname = \"open\"\noperations = [\"collect\"]\nper = []\nopen_actions = 5";
     let site = KeySite::start(issuer());
     let mut files = site.policy();
     files.insert(SourceFile::new("limits.toml", trial));
@@ -283,6 +283,8 @@ async fn every_metric_of_the_table_is_shown_after_some_traffic_and_no_other() {
         gateway.collect(&playbooks(), WORKSTATION).await.assert_status(201);
     }
     gateway.connect().await.request("GET", "//", &[], b"").await.assert_status(400);
+    upstream.answer_next(Answer::new(429, ""));
+    gateway.collect(&playbooks(), WORKSTATION).await.assert_status(429);
     let page = gateway.admin("/metrics").await;
     let shown: Vec<&str> = page.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let of_ours: Vec<&&str> = shown.iter().filter(|line| line.starts_with("tollgate_")).collect();

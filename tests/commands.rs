@@ -10,6 +10,7 @@ mod schema;
 mod serve;
 mod start;
 mod state;
+mod survive;
 mod test;
 mod tls;
 mod upgrade;

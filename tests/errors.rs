@@ -55,8 +55,11 @@ fn every_reason_that_a_caller_alone_can_provoke_has_a_row() {
         without,
         [
             &ReasonCode::InFlight,
+            &ReasonCode::OpenActions,
             &ReasonCode::UpstreamLimited,
+            &ReasonCode::ShuttingDown,
             &ReasonCode::Overload,
+            &ReasonCode::StoreUnavailable,
             &ReasonCode::ClientGone,
             &ReasonCode::Internal
         ]
@@ -231,8 +234,11 @@ fn rows(reason: ReasonCode) -> Vec<Row> {
                 collect(&bearer(&portal()), WORKSTATION, COMMENT),
             )
         },
-        // It takes a call that is still on its way, or one that the API has turned away.
-        R::InFlight | R::UpstreamLimited => return Vec::new(),
+        // It takes a disk that takes nothing: `commands` has it.
+        R::StoreUnavailable => return Vec::new(),
+        // It takes a call that is still on its way, or one that the API has turned away, an action (`shares` has that), or a
+        // process that stops.
+        R::InFlight | R::OpenActions | R::UpstreamLimited | R::ShuttingDown => return Vec::new(),
         // The next request on the connection would be one too many as well: `door` has it.
         R::Overload => return Vec::new(),
         R::CircuitOpen => Row { retry_after: Some("5"), ..unavailable(Scene::UpstreamFailing, collects()) },

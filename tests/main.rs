@@ -15,6 +15,7 @@
 //! - `errors`: every reason's answer.
 //! - `line`: one call through every check.
 //! - `limits`: what a limit may say beside its windows.
+//! - `held`: callers who wait for their turn.
 //! - `logins`: how often an address may fail to say who it is.
 //! - `readme`: the README's tables are the code's.
 //! - `external`: what only another program can judge; with `TOLLGATE_EXTERNAL=1` alone.
@@ -23,6 +24,7 @@
 //! - `reload`: a policy that changes under load, whole or not at all.
 //! - `routes`: which request line asks for which operation, and which for none.
 //! - `sandbox`: the stand-ins, and that nothing shipped trusts them.
+//! - `shares`: what a limit promises to some, until when, and the actions that are under way.
 //! - `soak`: many calls, each answered as the line alone decides it, in memory that stays flat.
 //! - `tokens`: who calls, and keys that rotate.
 //! - `support`: what tests share, [`support::raw`] a client that sees every byte, [`support::upstream`] an API that
@@ -41,6 +43,7 @@ mod door;
 mod errors;
 mod external;
 mod floors;
+mod held;
 mod limits;
 mod line;
 mod logins;
@@ -49,6 +52,7 @@ mod readme;
 mod reload;
 mod routes;
 mod sandbox;
+mod shares;
 mod soak;
 mod support;
 mod tokens;

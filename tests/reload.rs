@@ -1,5 +1,6 @@
 //! A policy that changes while calls flow: whole or not at all, nothing lost, the last good set in force.
 
+mod corpus;
 mod load;
 mod wrong;
 

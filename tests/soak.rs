@@ -17,7 +17,7 @@ use tollgate::denial::Denial;
 use tollgate::id::{ActionId, ApplicationId, DeviceRef, UserId};
 use tollgate::limit::{FailedLogins, Limiter};
 use tollgate::outcome::{Findings, ReasonCode};
-use tollgate::policy::BodyError;
+use tollgate::policy::{Answer as PolicyAnswer, BodyError};
 use tollgate::proxy::reply::{Reply, rate_limits};
 use tollgate::sandbox::api::{Api, ApiDevice, ApiLimits, ApiSettings, Collections};
 use tollgate::sandbox::issuer::Caller;
@@ -298,7 +298,7 @@ impl Connection {
                     assert_eq!(answer.header(name), text(header.headers.get(name)), "{call:?}: {answer:?}");
                 }
                 self.tally.admitted += 1;
-                if let (Some(device), 201) = (permit.starts_action_on(), answer.status) {
+                if let (PolicyAnswer::Started(device), 201) = (permit.answer(), answer.status) {
                     self.remember(&answer, device);
                 }
             }

@@ -2,6 +2,7 @@
 
 mod actions;
 mod http2;
+mod limited;
 mod pages;
 mod places;
 
@@ -10,7 +11,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate::time::Clock;
 
-use crate::support::gateway::{COMMENT, Setup, TestGateway, WORKSTATION, bearer, playbooks, portal};
+use crate::support::gateway::{
+    COMMENT, Setup, TestGateway, WORKSTATION, bearer, playbooks, portal, responder,
+};
 use crate::support::raw::RawResponse;
 use crate::support::upstream::{Answer, Ending, RecordingUpstream, nobody};
 

@@ -1,4 +1,4 @@
-//! `/limits`: the fullest keys.
+//! `/limits`: the fullest keys, who waits, and what the API itself has closed.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
-use crate::limit::{FullKey, FullWindow, MAX_TOP};
+use crate::id::ApplicationId;
+use crate::limit::{ClosedLane, FullKey, FullWindow, Lane, MAX_TOP};
 use crate::policy::PolicySet;
 
 /// The body of `/limits`.
@@ -21,6 +22,25 @@ pub struct Limits {
     pub max_keys: u32,
     /// The fullest of them, the fullest first.
     pub fullest: Vec<Key>,
+    /// How many calls are held until their turn.
+    pub held: usize,
+    /// What the API's own 429 has closed, longest first, as many as keys are shown.
+    pub closed: Vec<Closed>,
+}
+
+/// An operation that the API has closed to an application.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Closed {
+    /// The operation.
+    pub operation: String,
+    /// The tenant's id.
+    pub tenant: String,
+    /// The application by its name in `applications.toml`, or else by its id.
+    pub application: String,
+    /// For how long no call of it goes, in milliseconds; 0 while it is being opened again.
+    pub opens_in_ms: u64,
+    /// How many calls wait until another one has ended.
+    pub waiting: usize,
 }
 
 /// A key, by whom it counts for: what its limit does not count by is absent.
@@ -100,12 +120,15 @@ impl Admin {
     fn limits(&self, top: usize) -> Limits {
         let snapshot = self.policies.load();
         let limiter = &self.line.limiter;
+        let closed = limiter.closed(&self.line.clock).into_iter().take(top);
         let fullest = limiter.fullest(&snapshot.quotas, top, &self.line.clock);
         Limits {
             policy_version: snapshot.version.to_string(),
             keys: limiter.keys(),
             max_keys: snapshot.quotas.max_keys().get(),
             fullest: fullest.into_iter().map(|key| Key::new(key, &snapshot.policies)).collect(),
+            held: limiter.held(),
+            closed: closed.map(|closed| Closed::new(closed, &snapshot.policies)).collect(),
         }
     }
 }
@@ -116,10 +139,7 @@ impl Key {
     fn new(key: FullKey, policies: &PolicySet) -> Self {
         let FullKey { limit, part, whose, windows, empty_in } = key;
         let named = |text: String| if text.is_empty() { "unknown".to_owned() } else { text };
-        let application = whose.application.map(|id| match policies.application_name(&id) {
-            Some(name) => name.to_string(),
-            None => id.to_string(),
-        });
+        let application = whose.application.map(|id| name_of(&id, policies));
         Self {
             limit: limit.to_string(),
             part: part.map(|part| part.to_string()),
@@ -132,6 +152,26 @@ impl Key {
             windows: windows.into_iter().map(Window::from).collect(),
             empty_in_ms: millis(empty_in),
         }
+    }
+}
+
+impl Closed {
+    fn new(closed: ClosedLane, policies: &PolicySet) -> Self {
+        let ClosedLane { lane: Lane { operation, tenant, application }, opens_in, waiting } = closed;
+        Self {
+            operation: operation.to_string(),
+            tenant: tenant.to_string(),
+            application: name_of(&application, policies),
+            opens_in_ms: millis(opens_in),
+            waiting,
+        }
+    }
+}
+
+fn name_of(application: &ApplicationId, policies: &PolicySet) -> String {
+    match policies.application_name(application) {
+        Some(name) => name.to_string(),
+        None => application.to_string(),
     }
 }
 

@@ -42,6 +42,9 @@ enum Format {
     Json,
 }
 
+/// The one way in which windows may pass too early.
+const SURVIVES: &str = "limiter: with --state windows outlive the process; after a new boot of the machine they pass by the calendar's clock, and early if that was set forward meanwhile";
+
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         // Without the folder there is no set to judge; without one of its files there is, and it has a mistake.
@@ -58,6 +61,7 @@ impl Check {
                 let (keys, bytes) = (snapshot.quotas.max_keys(), snapshot.quotas.worst_case_bytes());
                 let mebibytes = bytes.div_ceil(1 << 20);
                 say(format_args!("limiter: at most {keys} keys, {mebibytes} MiB if all of them are full"));
+                say(format_args!("{SURVIVES}"));
                 Ok(())
             }
             (Format::Text, Err(problems)) => Err(super::mistakes(&problems)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::print::say;
-use crate::admin::{self, Key, Window};
+use crate::admin::{self, Closed, Key, Window};
 
 /// Prints the fullest limits of a running gateway: whom each counts for, how many calls of how many each window counts,
 /// and when the next place is free.
@@ -28,8 +28,14 @@ impl Limits {
     pub(super) fn run(self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let limits = runtime.map_err(Failure::unable)?.block_on(self.fetch())?;
-        let admin::Limits { policy_version, keys, max_keys, fullest } = limits;
-        say(format_args!("policy {policy_version}, {keys} keys of at most {max_keys}"));
+        let admin::Limits { policy_version, keys, max_keys, fullest, held, closed } = limits;
+        say(format_args!("policy {policy_version}, {keys} keys of at most {max_keys}, {held} calls held"));
+        for Closed { operation, tenant, application, opens_in_ms, waiting } in closed {
+            let (seconds, millis) = (opens_in_ms / 1_000, opens_in_ms % 1_000);
+            say(format_args!(
+                "closed by the API for {seconds}.{millis:03} s: {operation}, tenant {tenant}, application {application}, {waiting} calls wait"
+            ));
+        }
         let rows: Vec<_> = fullest.iter().map(row).collect();
         let Some(widths) =
             rows.iter().map(|row| row.each_ref().map(|cell| cell.chars().count())).reduce(|one, other| {

@@ -17,11 +17,12 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::Failure;
 use crate::actions::Actions;
-use crate::admit::{Line, Request, RequestHead, admit};
+use crate::admit::{Line, Permit, Request, RequestHead, admit};
 use crate::denial::Denial;
+use crate::id::ActionId;
 use crate::limit::{FailedLogins, Limiter};
 use crate::outcome::Findings;
-use crate::policy::BodyError;
+use crate::policy::{Answer, BodyError};
 use crate::proxy::check_head;
 use crate::sandbox::issuer::Signer;
 use crate::snapshot::Snapshot;
@@ -63,10 +64,12 @@ pub(super) struct Played {
     pub(super) findings: Findings,
     /// Admitted, or why not.
     pub(super) verdict: Result<(), Denial>,
+    /// How long it was held before that, to 10 ms.
+    pub(super) held: Duration,
 }
 
 /// How far the time moves while a call waits for room: no wait of a policy is counted finer.
-const WAITING: Duration = Duration::from_millis(10);
+pub(super) const WAITING: Duration = Duration::from_millis(10);
 
 // === impl Rehearsal ===
 
@@ -143,7 +146,8 @@ impl Stage<'_> {
         self.hand.advance(duration);
     }
 
-    /// Decides a call, and counts it if it is admitted, as if it had been forwarded.
+    /// Decides a call, and counts it if it is admitted, as if it had been forwarded and, if it may, had started an
+    /// action.
     pub(super) fn play(&self, call: &Call, token: Option<&str>) -> Played {
         let mut call = call.clone();
         let bearer = token.map(|token| HeaderValue::try_from(format!("Bearer {token}")));
@@ -153,11 +157,12 @@ impl Stage<'_> {
         call.headers.entry(HOST).or_insert(HeaderValue::from_static("gateway"));
         let mut findings = Findings::default();
         if let Err(denial) = check_head(&call.method, &call.target, &call.headers) {
-            return Played { findings, verdict: Err(denial) };
+            return Played { findings, verdict: Err(denial), held: Duration::ZERO };
         }
+        let came = self.line.clock.steady();
         let deciding = self.decide(&mut call, &mut findings);
         let verdict = self.rehearsal.runtime.block_on(deciding);
-        Played { findings, verdict }
+        Played { findings, verdict, held: self.line.clock.steady().since(came) }
     }
 
     async fn decide(&self, call: &mut Call, findings: &mut Findings) -> Result<(), Denial> {
@@ -166,10 +171,19 @@ impl Stage<'_> {
         loop {
             tokio::select! {
                 biased;
-                permit = &mut deciding => return permit.map(|mut permit| permit.forwarded()),
+                permit = &mut deciding => return permit.map(|permit| self.forward(permit)),
                 // It waits, and the only clock there is stands still.
                 () = tokio::task::yield_now() => self.hand.advance(WAITING),
             }
+        }
+    }
+
+    /// The API answers an admitted call at once: one that may start an action has started one, which never ends.
+    fn forward(&self, mut permit: Permit) {
+        permit.forwarded();
+        let id = ActionId::parse(&uuid::Uuid::new_v4().to_string());
+        if let (Answer::Started(_), Some(id)) = (permit.answer(), id) {
+            permit.opened(&id, &self.line.clock);
         }
     }
 }

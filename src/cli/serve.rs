@@ -34,9 +34,13 @@ impl Serve {
         eprintln!("policy   {} from {folder}: {}", snapshot.version, snapshot.counts());
         eprintln!("upstream {upstream}");
         match state {
-            Some(folder) => eprintln!("state    {folder}: {} actions", server.line.actions.len()),
+            Some(folder) => eprintln!(
+                "state    {folder}: {} actions, {} keys of limits",
+                server.line.actions.len(),
+                server.line.limiter.keys()
+            ),
             None => eprintln!(
-                "state    in memory: which device an action belongs to is forgotten at the end (--state DIR)"
+                "state    in memory: limits begin anew after the end, and which device an action belongs to is forgotten (--state DIR)"
             ),
         }
         match public {

@@ -7,7 +7,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Durability, FILE_MODE, Journal, JournalError, Live, Replayed};
+use super::{Durability, FILE_MODE, Journal, JournalError, Replayed};
 
 /// An open journal.
 #[derive(Debug)]
@@ -19,6 +19,16 @@ pub(super) struct JournalFile {
     length: u64,
     /// How long it was when it held nothing that is not needed.
     needed: u64,
+}
+
+/// A file that is to take an open journal's place.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    path: PathBuf,
+    to: BufWriter<File>,
+    /// In bytes.
+    length: u64,
+    buffer: Vec<u8>,
 }
 
 /// The first line of each.
@@ -155,33 +165,49 @@ impl JournalFile {
         self.length > SHORT.max(self.needed.saturating_mul(2))
     }
 
-    /// Writes what is needed to a new file, which takes this one's place at once and whole. After an error everything is
-    /// as it was, and a file that is as long as this one is not called long any more.
-    pub(super) fn rewrite(&mut self, live: &Live) -> io::Result<()> {
+    /// Begins a new file beside this one, to take its place. A file that is as long as this one is not called long any
+    /// more, should that fail.
+    pub(super) fn begin_anew(&mut self) -> io::Result<NewFile> {
         self.needed = self.length;
-        let (path, beside) = (self.path(), self.folder.join(format!("{}.journal.new", self.name)));
+        let path = self.folder.join(format!("{}.journal.new", self.name));
         let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(&beside)?;
-        let mut to = BufWriter::with_capacity(1 << 16, &file);
-        let (mut buffer, mut length) = (Vec::new(), MAGIC.len() as u64);
-        let mut written = to.write_all(MAGIC);
-        live(&mut |record| {
-            if written.is_ok() {
-                buffer.clear();
-                frame(record, &mut buffer);
-                length += buffer.len() as u64;
-                written = to.write_all(&buffer);
-            }
-        });
-        written.and_then(|()| to.flush())?;
-        drop(to);
-        file.sync_all()?;
-        fs::rename(&beside, &path)?;
+        let file = options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)?;
+        let mut to = BufWriter::with_capacity(1 << 16, file);
+        to.write_all(MAGIC)?;
+        Ok(NewFile { path, to, length: MAGIC.len() as u64, buffer: Vec::new() })
+    }
+
+    /// Puts a new file, which is whole and on the disk, in the place of this one at once.
+    pub(super) fn replace_by(&mut self, new: NewFile) -> io::Result<()> {
+        let file = new.to.into_inner().map_err(io::IntoInnerError::into_error)?;
+        fs::rename(&new.path, self.path())?;
         // The new name must outlive a power cut before anything is appended to the file behind it.
         File::open(&self.folder)?.sync_all()?;
-        (self.file, self.length, self.needed) = (file, length, length);
+        (self.file, self.length, self.needed) = (file, new.length, new.length);
         Ok(())
+    }
+}
+
+// === impl NewFile ===
+
+impl NewFile {
+    pub(super) fn put(&mut self, record: &[u8]) -> io::Result<()> {
+        self.buffer.clear();
+        frame(record, &mut self.buffer);
+        self.length += self.buffer.len() as u64;
+        self.to.write_all(&self.buffer)
+    }
+
+    /// Appends whole frames.
+    pub(super) fn append(&mut self, frames: &[u8]) -> io::Result<()> {
+        self.length += frames.len() as u64;
+        self.to.write_all(frames)
+    }
+
+    /// The file, with everything that was put into it, to be synced.
+    pub(super) fn flushed(&mut self) -> io::Result<&File> {
+        self.to.flush()?;
+        Ok(self.to.get_ref())
     }
 }
 

@@ -201,7 +201,21 @@ impl Queue {
             };
             self.work.wait_while_for(&mut state, nobody_waits, GATHER);
         }
-        let must_sync = self.must_sync(&state);
+        self.next(&mut state, spare)
+    }
+
+    /// The records that come within this time; none if none does.
+    pub(super) fn take_within(&self, wait: Duration) -> Option<Task> {
+        let mut state = self.state.lock();
+        if !wait.is_zero() {
+            let idle = |state: &mut State| state.frames.is_empty() && !self.must_sync(state);
+            self.work.wait_while_for(&mut state, idle, wait);
+        }
+        self.next(&mut state, Vec::new())
+    }
+
+    fn next(&self, state: &mut State, spare: Vec<u8>) -> Option<Task> {
+        let must_sync = self.must_sync(state);
         if state.frames.is_empty() && !must_sync {
             return None;
         }

@@ -158,6 +158,41 @@ fn a_file_that_has_grown_is_written_anew_from_what_its_owner_still_needs() {
 }
 
 #[test]
+fn records_that_come_while_a_file_is_written_anew_do_not_wait_for_it_and_are_in_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFolder::open(folder.path()).unwrap();
+    let journal = state.replay("test", |_| ()).unwrap();
+    let itself = Arc::new(std::sync::OnceLock::<Arc<Journal>>::new());
+    let (within, path) = (itself.clone(), file(&folder));
+    let live: Live = Box::new(move |put| {
+        let journal = within.get().unwrap();
+        journal.append(b"meanwhile").unwrap();
+        let has_it = || std::fs::read(&path).unwrap().windows(9).any(|part| part == b"meanwhile");
+        // It is in the old file before the new one is done.
+        for step in 0.. {
+            assert!(step < 100, "what came meanwhile waits for the new file");
+            (0..2_000).for_each(|_| put(b"needed"));
+            if has_it() {
+                return;
+            }
+        }
+    });
+    let journal = Arc::new(journal.start(Durability::Process, 1 << 20, live).unwrap());
+    itself.set(journal.clone()).unwrap();
+    // One that finds no room has the file written anew.
+    assert_eq!(journal.append(&[0; Journal::MAX_RECORD + 1]), Err(Full));
+    journal.append(b"first").unwrap();
+    while !std::fs::read(file(&folder)).unwrap().windows(6).any(|part| part == b"needed") {
+        std::thread::yield_now();
+    }
+    journal.close();
+    drop(state);
+    let (records, lost) = read_back(folder.path());
+    assert_eq!((records.last().map(Vec::as_slice), lost), (Some(&b"meanwhile"[..]), 0));
+    assert!(records.iter().filter(|record| *record == b"needed").count() >= 2_000);
+}
+
+#[test]
 fn what_found_no_room_is_counted_and_made_up_for_from_memory() {
     let folder = tempfile::tempdir().unwrap();
     let state = StateFolder::open(folder.path()).unwrap();

@@ -1,28 +1,39 @@
 //! The thread that writes.
 
+use std::io;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use super::Live;
 use super::file::JournalFile;
 use super::queue::{Gap, Pause, Queue, Task};
+
+/// Records of a new file between two looks at the queue: they take less than a millisecond.
+const PUMP: u32 = 1_000;
+
+/// Between two looks at whether the new file is on the disk.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Takes records from the queue and writes them until the journal is closed. Nothing that the disk does ends it.
 pub(super) struct Writer {
     queue: Arc<Queue>,
     file: JournalFile,
     live: Live,
+    /// Taken from the queue while the file was written anew, and not taken by the disk.
+    left: Option<Task>,
 }
 
 // === impl Writer ===
 
 impl Writer {
     pub(super) fn new(queue: Arc<Queue>, file: JournalFile, live: Live) -> Self {
-        Self { queue, file, live }
+        Self { queue, file, live, left: None }
     }
 
     pub(super) fn run(mut self) {
         let mut spare = Vec::new();
-        while let Some(task) = self.queue.take(spare) {
+        while let Some(task) = self.left.take().or_else(|| self.queue.take(std::mem::take(&mut spare))) {
             self.write(&task);
             match self.queue.gap() {
                 Gap::Open(dropped) => self.rewrite(dropped),
@@ -68,7 +79,7 @@ impl Writer {
 
     /// Writes the file anew. So many records had found no room before.
     fn rewrite(&mut self, dropped: u64) {
-        match self.file.rewrite(&self.live) {
+        match self.try_rewrite() {
             Ok(()) => self.queue.close_gap(dropped),
             Err(error) => {
                 self.queue.count_failure();
@@ -76,5 +87,48 @@ impl Writer {
                 tracing::error!(%error, file = %file.display(), "the state cannot be written anew: the file grows on");
             }
         }
+    }
+
+    /// However long that takes: records that come meanwhile go into the old file as always, and into the new one at its
+    /// end.
+    fn try_rewrite(&mut self) -> io::Result<()> {
+        let Self { queue, file, live, left } = self;
+        let (mut new, mut meanwhile) = (file.begin_anew()?, Vec::new());
+        let mut pump = |wait: Duration| {
+            let Some(task) = queue.take_within(wait) else { return Ok(()) };
+            match file.append(&task.frames, task.durability) {
+                Ok(()) => {
+                    queue.count_written(&task);
+                    meanwhile.extend_from_slice(&task.frames);
+                    Ok(())
+                }
+                Err(error) => {
+                    *left = Some(task);
+                    Err(error)
+                }
+            }
+        };
+        let (mut written, mut count) = (Ok(()), 0_u32);
+        live(&mut |record| {
+            count = count.wrapping_add(1);
+            if written.is_ok() {
+                written = new.put(record);
+            }
+            if written.is_ok() && count.is_multiple_of(PUMP) {
+                written = pump(Duration::ZERO);
+            }
+        });
+        written?;
+        let to_sync = new.flushed()?;
+        thread::scope(|scope| {
+            let syncing = scope.spawn(|| to_sync.sync_all());
+            while !syncing.is_finished() {
+                pump(LOOK)?;
+            }
+            syncing.join().unwrap_or_else(|_| Err(io::Error::other("the sync panicked")))
+        })?;
+        new.append(&meanwhile)?;
+        new.flushed()?.sync_all()?;
+        file.replace_by(new)
     }
 }

@@ -2,10 +2,13 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::id::{ApplicationId, EntraGroupId, OperationId, TenantId};
+use crate::id::{ApplicationId, EntraGroupId, LimitName, OperationId, TenantId};
+use crate::journal::Durability;
 use crate::limit::key::{LimitKey, RuleId};
-use crate::limit::quota::{Idle, Part, Quota};
+use crate::limit::open::{OpenKey, OpenQuota};
+use crate::limit::quota::{Effect, Idle, Part, Quota, WhenFull};
 use crate::limit::store::Names;
 use crate::limit::window::Bounds;
 use crate::principal::{Scope, Subject};
@@ -27,13 +30,18 @@ pub struct Caller<'a> {
 pub struct Charges<'a> {
     /// INVARIANT: in the order of their rules, no rule twice.
     pub(super) quotas: &'a [Arc<Quota>],
+    pub(super) actions: &'a [Arc<OpenQuota>],
     pub(super) caller: Caller<'a>,
     pub(super) scope: &'a Scope,
     pub(super) operation: &'a OperationId,
     /// The earliest moment at which the call may be admitted.
     pub(super) from: Steady,
+    /// The last moment that it waits for, whatever its limits let it; none if they alone say it.
+    pub(super) by: Option<Steady>,
     pub(super) max_keys: NonZeroU32,
     pub(super) max_held: NonZeroU32,
+    /// What an admission must survive before the call is forwarded; nothing is waited for if none.
+    pub(super) durable: Option<Durability>,
 }
 
 /// One way in which a call may be counted by one of its limits, which has a key of its own.
@@ -91,6 +99,22 @@ impl<'a> Charges<'a> {
         Self { from, ..self }
     }
 
+    /// The same, of a call that is not held for longer than until this moment.
+    pub(super) fn by(self, by: Option<Steady>) -> Self {
+        Self { by, ..self }
+    }
+
+    /// How long the call may be held for a reason that is not one of its limits: the shortest time that they let it
+    /// wait; none if one of them does not.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let enforced = self.quotas().filter(|quota| quota.effect == Effect::Enforced);
+        let waits = enforced.map(|quota| match quota.when_full {
+            WhenFull::Reject => None,
+            WhenFull::Wait { wait, .. } => Some(wait),
+        });
+        waits.reduce(|one, other| Some(one?.min(other?))).flatten()
+    }
+
     /// By how many limits the call is counted.
     pub fn len(&self) -> usize {
         self.quotas().count()
@@ -141,6 +165,44 @@ impl<'a> Charges<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Its limits on actions under way, and what it is counted under there.
+    pub(super) fn open(&self) -> impl Iterator<Item = (&'a OpenQuota, OpenKey)> {
+        let (subject, scope) = (self.caller.subject, self.scope);
+        self.actions.iter().filter_map(move |quota| {
+            let OpenQuota { name, per, operation, .. } = &**quota;
+            Some((&**quota, OpenKey::of(name, *per, operation.as_ref(), subject, scope)?))
+        })
+    }
+
+    /// Which of the call's limits count it in parts, or count the actions that it may start, and how, as sentences.
+    pub fn explain(&self) -> Vec<(LimitName, String)> {
+        let mut said = Vec::new();
+        for quota in self.quotas().filter(|quota| !quota.parts.is_empty()) {
+            let part = |part: &Part| {
+                let rates: Vec<_> = part.bounds.each().iter().map(|bound| bound.rate.to_string()).collect();
+                format!("`{}` ({})", part.name, rates.join(", "))
+            };
+            let (own, others): (Vec<_>, Vec<_>) =
+                quota.parts.iter().partition(|part| part.owner.is(self.caller));
+            let mut ways: Vec<_> = own.into_iter().map(part).collect();
+            ways.extend(quota.fits(&quota.bounds).then(|| "what is nobody's part".to_owned()));
+            let lent = others.into_iter().filter(|part| part.idle == Idle::Lent);
+            ways.extend(lent.map(|lent| format!("{} while it is idle", part(lent))));
+            let found = match ways.is_empty() {
+                true => format!("`{}`: all of it is others' parts", quota.name),
+                false => format!("`{}`: counted in {}", quota.name, ways.join(", or else in ")),
+            };
+            said.push((quota.name.clone(), found));
+        }
+        let open = self.open().map(|(quota, key)| {
+            let found =
+                format!("`{}`: at most {} actions under way, as `{}`", quota.name, quota.most, key.as_str());
+            (quota.name.clone(), found)
+        });
+        said.extend(open);
+        said
     }
 
     /// Its limits that have no way for it at all, with their places.

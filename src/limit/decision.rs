@@ -26,6 +26,8 @@ pub(super) struct When {
     pub(super) now: Steady,
     /// The earliest moment at which it may be admitted.
     pub(super) from: Steady,
+    /// The last moment that it waits for, whatever its limits let it.
+    pub(super) by: Option<Steady>,
     pub(super) hold: Hold,
 }
 
@@ -70,6 +72,8 @@ pub(super) enum Refused<'a> {
     InFlight(&'a Quota),
     /// It may not be admitted yet, but then; and what the time is.
     Closed(Steady, Steady),
+    /// Its turn would be after the end of the process.
+    Ended,
     /// A cell was needed, and none could be had.
     NoCell,
 }
@@ -168,7 +172,7 @@ impl<'a, 'l> Council<'a, 'l> {
     }
 
     fn decide(mut self, when: When) -> Verdict<'a> {
-        let When { now, from, hold } = when;
+        let When { now, from, hold, .. } = when;
         let start = if from <= now { now.millis_down() } else { from.millis_up() };
         let mut wanted = SmallVec::new();
         let mut fullest: Option<(&'a Quota, Bound, u64)> = None;
@@ -225,6 +229,7 @@ impl<'a, 'l> Council<'a, 'l> {
             }
         }
         let last = when.now + longest?;
+        let last = when.by.map_or(last, |by| by.min(last));
         let turn = self.turn(At::Later(Stamp::from_millis(at), last), at);
         let has_place = |seeker: &Seeker<'_, '_>| {
             let Seeker { claim, log, .. } = seeker;

@@ -2,7 +2,9 @@
 //!
 //! ```toml
 //! max_keys      = 1000000         # optional: how many keys the limiter may hold
+//! max_held      = 10000           # optional: how many calls may be held at a time, of all limits together
 //! max_addresses = 100000          # optional: how many addresses with failed logins are counted each by itself
+//! durable       = true            # optional: whether a call waits until its admission is written; or "fsync"
 //! documented_margin = "250ms"     # optional: the margin of the documented limits
 //! documented_when_full = "reject" # optional: their `when_full`, where no `[[documented]]` says otherwise
 //!
@@ -21,6 +23,8 @@
 //! when_full  = "reject"           # optional; or { wait = "5s", queue = 100 }
 //! share      = { "soar" = { part = "50%", idle = "lent", until = "2026-03-01T18:00:00Z" } }   # optional
 //! until      = "2026-03-01T18:00:00Z"   # optional: from then on it is not applied
+//! open_actions = 25               # optional: as many actions may be under way; `windows` may then be left out
+//! open_for   = "3d"               # optional: how long an action counts whose end nobody saw
 //! in_flight  = 25                 # optional: as many calls may be on their way; `windows` may then be left out
 //! show       = false              # optional: whether callers see how it stands
 //! enforce    = false              # optional: count, and say what would be refused, but refuse nothing
@@ -38,22 +42,25 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use smallvec::SmallVec;
 use toml::Spanned;
 
 use crate::id::{LimitName, OperationId};
 use crate::limit::key::{Dimension, Per, Rule};
 use crate::limit::logins::LoginQuota;
 use crate::limit::odd;
+use crate::limit::open::OpenQuota;
 use crate::limit::owners::Owners;
-use crate::limit::quota::{DocumentedLimit, Effect, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Visibility};
-use crate::limit::window::{Bound, Bounds, Cost, InvalidMargin, Margin};
+use crate::limit::quota::{DocumentedLimit, Effect, Limited, Quota, QuotaSet, Visibility};
+use crate::limit::window::{Cost, InvalidMargin, Margin};
 use crate::source::{FileSchema, Place, PolicyFiles, Problems, SourceFile, list_or_all};
 use crate::time::Wall;
 
 mod cost;
+mod count;
 mod documented;
+mod durable;
 mod logins;
+mod open;
 mod operations;
 mod rates;
 mod share;
@@ -61,7 +68,9 @@ mod until;
 mod when_full;
 
 use cost::CostDocument;
+use count::count_keys;
 use documented::{DocumentedDocument, Terms};
+use durable::DurableDocument;
 use operations::OperationsDocument;
 use share::{PartDocument, ShareDocument, Whole};
 use until::until;
@@ -104,6 +113,10 @@ struct LimitDocument {
     share: Option<Spanned<ShareDocument>>,
     #[schemars(with = "Option<NonZeroU32>")]
     in_flight: Option<Spanned<NonZeroU32>>,
+    #[schemars(with = "Option<NonZeroU32>")]
+    open_actions: Option<Spanned<NonZeroU32>>,
+    #[schemars(with = "Option<String>")]
+    open_for: Option<Spanned<String>>,
     #[schemars(with = "Option<String>")]
     until: Option<Spanned<String>>,
     show: Option<bool>,
@@ -116,7 +129,8 @@ struct Compiler<'a> {
     owners: &'a Owners,
     now: Wall,
     quotas: &'a mut BTreeMap<OperationId, Vec<Arc<Quota>>>,
-    devices: HashMap<&'a OperationId, NamedDevices>,
+    actions: BTreeMap<OperationId, Vec<Arc<OpenQuota>>>,
+    of: HashMap<&'a OperationId, &'a DocumentedLimit>,
     names: HashSet<LimitName>,
     places: &'a mut HashMap<LimitName, Place>,
     logins: Option<LoginQuota>,
@@ -128,9 +142,11 @@ struct Compiler<'a> {
 pub(crate) fn schema() -> FileSchema {
     FileSchema::new(FILE)
         .value::<NonZeroU32>("max_keys")
+        .value::<NonZeroU32>("max_held")
         .value::<NonZeroU32>("max_addresses")
         .value::<String>("documented_margin")
         .schema("documented_when_full", when_full::schema)
+        .schema("durable", durable::schema)
         .entries::<DocumentedDocument>("documented")
         .entries::<LimitDocument>("limit")
 }
@@ -159,7 +175,7 @@ impl QuotaSet {
             let quota = terms.quota(limit, owners, now, files, problems);
             quotas.entry(limit.operation.clone()).or_insert_with(Vec::new).extend(quota);
         }
-        let devices = documented.iter().map(|limit| (&limit.operation, limit.devices)).collect();
+        let of = documented.iter().map(|limit| (&limit.operation, limit)).collect();
         let limited = documented.iter().filter(|limit| !limit.rates.is_empty());
         let names: HashSet<_> =
             limited.clone().map(|limit| LimitName::from(limit.operation.as_str())).collect();
@@ -167,9 +183,14 @@ impl QuotaSet {
         let mut places: HashMap<_, _> = limited
             .filter_map(|limit| Some((LimitName::from(limit.operation.as_str()), limit.place.clone()?)))
             .collect();
-        let (mut max_keys, mut logins) = (None, None);
+        let (mut max_keys, mut max_held, mut logins) = (None, None, None);
+        let (mut durable, mut actions) = (None, BTreeMap::new());
         if let Some((source, mut toml)) = toml {
             max_keys = toml.value("max_keys", problems).map(Spanned::into_inner);
+            max_held = toml.value("max_held", problems).map(Spanned::into_inner);
+            durable = toml
+                .value("durable", problems)
+                .and_then(|word: Spanned<DurableDocument>| word.into_inner().0);
             let max_addresses = toml.value("max_addresses", problems).map(Spanned::into_inner);
             let max_addresses = max_addresses.unwrap_or(logins::DEFAULT_MAX_ADDRESSES);
             let documents = toml.entries::<LimitDocument>("limit", problems);
@@ -180,7 +201,8 @@ impl QuotaSet {
                 owners,
                 now,
                 quotas,
-                devices,
+                actions: BTreeMap::new(),
+                of,
                 names,
                 places,
                 logins: None,
@@ -191,7 +213,7 @@ impl QuotaSet {
                 let span = document.span();
                 compiler.limit(document.into_inner(), span);
             }
-            logins = compiler.logins;
+            (logins, actions) = (compiler.logins, compiler.actions);
             toml.finish(problems);
         }
         for (operation, quotas) in &mut quotas {
@@ -202,25 +224,13 @@ impl QuotaSet {
         if problems.is_empty() {
             odd::warn(&quotas, &places, files, problems);
         }
-        Self::new(quotas, places, limits, max_keys.unwrap_or(DEFAULT_MAX_KEYS), logins)
+        let limited = quotas.into_iter().map(|(operation, quotas)| {
+            let actions = actions.remove(&operation).unwrap_or_default();
+            (operation, Limited { quotas, actions })
+        });
+        let max_keys = max_keys.unwrap_or(DEFAULT_MAX_KEYS);
+        Self::new(limited, places, limits, max_keys, logins).holding(max_held).with_durable(durable)
     }
-}
-
-/// A call holds the locks of all keys that it may be charged to, those of the parts that it may go to included.
-fn count_keys(operation: &OperationId, quotas: &[Arc<Quota>], problems: &mut Problems) {
-    let count: usize = quotas.iter().map(|quota| 1 + quota.parts.len()).sum();
-    if count <= MAX_CHARGES {
-        return;
-    }
-    let each = quotas.iter().map(|quota| match quota.parts.len() {
-        0 => format!("`{}`", quota.name),
-        1 => format!("`{}` with 1 part", quota.name),
-        parts => format!("`{}` with {parts} parts", quota.name),
-    });
-    let names = each.collect::<Vec<_>>().join(", ");
-    let of = if count == quotas.len() { "limits" } else { "limits and parts" };
-    let message = format!("`{operation}` is under {count} {of}, at most {MAX_CHARGES} may be: {names}");
-    problems.file(FILE, message);
 }
 
 /// None where nothing is said.
@@ -259,6 +269,7 @@ impl Compiler<'_> {
         let costs = self.costs(document.cost.as_ref(), &operations, &bounds);
         let when_full = WhenFullDocument::read(document.when_full.as_ref(), self.source, self.problems);
         self.without_windows(&document, &bounds);
+        let open = self.open_actions(&document, &operations);
         let whole = Whole {
             source: self.source,
             owners: self.owners,
@@ -286,6 +297,14 @@ impl Compiler<'_> {
         for (operation, cost) in operations.into_iter().zip(costs) {
             // One rule for all operations, or one for each.
             let of = per.has(Dimension::Operation).then(|| operation.clone());
+            if let Some((most, open_for)) = open {
+                let (name, operation_of) = (name.clone(), of.clone());
+                let quota = OpenQuota { name, per, operation: operation_of, most, open_for, effect, until };
+                self.actions.entry(operation.clone()).or_default().push(Arc::new(quota));
+                if bounds.each().is_empty() && document.in_flight.is_none() {
+                    continue;
+                }
+            }
             let parts = division.parts(&name, per, of.as_ref());
             match (parts, Rule { name: name.clone(), per, operation: of, part: None }.id()) {
                 (Ok(parts), Ok(rule)) => {
@@ -309,51 +328,6 @@ impl Compiler<'_> {
                     self.problems.at(self.source, document.name.span(), error);
                 }
             }
-        }
-    }
-
-    /// The windows of a limit; none for one that bounds something else.
-    fn bounds(&mut self, document: &LimitDocument, span: Range<usize>) -> Bounds {
-        let rates = match &document.windows {
-            Some(windows) => self.rates(windows),
-            None if document.in_flight.is_some() => SmallVec::new(),
-            None => {
-                self.problems.at(self.source, span, "missing field `windows`");
-                SmallVec::new()
-            }
-        };
-        let margin = margin(self.source, document.margin.as_ref(), self.problems);
-        Bounds::new(rates.into_iter().map(|rate| Bound::new(rate, margin)))
-    }
-
-    /// What cannot be said of a limit that has no windows, and of one that has more than windows.
-    fn without_windows(&mut self, document: &LimitDocument, bounds: &Bounds) {
-        let Some(in_flight) = &document.in_flight else { return };
-        if let Some(share) = &document.share {
-            self.problems.at(
-                self.source,
-                share.span(),
-                "a share is a part of windows, not of calls on their way",
-            );
-            self.problems
-                .hint(Some("write two limits, one with `in_flight` and one with the share".to_owned()));
-        }
-        if !bounds.each().is_empty() {
-            return;
-        }
-        let spans = [
-            ("margin", document.margin.as_ref().map(Spanned::span)),
-            ("cost", document.cost.as_ref().map(Spanned::span)),
-        ];
-        for (field, span) in spans {
-            if let Some(span) = span {
-                let message = format!("`{field}` is of windows, and this limit has none");
-                self.problems.at(self.source, span, message);
-            }
-        }
-        if document.when_full.as_ref().is_some_and(|word| word.get_ref().waits()) {
-            let message = "nobody can tell how long to wait for calls on their way: only windows open at a known moment";
-            self.problems.at(self.source, in_flight.span(), message);
         }
     }
 

@@ -1,9 +1,14 @@
 //! Quotas and callers for the tests of this room.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
-use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet};
+use crate::id::{ApplicationId, EntraGroupId, OperationId, TenantId, UserId};
+use crate::limit::key::Rule;
+use crate::limit::quota::{Idle, Limited, Owner, Part, WhenFull};
+use crate::limit::window::{Bound, Bounds};
+use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet, Starts};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
@@ -17,7 +22,8 @@ impl DocumentedLimit {
             "tag" => NamedDevices::Several,
             _ => NamedDevices::One,
         };
-        Self { operation: operation.parse().unwrap(), devices, rates, place: None }
+        let starts = if operation == "collect" { Starts::Action } else { Starts::Nothing };
+        Self { operation: operation.parse().unwrap(), devices, starts, rates, place: None }
     }
 }
 
@@ -62,6 +68,32 @@ pub(super) fn quotas(text: &str) -> QuotaSet {
     let (set, problems) = compile(text);
     assert_eq!(problems, [""; 0]);
     set
+}
+
+/// A set without mistakes, with every limit of it changed.
+pub(super) fn changed(text: &str, mut change: impl FnMut(&mut Quota)) -> QuotaSet {
+    let set = quotas(text);
+    let mut changed: BTreeMap<OperationId, Vec<Arc<Quota>>> = BTreeMap::new();
+    for (operation, quota) in set.all() {
+        let mut quota = quota.clone();
+        change(&mut quota);
+        changed.entry(operation.clone()).or_default().push(Arc::new(quota));
+    }
+    let limited = changed.into_iter().map(|(id, quotas)| (id, Limited { quotas, actions: Vec::new() }));
+    QuotaSet::new(limited, set.places.clone(), set.limits, set.max_keys, set.logins.clone())
+}
+
+/// What holds a call for at most so many seconds, and at most so many calls.
+pub(super) fn wait(seconds: u64, queue: u32) -> WhenFull {
+    WhenFull::Wait { wait: Duration::from_secs(seconds), queue: queue.try_into().unwrap() }
+}
+
+/// A part of a limit, named by its owner, with these rates.
+pub(super) fn part(of: &Quota, owner: Owner, idle: Idle, rates: &[&str]) -> Part {
+    let name: Arc<str> = format!("{owner:?}").into();
+    let rule = Rule { name: of.name.clone(), per: of.per, operation: None, part: Some(Arc::clone(&name)) };
+    let bounds = rates.iter().map(|rate| Bound::from(rate.parse::<Rate>().unwrap()));
+    Part { name, rule: rule.id().unwrap(), bounds: Bounds::new(bounds), owner, idle, until: None }
 }
 
 /// One `[[limit]]` on `read`.

@@ -31,6 +31,8 @@ struct Seats {
     /// By the order in which they came.
     seats: BTreeMap<u64, Seat>,
     next: u64,
+    /// The last moment at which anyone has a turn, once the process stops.
+    ends: Option<Steady>,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,8 @@ enum Place {
     Reserved(Reserved),
     /// It was moved behind the last moment that it waits for: this is when its turn would have been.
     TooLate(Steady),
+    /// Its turn would have been after the end of the process.
+    Ended,
 }
 
 /// What one held call has of its seat. Dropped, it leaves it, and the place is given back.
@@ -62,6 +66,7 @@ enum Turn {
     /// As many calls of the limit of this place are on their way as may be.
     Busy(u8),
     TooLate(Steady),
+    Ended,
     /// Nobody gave it a seat.
     Gone,
 }
@@ -83,11 +88,15 @@ impl Held {
                 drop(seats);
                 return store.acquire(charges, clock).map(|granted| (granted, None));
             }
-            let reserved = match store.hold(charges, clock)? {
+            let mut reserved = match store.hold(charges, clock)? {
                 Placed::Now(granted) => return Ok((granted, None)),
                 Placed::Later(reserved) => reserved,
             };
             let due = Steady::from_millis(reserved.at().millis());
+            if seats.ends.is_some_and(|ends| due > ends) {
+                reserved.give_back();
+                return Err(Refused::Ended);
+            }
             (self.take_seat(&mut seats, charges.lane(), reserved), due)
         };
         loop {
@@ -105,6 +114,7 @@ impl Held {
                 }
                 Turn::Busy(place) => return Err(busy(place).unwrap_or(Refused::NoCell)),
                 Turn::TooLate(opens) => return Err(Refused::Closed(opens, clock.steady())),
+                Turn::Ended => return Err(Refused::Ended),
                 Turn::Gone => return Err(Refused::NoCell),
             }
         }
@@ -134,6 +144,28 @@ impl Held {
         }
     }
 
+    /// Which calls are held, and when each has its turn, in the order in which they came. O(n), with all seats locked.
+    pub(super) fn turns(&self) -> Vec<(Lane, Steady)> {
+        let seats = self.0.lock();
+        let placed = seats.seats.values().filter(|seat| matches!(seat.place, Place::Reserved(_)));
+        placed.map(|seat| (seat.lane.clone(), seat.at())).collect()
+    }
+
+    /// Refuses every call whose turn is after `ends`, now and from now on; their places are given back.
+    pub(super) fn end(&self, ends: Steady) {
+        let mut seats = self.0.lock();
+        seats.ends = Some(ends);
+        for seat in seats.seats.values_mut() {
+            if let Place::Reserved(reserved) = &mut seat.place
+                && Steady::from_millis(reserved.at().millis()) > ends
+            {
+                reserved.give_back();
+                seat.place = Place::Ended;
+                seat.moved.notify_one();
+            }
+        }
+    }
+
     /// How many calls are held.
     pub(super) fn count(&self) -> usize {
         self.0.lock().seats.len()
@@ -154,7 +186,7 @@ impl Seat {
     fn at(&self) -> Steady {
         match &self.place {
             Place::Reserved(reserved) => Steady::from_millis(reserved.at().millis()),
-            Place::TooLate(_) => Steady::default(),
+            Place::TooLate(_) | Place::Ended => Steady::default(),
         }
     }
 
@@ -183,6 +215,7 @@ impl Ticket<'_> {
                 Err(place) => Turn::Busy(place),
             },
             Some(Place::TooLate(opens)) => Turn::TooLate(opens),
+            Some(Place::Ended) => Turn::Ended,
             None => Turn::Gone,
         }
     }

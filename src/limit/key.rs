@@ -1,5 +1,6 @@
 //! The keys that calls are counted under: one instance of a limit each.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -10,6 +11,8 @@ use parking_lot::RwLock;
 use crate::id::{ApplicationId, DeviceGroupId, DeviceId, LimitName, OperationId, TenantId, UserId};
 use crate::limit::sync::Mutex;
 use crate::principal::{Scope, Subject};
+
+pub(super) mod names;
 
 /// One instance of a limit: the limit, and whom it counts for there.
 ///
@@ -33,7 +36,7 @@ pub(super) enum StoredKey {
 pub(super) struct Per(u8);
 
 /// One thing that a limit may count by, as `per` spells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Dimension {
     Tenant,
@@ -206,6 +209,26 @@ impl From<&LimitKey> for StoredKey {
             }
             None => Self::Long(from.into()),
         }
+    }
+}
+
+impl Borrow<[u8]> for StoredKey {
+    fn borrow(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl PartialEq for StoredKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for StoredKey {}
+
+impl Hash for StoredKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 

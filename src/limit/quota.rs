@@ -10,9 +10,11 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use crate::id::{LimitName, OperationId};
+use crate::journal::Durability;
 use crate::limit::charges::{Caller, Charges};
 use crate::limit::key::{Dimension, Per, RuleId};
 use crate::limit::logins::{Attempt, LoginQuota};
+use crate::limit::open::OpenQuota;
 use crate::limit::window::{Bounds, Cost};
 use crate::outcome::Rate;
 use crate::principal::{Scope, Subject};
@@ -23,6 +25,7 @@ mod describe;
 mod era;
 mod part;
 
+pub use describe::End;
 use era::Eras;
 pub(super) use part::{Idle, Owner, Part};
 
@@ -48,10 +51,28 @@ pub struct DocumentedLimit {
     pub operation: OperationId,
     /// How many devices a call of it names.
     pub devices: NamedDevices,
+    /// What a call of it starts.
+    pub starts: Starts,
     /// Its rates; none for an operation without documented limits.
     pub rates: Vec<Rate>,
     /// Where the first of them stands; none where there is none.
     pub place: Option<Place>,
+}
+
+/// The limits of an operation.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Limited {
+    pub(super) quotas: Vec<Arc<Quota>>,
+    pub(super) actions: Vec<Arc<OpenQuota>>,
+}
+
+/// What a successful call of an operation starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Starts {
+    /// A machine action, which is under way when the call is over.
+    Action,
+    /// Nothing that outlasts the call.
+    Nothing,
 }
 
 /// How many devices the calls of an operation name, in the path or in the body.
@@ -107,11 +128,13 @@ pub struct QuotaSet {
     /// their quotas here, without a look at the text. The set keeps the names, so that no other text comes to lie there.
     by_address: HashMap<usize, Arc<Eras>, RandomState>,
     /// Where each limit is written.
-    places: HashMap<LimitName, Place>,
+    pub(super) places: HashMap<LimitName, Place>,
     pub(super) limits: usize,
     pub(super) max_keys: NonZeroU32,
     /// How many calls may be held at a time, of all limits together.
     pub(super) max_held: NonZeroU32,
+    /// What an admission must survive before the call is forwarded; nothing is waited for if none.
+    pub(super) durable: Option<Durability>,
     /// The limit on failed logins, if there is one.
     pub(super) logins: Option<LoginQuota>,
 }
@@ -147,20 +170,26 @@ impl DocumentedLimit {
 
 impl QuotaSet {
     pub(super) fn new(
-        quotas: impl IntoIterator<Item = (OperationId, Vec<Arc<Quota>>)>,
+        limited: impl IntoIterator<Item = (OperationId, Limited)>,
         places: HashMap<LimitName, Place>,
         limits: usize,
         max_keys: NonZeroU32,
         logins: Option<LoginQuota>,
     ) -> Self {
         let ((by_operation, by_address), max_held) = (Default::default(), DEFAULT_MAX_HELD);
-        let mut set = Self { by_operation, by_address, places, limits, max_keys, max_held, logins };
-        for (operation, quotas) in quotas {
-            let eras = Arc::new(Eras::new(quotas));
+        let durable = None;
+        let mut set = Self { by_operation, by_address, places, limits, max_keys, max_held, durable, logins };
+        for (operation, limited) in limited {
+            let eras = Arc::new(Eras::new(limited));
             set.by_address.insert(address(&operation), eras.clone());
             set.by_operation.insert(operation, eras);
         }
         set
+    }
+
+    /// The same with another bound of held calls, if there is one.
+    pub(super) fn holding(self, max_held: Option<NonZeroU32>) -> Self {
+        Self { max_held: max_held.unwrap_or(self.max_held), ..self }
     }
 
     /// What a call of `operation` by this caller is charged to. A limit per user does not apply to an application's own
@@ -171,16 +200,18 @@ impl QuotaSet {
         operation: &'a OperationId,
         scope: &'a Scope,
     ) -> Charges<'a> {
-        let (caller, from) = (caller.into(), Steady::default());
-        let quotas = self.eras(operation).map_or(&[][..], |eras| eras.at(caller.at));
-        let Self { max_keys, max_held, .. } = *self;
-        Charges { quotas, caller, scope, operation, from, max_keys, max_held }
+        let (caller, from, by) = (caller.into(), Steady::default(), None);
+        let (quotas, actions) = self.eras(operation).map_or((&[][..], &[][..]), |eras| eras.at(caller.at));
+        let Self { max_keys, max_held, durable, .. } = *self;
+        Charges { quotas, actions, caller, scope, operation, from, by, max_keys, max_held, durable }
     }
 
     /// Whether a limit of the operation counts by device or device group, so that these must be known.
     pub fn counts_devices(&self, operation: &OperationId) -> bool {
-        let quotas = self.eras(operation).map_or(&[][..], Eras::all);
-        quotas.iter().any(|quota| quota.per.counts_devices())
+        self.eras(operation).is_some_and(|eras| {
+            eras.all().iter().any(|quota| quota.per.counts_devices())
+                || eras.all_actions().iter().any(|quota| quota.per.counts_devices())
+        })
     }
 
     fn eras(&self, operation: &OperationId) -> Option<&Eras> {
@@ -203,6 +234,13 @@ impl QuotaSet {
     /// Every limit, and where it is written.
     pub fn places(&self) -> impl Iterator<Item = (&LimitName, &Place)> {
         self.places.iter()
+    }
+
+    /// The same of limits on actions under way.
+    fn all_actions(&self) -> impl Iterator<Item = (&OperationId, &OpenQuota)> {
+        self.by_operation
+            .iter()
+            .flat_map(|(operation, eras)| eras.all_actions().iter().map(move |quota| (operation, &**quota)))
     }
 
     /// Where a limit is written.
@@ -233,6 +271,15 @@ impl QuotaSet {
     /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
         self.limits == 0
+    }
+
+    pub(super) fn with_durable(self, durable: Option<Durability>) -> Self {
+        Self { durable, ..self }
+    }
+
+    /// What the record of an admission must survive before the call is forwarded; nothing is waited for if none.
+    pub fn durable(&self) -> Option<Durability> {
+        self.durable
     }
 
     /// The most keys that the limiter may hold under this set.

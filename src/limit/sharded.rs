@@ -25,7 +25,7 @@ use std::hash::{Hash, Hasher};
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 
-use crate::limit::key::LimitKey;
+use crate::limit::key::{LimitKey, StoredKey};
 use crate::limit::sync;
 use crate::limit::sync::Arc;
 use crate::limit::window::SlidingWindowLog;
@@ -40,7 +40,8 @@ pub(super) use cells::{Cell, Cells, Charged, Granted, Inserted, KeyMap, Placed, 
 pub(super) type ShardedStore = Cells<DashKeys>;
 
 /// [`KeyMap`] by DashMap. Key and cell are one allocation, so that the table itself is 9 bytes a slot.
-pub(super) struct DashKeys(DashMap<ByKey, (), RandomState>);
+#[derive(Clone)]
+pub(super) struct DashKeys(std::sync::Arc<DashMap<ByKey, (), RandomState>>);
 
 /// A cell that is found by its key.
 #[derive(Debug)]
@@ -65,6 +66,13 @@ impl ShardedStore {
 }
 
 // === impl DashKeys ===
+
+impl DashKeys {
+    /// The cells of all keys, each shard of the map locked while its own are listed.
+    pub(super) fn cells(&self) -> Vec<Arc<Cell>> {
+        self.0.iter().map(|found| found.key().0.clone()).collect()
+    }
+}
 
 impl KeyMap for DashKeys {
     fn find<T>(&self, key: &LimitKey, look: impl FnOnce(&Arc<Cell>) -> T) -> Option<T> {
@@ -91,13 +99,45 @@ impl KeyMap for DashKeys {
 
 impl Default for DashKeys {
     fn default() -> Self {
-        Self(DashMap::with_hasher_and_shard_amount(RandomState::default(), SHARDS))
+        let map = DashMap::with_hasher_and_shard_amount(RandomState::default(), SHARDS);
+        Self(std::sync::Arc::new(map))
     }
 }
 
 impl std::fmt::Debug for DashKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DashKeys").finish_non_exhaustive()
+    }
+}
+
+// === impl Cells ===
+
+impl Cells<DashKeys> {
+    /// Puts in a key as another process left it. Nobody else uses the cells yet.
+    pub(super) fn restore(&self, key: StoredKey, log: SlidingWindowLog) {
+        let cell = Arc::new(Cell { key, log: sync::Mutex::new(Some(log)) });
+        if let Inserted::New = self.map.insert(cell.clone()) {
+            self.keys.fetch_add(1, sync::Ordering::Relaxed);
+            self.round.lock().push_back(cell);
+        }
+    }
+
+    /// The map itself.
+    pub(super) fn map(&self) -> &DashKeys {
+        &self.map
+    }
+}
+
+// === impl Cell ===
+
+impl Cell {
+    pub(super) fn key(&self) -> &StoredKey {
+        &self.key
+    }
+
+    /// What `look` makes of its log; none if the sweep has taken it out.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&SlidingWindowLog) -> Option<T>) -> Option<T> {
+        look(self.log.lock().as_ref()?)
     }
 }
 

@@ -5,21 +5,26 @@
 //! 1. *Exact.* A call admitted at the time *t* leaves every window of every quota that it was charged to with at most
 //!    *N* calls admitted in *(t − W, t]*. No call is refused that an unrounded log would have admitted 2 ms before.
 //! 2. *All or nothing.* A call is charged to every one of its keys or to none, in one step: no other call sees some of
-//!    its charges and not the others.
+//!    its charges and not the others. So it is with the actions under way that a call may add to: their lock is taken
+//!    first and held while the keys are decided. For a call that is held, the place among them is taken before its turn
+//!    is known, and given back if none can be.
 //! 3. *A refusal is free.* A refused call is counted nowhere, and says when its caller alone would be admitted.
 //! 4. *Late readings.* The clock is read once for each attempt, when nothing else can be admitted to its keys any more.
 //! 5. *Given back.* An [`Admission`] that is dropped before it was [`forwarded`](Admission::forwarded) was never there.
 //! 6. *Kept.* A key with a call that a window still counts is never forgotten, not to make room for another either.
 //!    What is written under one version of a limit is counted under the next, whatever became of its *N* and *W*.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::id::LimitName;
+use crate::id::{ActionId, LimitName};
 use crate::limit::charges::{Charges, Lane, Places};
+use crate::limit::closures::{Closures, Leave};
 use crate::limit::decision::Refused;
 use crate::limit::held::Held;
+use crate::limit::open::{NoSlot, OpenActions, OpenQuota, Slots, Take};
 use crate::limit::overview::{FullKey, Fullest};
 use crate::limit::quota::{Quota, QuotaSet, Visibility, WhenFull};
 use crate::limit::sharded::{Charged, Granted, ShardedStore};
@@ -27,11 +32,16 @@ use crate::limit::window::Full;
 use crate::outcome::{Rate, Standing, Standings};
 use crate::time::{Clock, Steady};
 
+mod lanes;
+mod surviving;
+
 /// What was admitted, for every key: one for the process, older than any policy and younger than none.
 #[derive(Debug, Default)]
 pub struct Limiter {
     store: ShardedStore,
-    held: Held,
+    pub(super) held: Held,
+    closures: Arc<Closures>,
+    open: OpenActions,
 }
 
 /// The leave to forward one call. Dropped before [`forwarded`](Self::forwarded), it gives every charge back.
@@ -41,6 +51,9 @@ pub struct Admission {
     charged: Charged,
     overrun: Places,
     hold: Option<Hold>,
+    slots: Slots,
+    /// On a lane that is being opened.
+    leave: Option<Leave>,
 }
 
 /// How a call was held until its turn.
@@ -76,6 +89,13 @@ pub enum Refusal<'a> {
         /// When it is worth another try; no promise, since it depends on how long the others take.
         retry_after: RetryAfter,
     },
+    /// As many actions are under way as a limit lets be at once.
+    OpenActions {
+        /// The limit.
+        quota: &'a OpenQuota,
+        /// When it is worth another try: a minute at most. No promise, since nobody knows when an action ends.
+        retry_after: RetryAfter,
+    },
     /// The call may not be admitted [yet](Charges::not_before), and is not held for so long.
     Closed {
         /// When it may be, and every limit of it has room, if nobody else is admitted.
@@ -84,6 +104,13 @@ pub enum Refusal<'a> {
     /// The call needs a key that nobody used in the last window, and the limiter holds as many as it may.
     KeysFull {
         /// When it is worth another try; no promise, since it depends on the other callers.
+        retry_after: RetryAfter,
+    },
+    /// The call's turn would be after the end of the process.
+    Ended,
+    /// What the policy wants to be written before the call is forwarded can't be.
+    Unwritten {
+        /// When it is worth another try; no promise, since it depends on the disk.
         retry_after: RetryAfter,
     },
 }
@@ -102,6 +129,14 @@ pub enum LimitError {
         /// When it is worth another try; no promise, since it depends on how long the others take.
         retry_after: RetryAfter,
     },
+    /// As many actions are under way as a limit lets be at once.
+    #[error("as many actions are under way as `{limit}` lets be at once")]
+    OpenActions {
+        /// Its name.
+        limit: LimitName,
+        /// When it is worth another try: a minute at most. No promise, since nobody knows when an action ends.
+        retry_after: RetryAfter,
+    },
     /// The call may not be admitted [yet](Charges::not_before), and is not held for so long.
     #[error("the API takes no such call for now")]
     Closed {
@@ -112,6 +147,15 @@ pub enum LimitError {
     #[error("the limiter holds as many keys as it may")]
     KeysFull {
         /// When it is worth another try; no promise, since it depends on the other callers.
+        retry_after: RetryAfter,
+    },
+    /// The call's turn would be after the end of the process.
+    #[error("the gateway is shutting down before the call's turn comes")]
+    Ended,
+    /// What the policy wants to be written before the call is forwarded can't be.
+    #[error("the store of the limits cannot be used")]
+    Unwritten {
+        /// When it is worth another try; no promise, since it depends on the disk.
         retry_after: RetryAfter,
     },
 }
@@ -144,6 +188,9 @@ pub struct Swept {
 /// How long a caller without a key is sent away: ten steps of the sweep, which look at 160,000 keys.
 const KEYS_FULL_RETRY: RetryAfter = RetryAfter(10_000_000_000);
 
+/// How long a caller is sent away when the store can't be used: the journal tries its disk again once a second.
+const STORE_RETRY: RetryAfter = RetryAfter(1_000_000_000);
+
 /// How long a caller is sent away whose limit has as many calls on their way as may be: one of them may end at any time.
 const IN_FLIGHT_RETRY: RetryAfter = RetryAfter(1_000_000_000);
 
@@ -158,6 +205,11 @@ impl Limiter {
         Self::default()
     }
 
+    /// The same, with these actions under way.
+    pub fn with_open_actions(self, open: OpenActions) -> Self {
+        Self { open, ..self }
+    }
+
     /// Charges a call to all its limits, or to none if one of them has no room. A call that nothing limits is admitted.
     ///
     /// A call that finds no room is held, if every limit that has none lets it wait, for the shortest of their waits:
@@ -168,22 +220,64 @@ impl Limiter {
     /// Why it is not admitted, and when it alone would be; if it was held, only because its turn was
     /// [postponed](Self::postpone) for too long, or as many calls were on their way when it came.
     pub async fn acquire<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
-        let refused = match self.store.acquire(charges, clock) {
-            Ok(granted) => return Ok(Admission::new(granted, None)),
+        let mut admission = None;
+        if self.closures.is_empty() {
+            let admitted = self.place(charges, clock).await?;
+            // The API may have closed its lane while it was held.
+            if admitted.hold.is_none() || self.closures.is_empty() {
+                return Ok(admitted);
+            }
+            admission = Some(admitted);
+        }
+        self.through_lane(charges, admission, clock).await
+    }
+
+    /// What the limits say now, and the actions that it may start: those of a call that may wait are counted too.
+    fn attempt<'a>(
+        &self,
+        charges: &Charges<'a>,
+        clock: &Clock,
+    ) -> Result<(Result<Granted, Refused<'a>>, Slots), Refusal<'a>> {
+        let decide = || {
+            let decided = self.store.acquire(charges, clock);
+            let take = match &decided {
+                Err(refused) if !may_wait(charges, *refused) => Take::Nothing,
+                // A call that waits counts as one on its way.
+                Ok(_) | Err(_) => Take::Slots,
+            };
+            (decided, take)
+        };
+        Ok(self.open.acquire(charges.open(), clock, decide)?)
+    }
+
+    async fn place<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
+        let (decided, slots) = self.attempt(charges, clock)?;
+        let refused = match decided {
+            Ok(granted) => return self.secure(Admission::new(granted, None, slots), charges).await,
             Err(refused) => refused,
         };
         if !may_wait(charges, refused) {
             return Err(refused.into());
         }
         let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
-        Ok(Admission::new(granted, hold))
+        self.secure(Admission::new(granted, hold, slots), charges).await
     }
 
-    /// Moves the held calls of a lane whose turn is before `until` behind it, in the order of their turns and before any
-    /// call that comes later; those that would then wait for too long are refused as [`Refusal::Closed`]. Later calls are to be
-    /// asked for [not before](Charges::not_before) that moment.
-    pub fn postpone(&self, lane: &Lane, until: Steady, clock: &Clock) {
-        self.held.postpone(lane, until, clock);
+    /// The actions that are under way.
+    pub fn open_actions(&self) -> &OpenActions {
+        &self.open
+    }
+
+    /// Which calls are held, and when each has its turn, in the order in which they came. It keeps calls that come to wait
+    /// from it meanwhile: 1 ms with 10,000 of them.
+    pub fn turns(&self) -> Vec<(Lane, Steady)> {
+        self.held.turns()
+    }
+
+    /// The process ends, and admits nobody after `ends`: every held call whose turn is after it is refused, and so is every
+    /// later one that would have to wait for longer.
+    pub fn end(&self, ends: Steady) {
+        self.held.end(ends);
     }
 
     /// How many calls are held.
@@ -222,6 +316,7 @@ impl Limiter {
     /// Looks at the next 16,384 keys, or at all if there are fewer, and removes those that no window counts
     /// a call of. To be called once a second.
     pub fn sweep(&self, clock: &Clock) -> Swept {
+        self.closures.sweep(clock.steady());
         self.store.sweep(SWEEP_STEP, clock)
     }
 }
@@ -229,8 +324,24 @@ impl Limiter {
 // === impl Admission ===
 
 impl Admission {
-    fn new(Granted { charged, overrun }: Granted, hold: Option<Hold>) -> Self {
-        Self { charged, overrun, hold }
+    fn new(Granted { charged, overrun }: Granted, hold: Option<Hold>, slots: Slots) -> Self {
+        Self { charged, overrun, hold, slots, leave: None }
+    }
+
+    /// The same, on a lane that is being opened.
+    fn with(self, leave: Leave) -> Self {
+        let mut admission = self;
+        admission.leave = Some(leave);
+        admission
+    }
+
+    /// The same, of a call that came then.
+    fn since(self, since: Steady) -> Self {
+        let mut admission = self;
+        if let Some(hold) = &mut admission.hold {
+            hold.since = since;
+        }
+        admission
     }
 
     /// How it was held; none if it was admitted at once.
@@ -241,13 +352,29 @@ impl Admission {
     /// The limits among those of `charges`, for which it was acquired, that would have refused the call if they were
     /// enforced.
     pub fn overrun(&self, charges: &Charges<'_>) -> Names {
-        charges.names(self.overrun)
+        let mut names = charges.names(self.overrun);
+        names.extend(self.slots.overrun().iter().cloned());
+        names
+    }
+
+    /// The API has answered: the call has started this action, which is under way from now on.
+    pub fn opened(&mut self, action: &ActionId, clock: &Clock) {
+        self.slots.opened(action, clock);
     }
 
     /// The upstream has the first byte of the request: the charges stay, whatever becomes of it. The call is on its way
     /// until the admission is dropped.
     pub fn forwarded(&mut self) {
         self.charged.keep();
+    }
+
+    /// The API answered, and not that the call was one too many.
+    pub fn succeeded(&mut self) {
+        if let Some(leave) = &mut self.leave {
+            leave.succeed();
+        }
+        // It opens for others now, not only when the answer has been passed on.
+        self.leave = None;
     }
 }
 
@@ -267,7 +394,17 @@ impl<'a> From<Refused<'a>> for Refusal<'a> {
             }
             Refused::InFlight(quota) => Self::InFlight { quota, retry_after: IN_FLIGHT_RETRY },
             Refused::Closed(opens, now) => Self::Closed { retry_after: RetryAfter::until(opens, now) },
+            Refused::Ended => Self::Ended,
             Refused::NoCell => Self::KeysFull { retry_after: KEYS_FULL_RETRY },
+        }
+    }
+}
+
+impl<'a> From<NoSlot<'a>> for Refusal<'a> {
+    fn from(none: NoSlot<'a>) -> Self {
+        match none {
+            NoSlot::Full(quota, retry_after) => Self::OpenActions { quota, retry_after },
+            NoSlot::Memory => Self::KeysFull { retry_after: KEYS_FULL_RETRY },
         }
     }
 }
@@ -278,7 +415,7 @@ fn may_wait(charges: &Charges<'_>, refused: Refused<'_>) -> bool {
     match refused {
         Refused::Over(quota, ..) => waits(quota),
         Refused::Closed(..) => charges.quotas().any(|quota| waits(quota)),
-        Refused::InFlight(_) | Refused::NoCell => false,
+        Refused::InFlight(_) | Refused::Ended | Refused::NoCell => false,
     }
 }
 
@@ -293,8 +430,13 @@ impl From<Refusal<'_>> for LimitError {
             Refusal::InFlight { quota, retry_after } => {
                 Self::InFlight { limit: quota.name.clone(), retry_after }
             }
+            Refusal::OpenActions { quota, retry_after } => {
+                Self::OpenActions { limit: quota.name.clone(), retry_after }
+            }
             Refusal::Closed { retry_after } => Self::Closed { retry_after },
+            Refusal::Ended => Self::Ended,
             Refusal::KeysFull { retry_after } => Self::KeysFull { retry_after },
+            Refusal::Unwritten { retry_after } => Self::Unwritten { retry_after },
         }
     }
 }

@@ -26,12 +26,14 @@ use crate::time::Steady;
 
 mod ahead;
 mod bounds;
+mod saved;
 mod search;
 mod stamps;
 
 use ahead::Ahead;
 pub(super) use ahead::MAX_AHEAD;
 pub use bounds::{Bound, Bounds, Cost, InvalidMargin, Margin};
+pub(super) use saved::Kept;
 pub(super) use search::Search;
 use stamps::Stamps;
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::id::{ApplicationId, ApplicationName, OperationId};
 use crate::policy::compile::{Reading, Taken, quoted};
-use crate::policy::device_group::{DeviceGroups, GroupIndex};
+use crate::policy::device_group::{DeviceGroups, GroupIndex, GroupSet};
 use crate::policy::document::{ApplicationDocument, ListOrAll, Unlisted, Word};
 use crate::policy::operation::{DeviceScope, Operation, Operations};
 use crate::source::{Place, PolicyFiles, Problems, did_you_mean};
@@ -14,7 +14,8 @@ use crate::source::{Place, PolicyFiles, Problems, did_you_mean};
 pub(crate) struct Application {
     name: ApplicationName,
     operations: Allowed<OperationId>,
-    device_groups: Allowed<GroupIndex>,
+    /// None if it is not confined to any.
+    device_groups: Option<GroupSet>,
     unscoped_operations: HashSet<OperationId, foldhash::fast::RandomState>,
     places: ApplicationPlaces,
 }
@@ -168,9 +169,9 @@ impl Application {
             ),
         };
         let device_groups = match document.device_groups.get_ref() {
-            ListOrAll::All => Allowed::All,
+            ListOrAll::All => None,
             ListOrAll::List(words) => {
-                Allowed::Only(words.iter().filter_map(|word| groups.named(word, reading)).collect())
+                Some(words.iter().filter_map(|word| groups.named(word, reading)).collect())
             }
         };
         let mut unscoped_operations = HashSet::default();
@@ -236,8 +237,8 @@ impl Application {
     /// Whether it may make the call on at least one device.
     pub(crate) fn allows_somewhere(&self, operation: &Operation) -> OperationAnswer {
         let reached = match (operation.device_scope(), &self.device_groups) {
-            (DeviceScope::Named, Allowed::Only(groups)) => !groups.is_empty(),
-            (DeviceScope::Named, Allowed::All) => true,
+            (DeviceScope::Named, Some(groups)) => !groups.is_empty(),
+            (DeviceScope::Named, None) => true,
             (DeviceScope::Unscoped, _) => self.unscoped(operation.id()) == UnscopedAnswer::Allowed,
         };
         if reached { self.operation(operation.id()) } else { OperationAnswer::Omitted }
@@ -252,20 +253,24 @@ impl Application {
     }
 
     pub(crate) fn device_group(&self, group: GroupIndex) -> GroupAnswer {
-        if self.device_groups.names(&group) { GroupAnswer::Inside } else { GroupAnswer::Outside }
+        match &self.device_groups {
+            None => GroupAnswer::Inside,
+            Some(groups) if groups.holds(group) => GroupAnswer::Inside,
+            Some(_) => GroupAnswer::Outside,
+        }
     }
 
     pub(crate) fn unscoped(&self, id: &OperationId) -> UnscopedAnswer {
         match &self.device_groups {
-            Allowed::All => UnscopedAnswer::Allowed,
-            Allowed::Only(_) if self.unscoped_operations.contains(id) => UnscopedAnswer::Allowed,
-            Allowed::Only(_) => UnscopedAnswer::Refused,
+            None => UnscopedAnswer::Allowed,
+            Some(_) if self.unscoped_operations.contains(id) => UnscopedAnswer::Allowed,
+            Some(_) => UnscopedAnswer::Refused,
         }
     }
 
     /// The entry if it confines to device groups.
     pub(crate) fn confining(&self) -> Option<&Self> {
-        matches!(self.device_groups, Allowed::Only(_)).then_some(self)
+        self.device_groups.is_some().then_some(self)
     }
 }
 

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::id::{
     ActionId, ApplicationId, ApplicationName, DeviceGroupId, DeviceRef, OperationId, Permission,
 };
 use crate::outcome::ReasonCode;
 use crate::policy::PolicySet;
 use crate::policy::application::{Application, GroupAnswer, OperationAnswer, UnscopedAnswer};
-use crate::policy::device_group::{GroupAccess, GroupIndex};
+use crate::policy::device_group::{Effect, GroupAccess, GroupIndex};
 use crate::policy::document::{StaleInventory, UnknownAction, UnknownDevice, Unlisted};
 use crate::policy::operation::{DeviceScope, Operation};
 use crate::policy::role::{RoleAnswer, RolePermission};
@@ -224,6 +222,7 @@ impl Grant<'_> {
     /// | a device of a group outside the application's entry | confined by it | `device_group` |
     /// | a device of a group that opens to other users only | a user | `device_group` |
     /// | a device of a group that may open or not | a user with group overage | `group_overage` |
+    /// | any of these three, of a group with `enforce = false` | bound | may, and it is noted |
     /// | a device of any other group | bound | may |
     ///
     /// A name that fits several devices counts as all of them.
@@ -231,13 +230,13 @@ impl Grant<'_> {
         if targets.is_empty() {
             return self.reach_nothing();
         }
-        let mut devices = SmallVec::new();
+        let mut scope = Scope::default();
         for target in targets {
             match target {
-                Target::Device(named) if self.bounds.open() => devices.push(ScopedDevice::named(named)),
+                Target::Device(named) if self.bounds.open() => scope.devices.push(ScopedDevice::named(named)),
                 Target::Device(named) => {
                     self.believe_inventory(clock)?;
-                    self.reach_device(named, &mut devices)?;
+                    self.reach_device(named, &mut scope)?;
                 }
                 Target::UnknownAction(_) if self.bounds.open() => {}
                 Target::UnknownAction(action) => match self.policies.groups.unknown_action() {
@@ -248,7 +247,7 @@ impl Grant<'_> {
                 },
             }
         }
-        Ok(Scope { devices })
+        Ok(scope)
     }
 
     fn reach_nothing(&self) -> Result<Scope, ReachError> {
@@ -277,36 +276,43 @@ impl Grant<'_> {
         }
     }
 
-    fn reach_device(
-        &self,
-        named: &DeviceRef,
-        devices: &mut SmallVec<[ScopedDevice; 1]>,
-    ) -> Result<(), ReachError> {
-        let before = devices.len();
+    fn reach_device(&self, named: &DeviceRef, scope: &mut Scope) -> Result<(), ReachError> {
+        let before = scope.devices.len();
         for device in self.policies.inventory.find(named) {
-            let group = Some(self.reach_group(named, device.group)?);
-            devices.push(ScopedDevice { named: named.clone(), id: Some(device.id), group });
+            let group = Some(self.reach_group(named, device.group, scope)?);
+            scope.devices.push(ScopedDevice { named: named.clone(), id: Some(device.id), group });
         }
-        if devices.len() > before {
+        if scope.devices.len() > before {
             return Ok(());
         }
         match self.policies.groups.unknown_device() {
             UnknownDevice::Refuse => Err(ReachError::UnknownDevice { named: named.clone() }),
             UnknownDevice::Ungrouped => {
-                let group = Some(self.reach_group(named, self.policies.groups.ungrouped())?);
-                devices.push(ScopedDevice { group, ..ScopedDevice::named(named) });
+                let group = Some(self.reach_group(named, self.policies.groups.ungrouped(), scope)?);
+                scope.devices.push(ScopedDevice { group, ..ScopedDevice::named(named) });
                 Ok(())
             }
         }
     }
 
-    fn reach_group(&self, named: &DeviceRef, index: GroupIndex) -> Result<DeviceGroupId, ReachError> {
+    fn reach_group(
+        &self,
+        named: &DeviceRef,
+        index: GroupIndex,
+        scope: &mut Scope,
+    ) -> Result<DeviceGroupId, ReachError> {
         let group = self.policies.groups.get(index);
         let user = self.bounds.user.map_or(GroupAccess::Open, |groups| group.access(groups));
         let application =
             self.bounds.application.map_or(GroupAnswer::Inside, |entry| entry.device_group(index));
         match (application, user) {
             (GroupAnswer::Inside, GroupAccess::Open) => Ok(group.id().clone()),
+            _refused if group.effect() == Effect::Count => {
+                if !scope.overrun.contains(group.id()) {
+                    scope.overrun.push(group.id().clone());
+                }
+                Ok(group.id().clone())
+            }
             // The entry settles it, whatever the user's groups are.
             (GroupAnswer::Outside, _) | (GroupAnswer::Inside, GroupAccess::Closed) => {
                 Err(ReachError::DeviceGroup { named: named.clone(), group: group.id().clone() })

@@ -17,9 +17,11 @@ use crate::source::{Place, PolicyFiles, Problems, known_are};
 
 mod index;
 mod rule;
+mod set;
 
 pub(crate) use index::RuleIndex;
 use rule::MatchingRule;
+pub(crate) use set::GroupSet;
 
 /// The group of a device that no rule matches, by the name that the portal gives it.
 pub(crate) const UNGROUPED: &str = "Ungrouped devices (default)";
@@ -53,15 +55,18 @@ pub(crate) struct DeviceGroups {
     digest: Option<[u8; 32]>,
 }
 
-/// One group.
+/// One group. Each decision on a device looks at another one, so it is small: what no decision needs lies elsewhere.
 #[derive(Debug)]
 pub(crate) struct DeviceGroup {
     id: DeviceGroupId,
-    rule: MatchingRule,
     opens_to: OpensTo,
+    effect: Effect,
+    rule: Box<MatchingRule>,
     /// Where it stands; none of what no file says.
-    place: Option<Place>,
+    place: Option<Box<Place>>,
 }
+
+const _: () = assert!(size_of::<DeviceGroup>() <= 64);
 
 /// Which users may act on a group's devices, if they have a role.
 #[derive(Debug)]
@@ -69,9 +74,19 @@ enum OpensTo {
     /// All of them: the file names no Entra group.
     Everybody,
     /// The members of these Entra groups.
-    Members(Vec<EntraGroupId>),
+    Members(Box<[EntraGroupId]>),
     /// None.
     Nobody,
+}
+
+/// What comes of a call that a group is not open to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Effect {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is noted, and passes.
+    Count,
 }
 
 /// Whether a user may act on a group's devices.
@@ -133,8 +148,10 @@ impl DeviceGroups {
         ranked.sort_by_key(|(rank, _)| *rank);
         groups.ranked = ranked.into_iter().map(|(_, group)| group).collect();
         if let Some(document) = ungrouped {
-            groups.ungrouped.place = Some(source.place_of(document.span()));
-            groups.ungrouped.opens_to = OpensTo::read(&document.into_inner().entra_groups, &mut reading);
+            groups.ungrouped.place = Some(Box::new(source.place_of(document.span())));
+            let document = document.into_inner();
+            groups.ungrouped.effect = Effect::of(document.enforce);
+            groups.ungrouped.opens_to = OpensTo::read(&document.entra_groups, &mut reading);
         }
         // Of two of one name, which is a mistake, the lower ranked stays.
         let names = groups.ranked().map(|(index, group)| (group.id.clone(), index));
@@ -226,7 +243,7 @@ impl DeviceGroups {
     /// # Errors
     /// If they are more than can be indexed.
     pub(crate) fn rules(&self) -> Result<RuleIndex, aho_corasick::BuildError> {
-        RuleIndex::build(self.ranked.iter().map(|group| &group.rule))
+        RuleIndex::build(self.ranked.iter().map(|group| &*group.rule))
     }
 
     /// The group of a device for which the rules found that of this place, or none.
@@ -253,8 +270,9 @@ impl Default for DeviceGroups {
     fn default() -> Self {
         let group = |id: &str, opens_to| DeviceGroup {
             id: id.into(),
-            rule: MatchingRule::default(),
             opens_to,
+            effect: Effect::default(),
+            rule: Box::default(),
             place: None,
         };
         Self {
@@ -294,12 +312,18 @@ impl DeviceGroup {
             }
             (GroupSource::Inventory, None) => MatchingRule::default(),
         };
-        let place = Some(reading.place(document.name.span()));
-        Some(Self { id: id?, rule, opens_to, place })
+        let place = Some(Box::new(reading.place(document.name.span())));
+        let effect = Effect::of(document.enforce);
+        Some(Self { id: id?, opens_to, effect, rule: Box::new(rule), place })
     }
 
     pub(crate) fn id(&self) -> &DeviceGroupId {
         &self.id
+    }
+
+    /// What comes of a call that it is not open to.
+    pub(crate) fn effect(&self) -> Effect {
+        self.effect
     }
 
     /// The Entra groups that it is open to; none if it is open to everybody with a role.
@@ -317,7 +341,7 @@ impl DeviceGroup {
 
     /// Where the file says it; none for ungrouped devices without a table of their own.
     pub(crate) fn place(&self) -> Option<&Place> {
-        self.place.as_ref()
+        self.place.as_deref()
     }
 
     /// Whether a user of these groups may act on the devices of this one.
@@ -334,6 +358,14 @@ impl DeviceGroup {
     }
 }
 
+// === impl Effect ===
+
+impl Effect {
+    fn of(enforce: Option<bool>) -> Self {
+        if enforce == Some(false) { Self::Count } else { Self::Refuse }
+    }
+}
+
 // === impl OpensTo ===
 
 impl OpensTo {
@@ -341,6 +373,6 @@ impl OpensTo {
         if entra_groups.is_empty() {
             return Self::Everybody;
         }
-        Self::Members(reading.parse_all(entra_groups))
+        Self::Members(reading.parse_all(entra_groups).into())
     }
 }

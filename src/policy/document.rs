@@ -58,7 +58,10 @@ pub(crate) enum MethodWord {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ActionWord {
+    /// It is one, which the call has started.
     Started,
+    /// It is one or a list of them, as they stand.
+    Shown,
 }
 
 /// `body` of an operation.
@@ -121,6 +124,7 @@ pub(crate) struct DeviceGroupDocument {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) entra_groups: Vec<Word>,
+    pub(crate) enforce: Option<bool>,
 }
 
 /// `match` of a device group: for each property that is given, at least one value must match.
@@ -144,6 +148,7 @@ pub(crate) struct UngroupedDocument {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) entra_groups: Vec<Word>,
+    pub(crate) enforce: Option<bool>,
 }
 
 /// `source` of `device-groups.toml`.

@@ -6,7 +6,7 @@ use crate::id::{DeviceGroupId, DeviceId};
 use crate::policy::PolicySet;
 use crate::policy::application::{OperationAnswer, UnscopedAnswer};
 use crate::policy::compile::quoted;
-use crate::policy::device_group::DeviceGroup;
+use crate::policy::device_group::{DeviceGroup, Effect};
 use crate::policy::document::{GroupSource, StaleInventory, UnknownAction, UnknownDevice, Unlisted};
 use crate::policy::operation::{DeviceScope, Operation};
 
@@ -55,6 +55,9 @@ impl PolicySet {
         for (_, group) in self.all_groups() {
             let subject = format!("device group `{}`", group.id());
             group.describe().into_iter().for_each(|fact| add(subject.clone(), fact));
+            if group.effect() == Effect::Count {
+                add(subject.clone(), "refuses nobody: it is not enforced".to_owned());
+            }
             if group.entra_groups().is_empty() {
                 add(subject, "is open to every user with a role".to_owned());
             }
@@ -128,6 +131,9 @@ fn operation(operation: &Operation) -> Vec<String> {
     });
     if operation.starts_action() {
         facts.push("starts an action".to_owned());
+    }
+    if operation.shows_actions() {
+        facts.push("shows how actions stand".to_owned());
     }
     if let Some(body) = operation.body() {
         facts.push(format!(

@@ -168,6 +168,10 @@ impl PolicySet {
                 grounds.push(Ground::new(found, group.place()));
                 grounds.extend(entry.map(|entry| entry_of_group(entry, index, group)));
                 grounds.extend(user.map(|groups| access(group, groups)));
+                if scope.overrun.contains(group.id()) {
+                    let found = format_args!("the group `{}` is not enforced: the call passes", group.id());
+                    grounds.push(Ground::new(found, group.place()));
+                }
             }
         }
         grounds

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::policy::PolicySet;
 use crate::policy::application::OperationAnswer;
 use crate::policy::compile::quoted;
+use crate::policy::device_group::Effect;
 use crate::policy::document::Unlisted;
 use crate::policy::operation::Operation;
 use crate::source::{PolicyFiles, Problems};
@@ -18,6 +19,7 @@ pub(super) fn warn(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems
     vacant_roles(set, files, problems);
     empty_groups(set, files, problems);
     idle_applications(set, files, problems);
+    tried_groups(set, files, problems);
     if let (Unlisted::Permission, Some(place)) =
         (set.applications.unlisted(), set.applications.unlisted_place())
     {
@@ -80,6 +82,20 @@ fn empty_groups(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems) {
             group.id()
         );
         problems.warn_place(files, place, message);
+    }
+}
+
+/// Groups that refuse nobody. That of ungrouped devices has a place, since only its table can say so.
+fn tried_groups(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems) {
+    let ungrouped = set.groups.get(set.groups.ungrouped());
+    for group in set.groups.ranked().map(|(_, group)| group).chain([ungrouped]) {
+        if let (Effect::Count, Some(place)) = (group.effect(), group.place()) {
+            let message = format_args!(
+                "the group `{}` is not enforced: whom it would refuse is noted, and may act on its devices",
+                group.id()
+            );
+            problems.warn_place(files, place, message);
+        }
     }
 }
 

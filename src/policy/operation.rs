@@ -144,6 +144,11 @@ impl Operation {
         matches!(self.action, Some(ActionWord::Started))
     }
 
+    /// Whether a successful answer is a machine action or a list of them, from which one sees how they stand.
+    pub fn shows_actions(&self) -> bool {
+        matches!(self.action, Some(ActionWord::Shown))
+    }
+
     /// Whether the call may change the tags of devices, and so the device group that they are in.
     pub(crate) fn changes_tags(&self) -> bool {
         self.tags == TagEffect::Changes
@@ -161,7 +166,9 @@ impl Operation {
             reading.at(word.span(), "`max_body` without `body`: a body that is not read has no limit here");
         }
         let devices = template.as_ref().map(|path| path.parameters().any(|p| p == Parameter::Device));
-        if let (Some(action), Some(false)) = (&document.action, devices) {
+        if let (Some(action), Some(false)) = (&document.action, devices)
+            && matches!(action.get_ref(), ActionWord::Started)
+        {
             reading.at(action.span(), "`action` needs a `{device}` in the path: whose would the action be");
         }
         let application = permissions(document.application.get_ref(), reading);

@@ -5,6 +5,7 @@
 //! served that one next. A client that gives or takes too slowly is an error of the connection.
 
 mod body;
+mod link;
 mod pace;
 mod socket;
 mod stream;
@@ -16,18 +17,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use parking_lot::Mutex;
 use pingora::protocols::SocketDigest;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use self::body::Body;
+pub(super) use self::link::Link;
 use self::pace::Pace;
 use self::socket::Protocol;
 pub use self::socket::Socket;
 use super::bounds::Bounds;
 use super::strict::Framing;
 use crate::denial::Malformed;
-use crate::id::RequestId;
 use crate::time::Clock;
 
 /// Read at once, and kept of what a client sends before its turn: most requests are one read.
@@ -76,42 +76,10 @@ enum End {
     Broken,
 }
 
-/// What a connection's door and its requests share.
-#[derive(Debug, Default)]
-pub(super) struct Link(Mutex<Linked>);
-
-#[derive(Debug, Default)]
-struct Linked {
-    /// The request that Pingora handed us, if it did.
-    request: Option<RequestId>,
-    /// The connection that Pingora dropped: it closes without a word where an answer may still have to be written, or
-    /// read by the client.
-    dropped: Option<ClientStream>,
-}
-
 /// A client that takes its answer too slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client does not take its answer")]
 pub(super) struct SlowReader;
-
-// === impl Link ===
-
-impl Link {
-    /// Pingora took the request for one, and has begun its phases.
-    pub(super) fn reached(&self, request: RequestId) {
-        self.0.lock().request = Some(request);
-    }
-
-    /// The request whose phases were begun, since the last call.
-    pub(super) fn request(&self) -> Option<RequestId> {
-        self.0.lock().request.take()
-    }
-
-    /// The connection that was dropped, if it is of any use.
-    pub(super) fn dropped(&self) -> Option<ClientStream> {
-        self.0.lock().dropped.take().filter(|client| client.end != End::Broken)
-    }
-}
 
 // === impl ClientStream ===
 
@@ -144,6 +112,11 @@ impl ClientStream {
     /// What was read and belongs to no request yet.
     pub(super) fn input(&self) -> &[u8] {
         &self.input
+    }
+
+    /// Whether it did not break off.
+    fn is_whole(&self) -> bool {
+        self.end != End::Broken
     }
 
     /// Whether an answer to the present request was begun.
@@ -266,6 +239,16 @@ impl ClientStream {
         }
     }
 
+    /// Ready once the client has closed, if only its sending half, or broken off. What it sends is kept, up to a bound;
+    /// behind that it is only looked for a close now, and to be asked again.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.end == End::Open && self.input.len() < READ_BYTES {
+            ready!(self.poll_fill(cx))?;
+        }
+        let closed = self.end != End::Open || self.socket.as_ref().is_none_or(Socket::is_closed_behind);
+        if closed { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
     /// HTTP/2: everything is handed on; Pingora closes idle connections itself, once the preface has come.
     fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
@@ -318,6 +301,7 @@ impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.protocol {
+            Protocol::Http1 if this.link.is_watched() => this.poll_gone(cx),
             Protocol::Http1 => this.poll_request(cx, buf),
             Protocol::Http2 => this.poll_frames(cx, buf),
         }
@@ -376,6 +360,6 @@ impl Drop for ClientStream {
             digest: self.digest.clone(),
             link: Arc::default(),
         };
-        self.link.0.lock().dropped = Some(saved);
+        self.link.save(saved);
     }
 }

@@ -6,12 +6,16 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::circuit::Passage;
+use super::client::Link;
 use super::links::LinkRewriter;
+use super::statuses::StatusReader;
 use super::upstream::Target;
 use crate::admit::Permit;
 use crate::denial::{Denial, Malformed};
 use crate::id::RequestId;
+use crate::limit::Lane;
 use crate::outcome::{Decision, Findings, Outcome};
+use crate::principal::Subject;
 use crate::snapshot::Snapshot;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::{InFlight, Metrics};
@@ -41,8 +45,12 @@ pub struct Exchange {
     pub(super) target: Option<Arc<Target>>,
     /// The API's answer to a call that starts an action, as far as it came.
     pub(super) captured: Option<BytesMut>,
+    /// What reads the API's answer to a call that shows actions, if any is counted.
+    pub(super) statuses: Option<StatusReader>,
     /// What reads the links of the API's answer, if it may have some.
     pub(super) links: Option<LinkRewriter>,
+    /// The connection that it came on; none over HTTP/2.
+    pub(super) link: Option<Arc<Link>>,
     /// What is wrong with its bytes.
     malformed: Option<Malformed>,
     started: Steady,
@@ -86,7 +94,9 @@ impl Exchange {
             passage: None,
             target: None,
             captured: None,
+            statuses: None,
             links: None,
+            link: None,
             malformed: None,
             started,
             forwarded: None,
@@ -143,6 +153,13 @@ impl Exchange {
 
     pub(super) fn is_forwarded(&self) -> bool {
         self.forwarded.is_some()
+    }
+
+    /// Which calls the API tells this one apart from no further; none before it is known whose it is.
+    pub(super) fn lane(&self) -> Option<Lane> {
+        let Findings { operation, principal, .. } = &self.outcome.findings;
+        let Subject { tenant, application, .. } = principal.as_ref()?.subject;
+        Some(Lane { operation: operation.clone()?, tenant, application })
     }
 
     /// The header of the API's answer is here.

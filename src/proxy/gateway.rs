@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Method, header};
+use http::header;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -24,22 +24,12 @@ use super::incoming::{Incoming, unread};
 use super::links::PublicUrl;
 use super::pages;
 use super::reply::{self, Connection, Reply};
-use super::started::started;
 use super::strict;
 use super::upstream::Upstream;
+use super::writing::{self, write};
 use crate::admit::{Line, Permit, admit};
 use crate::denial::Denial;
 use crate::reload::PolicyStore;
-
-/// A refused body up to this size is read and thrown away, so that the connection survives the refusal; reading
-/// more would cost more than a new connection.
-const DRAIN_BYTES: usize = 64 * 1024;
-
-/// How long that reading may take.
-const DRAIN_TIME: Duration = Duration::from_millis(200);
-
-/// A machine action is about 1 KiB; an answer that is larger than this is not one.
-const CAPTURE_BYTES: usize = 64 * 1024;
 
 /// A client's own request id is kept up to this many characters: a GUID has 36.
 const CLIENT_ID_CHARACTERS: usize = 128;
@@ -81,6 +71,7 @@ impl ProxyHttp for Gateway {
     ) {
         if let Some(link) = link.downcast_ref::<Arc<Link>>() {
             link.reached(exchange.id());
+            exchange.link = Some(link.clone());
         }
     }
 
@@ -91,7 +82,7 @@ impl ProxyHttp for Gateway {
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
         exchange.outcome.address = forwarded::address(&session.req_header().headers, peer, self.trusted_hops);
         let downstream = session.as_downstream_mut();
-        downstream.set_total_drain_timeout(Some(DRAIN_TIME));
+        downstream.set_total_drain_timeout(Some(writing::DRAIN_TIME));
         // A client that closes its half after the request still reads the answer (RFC 9112, section 9.6).
         downstream.set_abort_on_close(false);
         // Of HTTP/1 the connection itself knows how slow it may be. Of an HTTP/2 stream this bounds how long a client
@@ -148,10 +139,7 @@ impl ProxyHttp for Gateway {
             // The body is here already; nobody needs to be asked for it.
             request.remove_header(&header::EXPECT);
         }
-        if permit.starts_action_on().is_some() {
-            // The action's id is read from the answer.
-            request.insert_header(header::ACCEPT_ENCODING, "identity")?;
-        }
+        self.ask_for_actions(request, exchange)?;
         if self.public.is_some() {
             pages::ask(request)?;
         }
@@ -194,9 +182,8 @@ impl ProxyHttp for Gateway {
             passage.answered();
         }
         exchange.answered(response.status.as_u16(), self.line.clock.steady());
-        let starts = exchange.permit.as_ref().is_some_and(|permit| permit.starts_action_on().is_some());
-        // The documents print 201 for most, and 200 for some.
-        exchange.captured = (starts && response.status.is_success()).then(BytesMut::new);
+        self.heed(response, exchange);
+        exchange.expect_actions(response.status);
         if let Some(public) = &self.public {
             exchange.links = pages::reader(public, session.req_header(), response)?;
         }
@@ -210,9 +197,8 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<Option<Duration>> {
-        if let (Some(captured), Some(chunk)) = (&mut exchange.captured, &body) {
-            let room = CAPTURE_BYTES.saturating_sub(captured.len());
-            captured.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+        if let Some(piece) = &body {
+            self.read_actions(piece, exchange);
         }
         if let Some(links) = &mut exchange.links {
             let turned = body.as_ref().map(|piece| links.push(piece)).transpose();
@@ -222,8 +208,8 @@ impl ProxyHttp for Gateway {
                 links.finish().map_err(pages::unlinkable)?;
             }
         }
-        if end_of_stream && let Some(answer) = exchange.captured.take() {
-            self.remember(&answer, exchange);
+        if end_of_stream {
+            self.remember_action(exchange);
         }
         Ok(None)
     }
@@ -296,11 +282,10 @@ impl Gateway {
             strict::check(session.req_header())?;
         }
         // Before the token is looked at: it is the dearest check.
-        if self.books.metrics.requests_in_flight() > i64::from(self.bounds.in_flight.get()) {
-            return Err(Denial::Overload);
-        }
+        self.check_load()?;
         let world = exchange.snapshot.clone();
-        let mut request = Incoming::new(session, exchange.outcome.address, &self.line.clock);
+        let (address, link) = (exchange.outcome.address, exchange.link.as_deref());
+        let mut request = Incoming::new(session, address, link, &self.line.clock);
         let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
         match (&exchange.outcome.findings.principal, &decision) {
             (Some(_), _) => self.books.metrics.token(Ok(())),
@@ -314,6 +299,14 @@ impl Gateway {
         Ok(permit)
     }
 
+    /// Held calls have a bound of their own: they take memory, and neither time nor a place at the upstream.
+    fn check_load(&self) -> Result<(), Denial> {
+        let most = i64::from(self.bounds.in_flight.get());
+        let in_flight = self.books.metrics.requests_in_flight();
+        let held = || i64::try_from(self.line.limiter.held()).unwrap_or(i64::MAX);
+        if in_flight > most && in_flight - held() > most { Err(Denial::Overload) } else { Ok(()) }
+    }
+
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, denial: &Denial) {
         exchange.refused(denial, self.line.clock.steady());
         let Some(reply) = Reply::to(denial, &exchange.outcome.findings.standings, exchange.id()) else {
@@ -322,7 +315,7 @@ impl Gateway {
         };
         match reply.connection {
             Connection::Closed => session.as_downstream_mut().set_keepalive(None),
-            Connection::Kept => drain(session).await,
+            Connection::Kept => writing::drain(session).await,
         }
         self.close_if_stopping(session);
         write(session, reply).await;
@@ -332,17 +325,6 @@ impl Gateway {
     fn close_if_stopping(&self, session: &mut Session) {
         if self.stopping.load(Ordering::Acquire) {
             session.as_downstream_mut().set_keepalive(None);
-        }
-    }
-
-    /// Learns from the API's answer which device the new action belongs to.
-    fn remember(&self, answer: &[u8], exchange: &Exchange) {
-        let Some(device) = exchange.permit.as_ref().and_then(Permit::starts_action_on) else { return };
-        match started(answer, device) {
-            Some((action, device)) => self.line.actions.record(action, device),
-            None => {
-                tracing::warn!(request = %exchange.id(), "the API's answer names no action: calls about it will be of an unknown one")
-            }
         }
     }
 }
@@ -359,32 +341,6 @@ fn failure(error: &Error, exchange: &Exchange) -> Denial {
         },
         ErrorSource::Downstream => unread(error),
         ErrorSource::Internal | ErrorSource::Unset => Denial::Internal,
-    }
-}
-
-/// Reads what is left of a small body, so that the next request on the connection can be found.
-async fn drain(session: &mut Session) {
-    let headers = &session.req_header().headers;
-    let declared =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    // A client that waits for `100 Continue` sends nothing to drain.
-    let waits = headers.contains_key(header::EXPECT);
-    // Over HTTP/2 what is not read is reset after the answer, which some clients (curl 7.88) then never show.
-    let reset = session.as_downstream().is_http2();
-    if !waits && (reset || declared.is_none_or(|length| length <= DRAIN_BYTES)) {
-        // If it fails, Pingora closes the connection after the answer.
-        let _ = session.as_downstream_mut().drain_request_body().await;
-    }
-}
-
-/// Writes an answer of ours. Never `respond_error`: that closes the connection.
-async fn write(session: &mut Session, reply: Reply) {
-    let silent = session.req_header().method == Method::HEAD;
-    let downstream = session.as_downstream_mut();
-    let body = if silent { Bytes::new() } else { reply.body };
-    // A caller that is gone by now is none of our errors.
-    if downstream.write_response_header(Box::new(reply.header)).await.is_ok() {
-        let _ = downstream.write_response_body(body, true).await;
     }
 }
 

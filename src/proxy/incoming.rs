@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
+use super::client::Link;
 use crate::admit::{Request, RequestHead};
 use crate::denial::{Denial, Malformed};
 use crate::policy::BodyError;
@@ -21,17 +23,27 @@ const RETRY_BUFFER: usize = 64 * 1024;
 /// For the whole body: the slowest client that should be served sends a megabyte in it at 140 kbit/s.
 const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How often a client that has sent more than is kept is looked at: what it closes behind unread bytes tells nobody.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The request of a session.
 pub(super) struct Incoming<'s> {
     session: &'s mut Session,
     address: Option<IpAddr>,
+    /// Its connection; none over HTTP/2.
+    link: Option<&'s Link>,
     clock: &'s Clock,
 }
 
 impl<'s> Incoming<'s> {
     /// A request whose head [`strict::check`](super::strict::check) has seen.
-    pub(super) fn new(session: &'s mut Session, address: Option<IpAddr>, clock: &'s Clock) -> Self {
-        Self { session, address, clock }
+    pub(super) fn new(
+        session: &'s mut Session,
+        address: Option<IpAddr>,
+        link: Option<&'s Link>,
+        clock: &'s Clock,
+    ) -> Self {
+        Self { session, address, link, clock }
     }
 
     fn declared(&self) -> Option<usize> {
@@ -97,6 +109,20 @@ impl Request for Incoming<'_> {
         match clock.timeout(BODY_DEADLINE, self.collect(max, declared)).await {
             Ok(body) => body,
             Err(_) => Err(Malformed::BodyTimeout.into()),
+        }
+    }
+
+    async fn gone(&mut self) {
+        match (self.session.as_downstream_mut(), self.link) {
+            (ServerSession::H1(session), Some(link)) => {
+                let _watched = link.watch();
+                while self.clock.timeout(LOOK_AGAIN, session.idle()).await.is_err() {}
+            }
+            (ServerSession::H2(session), _) => {
+                // Whether it was reset or its connection broke off: nobody reads the answer.
+                let _ = session.idle().await;
+            }
+            _ => std::future::pending().await,
         }
     }
 }

@@ -100,15 +100,17 @@ pub const fn row(reason: ReasonCode) -> Option<Row> {
         R::BadBody => (StatusCode::BAD_REQUEST, "InvalidRequestBody", Silent, Kept),
         R::MissingParameter => (StatusCode::BAD_REQUEST, "MissingRequiredParameter", Silent, Kept),
         R::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", Silent, Kept),
-        R::OverLimit | R::InFlight | R::UpstreamLimited | R::FailedLogins => {
+        R::OverLimit | R::InFlight | R::OpenActions | R::UpstreamLimited | R::FailedLogins => {
             (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", Silent, Kept)
         }
         R::StaleInventory
         | R::KeysUnavailable
         | R::KeysFull
+        | R::ShuttingDown
         | R::Overload
         | R::CircuitOpen
-        | R::AuditUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept),
+        | R::AuditUnavailable
+        | R::StoreUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Silent, Kept),
         R::UpstreamUnavailable | R::UpstreamUnreadable => {
             (StatusCode::BAD_GATEWAY, "BadGateway", Silent, Closed)
         }

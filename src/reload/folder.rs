@@ -203,23 +203,24 @@ fn read_listed(
 ) -> Result<PolicyFiles, Unreadable> {
     let mut files = PolicyFiles::default();
     let stamps = known.stamps(listed);
-    let mut room = MAX_SET;
+    let mut size = 0;
+    let over = listed.iter().find(|file| {
+        size += file.signature.size;
+        file.signature.size <= MAX_FILE && size > MAX_SET
+    });
+    if let Some(file) = over {
+        let message = format_args!("larger than {} MiB with the files before it", MAX_SET >> 20);
+        problems.file(&file.name, message);
+        return Ok(files);
+    }
     for file in listed {
         if let Some(stamp) = stamps.and_then(|stamps| stamps.get(&file.name)) {
             files.insert_unread(&file.name, stamp.1);
             continue;
         }
-        let size = file.signature.size;
-        if size > MAX_FILE {
+        if file.signature.size > MAX_FILE {
             problems.file(&file.name, format_args!("larger than {} MiB", MAX_FILE >> 20));
             continue;
-        }
-        room = room.saturating_sub(size);
-        if room == 0 {
-            let message =
-                format_args!("the files up to this one are larger than {} MiB together", MAX_SET >> 20);
-            problems.file(&file.name, message);
-            break;
         }
         let bytes = fs::read(&file.path);
         let bytes = bytes.map_err(|error| Unreadable { name: file.name.clone(), error })?;

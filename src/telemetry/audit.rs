@@ -21,7 +21,7 @@ use std::sync::Arc;
 use crate::outcome::{Decision, Outcome, ReasonCode};
 use crate::source::Problem;
 use crate::telemetry::metrics::{AuditResult, Metrics};
-use crate::time::Clock;
+use crate::time::{Clock, Wall};
 
 mod line;
 mod queue;
@@ -90,6 +90,24 @@ pub enum PolicyEvent<'a> {
         version: &'a str,
         /// Every mistake, with its place.
         problems: &'a [Problem],
+    },
+    /// A limit of the version that is now in force, or a part of one, has an end.
+    Until {
+        /// The version.
+        version: &'a str,
+        /// The limit, or the part and the limit.
+        what: &'a str,
+        /// When it lapses.
+        until: Wall,
+    },
+    /// It has lapsed.
+    Lapsed {
+        /// The version.
+        version: &'a str,
+        /// The limit, or the part and the limit.
+        what: &'a str,
+        /// When it did.
+        until: Wall,
     },
 }
 

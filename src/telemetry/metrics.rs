@@ -1,7 +1,7 @@
 //! Every metric that Tollgate has: name, help and labels, in one table from which the metrics themselves are made.
 //!
 //! Labels are bounded. `operation` is a name from `operations.toml` or `none`, `application` a name from
-//! `applications.toml` or `other`, `limit` a limit that is not enforced, `reason` a word of [`ReasonCode`] or `none`, `issuer` one of `issuers.toml`; a
+//! `applications.toml` or `other`, `limit` a limit that is not enforced or counts actions, `reason` a word of [`ReasonCode`] or `none`, `issuer` one of `issuers.toml`; a
 //! user, a device or a client's text is never a label.
 
 use std::collections::HashMap;
@@ -17,14 +17,17 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::id::{LimitName, OperationId};
 use crate::outcome::{Decision, Outcome, ReasonCode};
 use crate::time::Wall;
 
+mod buckets;
 mod door;
 mod facts;
 mod family;
 mod issuers;
 
+use buckets::{ADMISSION_SECONDS, HELD_SECONDS, UPSTREAM_SECONDS};
 pub use door::{InFlight, OpenConnection, RefusedConnection};
 pub use facts::{AuditResult, LoadedPolicy, ReloadResult, StateNumbers, TokenCachePart};
 pub use family::{MetricInfo, MetricKind};
@@ -80,16 +83,6 @@ macro_rules! metrics {
     (@buckets $buckets:ident) => { $buckets };
 }
 
-/// 5 µs, a refusal by path, to 1 s, a token whose keys had to be fetched first.
-const ADMISSION_SECONDS: &[f64] = &[
-    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
-    0.05, 0.1, 0.25, 0.5, 1.0,
-];
-
-/// 1 ms, a stand-in on the same machine, to 60 s, more than the API's own time limit.
-const UPSTREAM_SECONDS: &[f64] =
-    &[0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-
 metrics! {
     requests: IntCounterVec = "tollgate_requests_total" ["operation", "outcome", "reason", "application"],
         "Requests decided, by the operation they matched (`none`), whether they were `admitted` or `refused`, the reason (`none`) and the application (`other`).";
@@ -135,8 +128,20 @@ metrics! {
         "Devices in the inventory.";
     limiter_keys: IntGauge = "tollgate_limiter_keys" [],
         "Keys that the limiter holds: one for each caller, or whatever a limit counts by, seen within its window.";
+    open_actions: IntGaugeVec = "tollgate_open_actions" ["limit"],
+        "Actions under way, as a limit with `open_actions` counts them, and calls that may start one.";
+    held: IntGauge = "tollgate_held_requests" [],
+        "Calls that wait for their turn in a limit with `when_full = { wait = … }`.";
+    held_seconds: HistogramVec = "tollgate_held_seconds" ["outcome"] in HELD_SECONDS,
+        "How long calls were held, by whether they were `admitted` then or `refused`, those whose caller went away included.";
     shadow_refusals: IntCounterVec = "tollgate_limit_shadow_refusals_total" ["limit"],
         "Calls that passed and that a limit with `enforce = false` would have refused.";
+    group_shadow_refusals: IntCounterVec = "tollgate_device_group_shadow_refusals_total" ["application"],
+        "Calls that passed and that a device group with `enforce = false` would have refused.";
+    upstream_limited: IntCounterVec = "tollgate_upstream_limited_total" ["operation", "retry_after"],
+        "Answers 429 of the API itself, which close the operation to the application: for how long it `said`, for an hour since it said longer (`capped`), or for a minute since it said nothing (`unsaid`).";
+    upstream_closed: IntGauge = "tollgate_upstream_closed" [],
+        "Operations that the API's 429 has closed, each to one application, or that are being opened again.";
     audit_lines: IntCounterVec = "tollgate_audit_lines_total" ["result"],
         "Audit lines: `written` to the file, or `dropped`.";
     audit_errors: IntCounter = "tollgate_audit_write_errors_total" [],
@@ -212,6 +217,9 @@ impl Metrics {
         };
         let series = series.get_or_init(|| families.admission.with_label_values(&[word]));
         series.observe(outcome.admission.as_secs_f64());
+        if let Some(held) = outcome.findings.held {
+            families.held_seconds.with_label_values(&[word]).observe(held.as_secs_f64());
+        }
         if let Some(latency) = outcome.upstream_latency {
             families.upstream.observe(latency.as_secs_f64());
         }
@@ -222,6 +230,9 @@ impl Metrics {
         }
         let operation = outcome.findings.operation.as_ref().map_or("none", |name| name.as_str());
         let application = outcome.findings.application.as_ref().map_or("other", |name| name.as_str());
+        if outcome.decision == Decision::Admitted && !outcome.findings.scope.overrun.is_empty() {
+            families.group_shadow_refusals.with_label_values(&[application]).inc();
+        }
         self.count_request(operation, outcome.decision, outcome.reason, application);
     }
 
@@ -283,9 +294,34 @@ impl Metrics {
         state_lost.with_label_values(&[state.name]).set(i64::try_from(state.lost_bytes).unwrap_or(i64::MAX));
     }
 
+    /// Shows how many calls wait for their turn.
+    pub fn held_requests(&self, calls: usize) {
+        self.0.families.held.set(as_gauge(calls));
+    }
+
     /// Shows how many keys the limiter holds.
     pub fn limiter_keys(&self, keys: usize) {
         self.0.families.limiter_keys.set(as_gauge(keys));
+    }
+
+    /// Counts a call that the API itself turned away. `said` is a word of the caller's source.
+    pub fn upstream_limited(&self, operation: &OperationId, said: &'static str) {
+        self.0.families.upstream_limited.with_label_values(&[operation.as_str(), said]).inc();
+    }
+
+    /// Shows how many operations the API has closed, each to one application.
+    pub fn upstream_closed(&self, lanes: usize) {
+        self.0.families.upstream_closed.set(as_gauge(lanes));
+    }
+
+    /// Shows how many actions are under way, by the limit that counts them; those of no other are shown any more.
+    pub fn open_actions(&self, counts: impl IntoIterator<Item = (LimitName, usize)>) {
+        let _scrape = self.0.loaded.lock();
+        let gauges = &self.0.families.open_actions;
+        gauges.reset();
+        for (limit, count) in counts {
+            gauges.with_label_values(&[limit.as_str()]).set(as_gauge(count));
+        }
     }
 
     /// Counts a reload, successful or not. The load at the start is none.

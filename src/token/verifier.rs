@@ -146,6 +146,14 @@ impl Verifier {
         Ok(Arc::new(principal))
     }
 
+    /// Whether the token of a caller that was verified before is still valid.
+    ///
+    /// # Errors
+    /// [`TokenError::Expired`], by the clock skew that tokens are verified with.
+    pub fn check_expiry(&self, principal: &Principal, clock: &Clock) -> Result<(), TokenError> {
+        if clock.wall() >= principal.expires + self.skew { Err(TokenError::Expired) } else { Ok(()) }
+    }
+
     /// Throws away verdicts that do not hold any more, such as those on tokens that have expired. To be called once
     /// a minute.
     pub fn sweep(&self, clock: &Clock) {

@@ -129,6 +129,17 @@ async fn each_change_is_told_of_whom_it_is_about() {
         ),
         (
             "operations.toml",
+            "1500 per hour",
+            "1600 per hour",
+            &[
+                "limit `collect`",
+                "  - lets 1500 per 01:00:00 through",
+                "  + lets 1600 per 01:00:00 through",
+                "  ~ lacks times that it had no use for before, which count as not admitted: that heals within 1h",
+            ],
+        ),
+        (
+            "operations.toml",
             "[\"Machine.Read.All\", \"Machine.ReadWrite.All\"]",
             "[\"Machine.Read.All\"]",
             &[

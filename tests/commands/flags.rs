@@ -110,7 +110,7 @@ async fn every_flag_of_serve_can_be_given_by_its_variable() {
     );
     assert_eq!(upstream, "upstream http://192.0.2.1:8443");
     assert_eq!(links, "links    to https://tollgate.example");
-    assert_eq!(*remembered, format!("state    {}: 0 actions", state.display()));
+    assert_eq!(*remembered, format!("state    {}: 0 actions, 0 keys of limits", state.display()));
     assert!(gateway.starts_with("gateway  https://"), "{gateway}");
     assert!(std::fs::read_to_string(audit).unwrap().contains(&*version));
 }

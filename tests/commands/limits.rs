@@ -31,7 +31,10 @@ async fn the_fullest_limits_of_a_running_gateway_are_printed_as_a_table() {
     }
     let ended = run(&["limits", "--admin", &admin, "--top", "5"]).await;
     let (Some(0), [head, row]) = (ended.code, ended.out.as_slice()) else { panic!("{ended:#?}") };
-    assert!(head.starts_with("policy ") && head.ends_with(", 1 keys of at most 1000000"), "{head}");
+    assert!(
+        head.starts_with("policy ") && head.ends_with(", 1 keys of at most 1000000, 0 calls held"),
+        "{head}"
+    );
     let [windows, whose] = [
         "collect  2/2 minute, 2/20 hour  full for ",
         "  tenant 00000000-0000-0000-0000-00000000007e, application playbooks, operation collect",

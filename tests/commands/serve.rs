@@ -42,7 +42,7 @@ async fn serve_says_where_it_listens_what_it_loaded_and_how_much_of_it_and_then_
                 "policy   {version} from {folder}: 6 operations, 2 roles, 2 device groups, 2 applications, 3 devices, 2 limits, 2 issuers"
             ),
             format!("upstream http://{}", upstream.address()),
-            "state    in memory: which device an action belongs to is forgotten at the end (--state DIR)"
+            "state    in memory: limits begin anew after the end, and which device an action belongs to is forgotten (--state DIR)"
                 .into(),
             "links    as the API writes them: a client that follows one goes past the gateway (--public-url URL)"
                 .into(),

@@ -68,9 +68,17 @@ impl Process {
         args: impl IntoIterator<Item = S>,
         environment: impl IntoIterator<Item = (&'e str, &'e str)>,
     ) -> Self {
+        Self::of(Command::new(env!("CARGO_BIN_EXE_tollgate")).args(args), environment)
+    }
+
+    /// Starts what a shell makes of this line.
+    pub(crate) fn shell(line: &str) -> Self {
+        Self::of(Command::new("/bin/sh").args(["-c", line]), [])
+    }
+
+    fn of<'e>(command: &mut Command, environment: impl IntoIterator<Item = (&'e str, &'e str)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-            .args(args)
+        let mut child = command
             .env_clear()
             .env("TMPDIR", folder.path())
             .envs(environment)

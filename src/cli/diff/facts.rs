@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cli::rehearsal::Rehearsal;
-use crate::id::{DeviceGroupId, DeviceId};
+use crate::id::{DeviceGroupId, DeviceId, LimitName};
 use crate::policy::Facts;
 use crate::snapshot::Snapshot;
 
@@ -26,6 +26,9 @@ pub(super) fn changes(old: &Rehearsal, new: &Rehearsal) -> Vec<(String, Vec<Stri
             changes.push((subject.clone(), facts));
         }
     }
+    for (subject, facts) in &mut changes {
+        facts.extend(lack(subject, old.snapshot(), new.snapshot()).map(|lack| format!("~ {lack}")));
+    }
     let moves = moves(old.snapshot(), new.snapshot());
     if !moves.is_empty() {
         changes.push(("ranks of device groups".to_owned(), moves));
@@ -41,7 +44,7 @@ fn facts(rehearsal: &Rehearsal) -> Facts {
     let Snapshot { policies, quotas, .. } = rehearsal.snapshot();
     let mut facts = policies.facts();
     for (limit, _) in quotas.places() {
-        let subject = facts.entry(format!("limit `{limit}`")).or_default();
+        let subject = facts.entry(of_limit(limit)).or_default();
         subject.extend(quotas.describe(limit));
     }
     for issuer in rehearsal.issuers() {
@@ -50,6 +53,16 @@ fn facts(rehearsal: &Rehearsal) -> Facts {
         subject.extend(issuer.audiences().map(|audience| format!("may name the audience {audience}")));
     }
     facts
+}
+
+fn of_limit(limit: &LimitName) -> String {
+    format!("limit `{limit}`")
+}
+
+/// What the windows lack of the limit that a subject is, if it is one.
+fn lack(subject: &str, old: &Snapshot, new: &Snapshot) -> Option<String> {
+    let (limit, _) = new.quotas.places().find(|(limit, _)| of_limit(limit) == subject)?;
+    new.quotas.lacks(limit, &old.quotas)
 }
 
 /// The groups of both sets that changed places: as few as explain the new order, each with the one that it is above

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::cli::rehearsal::{Call, Played};
 use crate::denial::Denial;
+use crate::limit::Caller;
 use crate::outcome::{Findings, Standing};
 use crate::policy::{Ground, Operation};
 use crate::principal::{Principal, PrincipalKind};
@@ -33,7 +34,7 @@ enum StepName {
 
 impl Steps {
     pub(super) fn of(call: &Call, played: &Played, snapshot: &Snapshot) -> Self {
-        let Played { findings, verdict } = played;
+        let Played { findings, verdict, .. } = played;
         let last = verdict.as_ref().err().map_or(StepName::Acquire, StepName::refusing);
         let policies = &snapshot.policies;
         let operation = policies.operations().find(|call| Some(call.id()) == findings.operation.as_ref());
@@ -51,7 +52,9 @@ impl Steps {
                 (StepName::Reach, Some(operation), Some(principal)) => {
                     policies.reach_grounds(principal, operation, &findings.scope)
                 }
-                (StepName::Acquire, ..) => acquire(findings, snapshot),
+                (StepName::Acquire, Some(operation), Some(principal)) => {
+                    acquire(findings, operation, principal, snapshot)
+                }
                 (_, None, _) | (_, _, None) => Vec::new(),
             };
             steps.push(Step { name, grounds });
@@ -111,8 +114,18 @@ fn read(operation: &Operation, call: &Call) -> Vec<Ground> {
     vec![Ground { found, place: Some(operation.places().name.clone()) }]
 }
 
-fn acquire(findings: &Findings, snapshot: &Snapshot) -> Vec<Ground> {
-    if findings.standings.is_empty() {
+fn acquire(
+    findings: &Findings,
+    operation: &Operation,
+    principal: &Principal,
+    snapshot: &Snapshot,
+) -> Vec<Ground> {
+    let caller = Caller { subject: &principal.subject, groups: &findings.groups, at: snapshot.loaded };
+    let charges = snapshot.quotas.charges(caller, operation.id(), &findings.scope);
+    let parts = charges.explain().into_iter();
+    let parts = parts.map(|(limit, found)| Ground { found, place: snapshot.quotas.place(&limit).cloned() });
+    let parts: Vec<_> = parts.collect();
+    if findings.standings.is_empty() && parts.is_empty() {
         return vec![said("no limit applies")];
     }
     let ground = |standing: &Standing| {
@@ -122,7 +135,7 @@ fn acquire(findings: &Findings, snapshot: &Snapshot) -> Vec<Ground> {
         let found = format!("`{limit}`, {rate}, by {counts}: {remaining} left");
         Ground { found, place: snapshot.quotas.place(limit).cloned() }
     };
-    findings.standings.iter().map(ground).collect()
+    findings.standings.iter().map(ground).chain(parts).collect()
 }
 
 impl fmt::Display for Steps {

@@ -54,7 +54,7 @@ impl Coverage {
     /// Notes what a call touched: its operation, the roles that its caller holds and that it could need, the groups of
     /// its devices, the entry of its application, and the limits that it had room in, or had not.
     pub(super) fn note(&mut self, played: &Played, snapshot: &Snapshot) {
-        let Played { findings, verdict } = played;
+        let Played { findings, verdict, .. } = played;
         let policies = &snapshot.policies;
         let operation = policies.operations().find(|call| Some(call.id()) == findings.operation.as_ref());
         let holds = |role: &&crate::policy::Role| {
@@ -69,6 +69,9 @@ impl Coverage {
         let groups = scoped.chain(refused_group).map(ToString::to_string).collect();
         let full = match verdict {
             Err(Denial::Limit(LimitError::OverLimit(over))) => Some(over.limit.to_string()),
+            Err(Denial::Limit(
+                LimitError::InFlight { limit, .. } | LimitError::OpenActions { limit, .. },
+            )) => Some(limit.to_string()),
             Err(Denial::Logins(_)) => snapshot.quotas.login_limit().map(ToString::to_string),
             Ok(()) | Err(_) => None,
         };

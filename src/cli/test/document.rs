@@ -93,6 +93,8 @@ pub(super) struct CaseDocument {
     pub(super) operation: Option<Word>,
     pub(super) left: Option<BTreeMap<String, u32>>,
     pub(super) retry_after: Option<u64>,
+    #[schemars(with = "Option<String>")]
+    pub(super) held: Option<Word>,
 }
 
 /// One of `steps`.
@@ -129,6 +131,9 @@ pub(super) struct StepDocument {
     pub(super) left: Option<BTreeMap<String, u32>>,
     /// What `Retry-After` says, in seconds.
     pub(super) retry_after: Option<u64>,
+    /// How long it waits for room before that.
+    #[schemars(with = "Option<String>")]
+    pub(super) held: Option<Word>,
 }
 
 /// `tokens` of a step.

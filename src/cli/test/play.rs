@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::coverage::Coverage;
 use super::document::Tokens;
 use super::suite::{Case, Expected, Step, Verdict};
-use crate::cli::rehearsal::{Played, Rehearsal};
+use crate::cli::rehearsal::{Played, Rehearsal, WAITING};
 use crate::outcome::Standing;
 
 /// What became of a call otherwise than it must.
@@ -47,7 +47,7 @@ pub(super) fn play(case: &Case, rehearsal: &Rehearsal, coverage: &mut Coverage) 
 }
 
 fn compare(expected: &Expected, played: &Played) -> Result<(), String> {
-    let Played { findings, verdict } = played;
+    let Played { findings, verdict, held } = played;
     let found = match verdict {
         Ok(()) => Verdict::Admitted,
         Err(denial) => Verdict::Refused(denial.reason()),
@@ -73,6 +73,12 @@ fn compare(expected: &Expected, played: &Played) -> Result<(), String> {
                 return Err(format!("no limit `{item}` applied, those that did are {}", all.join(", ")));
             }
         }
+    }
+    if let Some(wanted) =
+        expected.held.filter(|wanted| held.saturating_sub(*wanted) >= WAITING || held < wanted)
+    {
+        let [wanted, held] = [wanted, *held].map(|long| long.as_secs_f64());
+        return Err(format!("expected it held for {wanted} s, found {held} s"));
     }
     let retry_after = verdict.as_ref().err().and_then(|denial| denial.retry_after());
     match (expected.retry_after, retry_after) {

@@ -53,6 +53,8 @@ pub(super) struct Expected {
     pub(super) operation: Option<String>,
     pub(super) left: BTreeMap<String, u32>,
     pub(super) retry_after: Option<u64>,
+    /// How long it waits for room before that.
+    pub(super) held: Option<Duration>,
 }
 
 /// Admitted, or refused for a reason.
@@ -171,6 +173,7 @@ impl Reader<'_> {
                 return None;
             };
             let (operation, left, retry_after) = (case.operation.take(), case.left.take(), case.retry_after);
+            let held = case.held.take();
             let step = StepDocument {
                 at: None,
                 repeat: None,
@@ -184,6 +187,7 @@ impl Reader<'_> {
                 operation,
                 left,
                 retry_after,
+                held,
             };
             return Some(vec![self.step(step, &case, Duration::ZERO)?]);
         }
@@ -191,6 +195,7 @@ impl Reader<'_> {
             || case.operation.is_some()
             || case.left.is_some()
             || case.retry_after.is_some()
+            || case.held.is_some()
         {
             self.at(&case.name, "what must become of a call stands in the steps, where there are any");
         }
@@ -225,6 +230,8 @@ impl Reader<'_> {
             address.map_err(|_| self.at(word, format_args!("`{}` is not an IP address", word.get_ref()))).ok()
         });
         let verdict = self.verdict(&step.expect);
+        let held = step.held.as_ref().map(|word| self.offset(word, Duration::ZERO));
+        let held = held.map_or(Some(None), |held| held.map(Some));
         let (method, target) = line?;
         Some(Step {
             at: at?,
@@ -243,6 +250,7 @@ impl Reader<'_> {
                 operation: step.operation.map(Spanned::into_inner),
                 left: step.left.unwrap_or_default(),
                 retry_after: step.retry_after,
+                held: held?,
             },
         })
     }

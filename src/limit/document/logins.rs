@@ -57,6 +57,7 @@ impl Compiler<'_> {
             ),
             ("share", document.share.as_ref().map(Spanned::span)),
             ("in_flight", document.in_flight.as_ref().map(Spanned::span)),
+            ("open_actions", document.open_actions.as_ref().map(Spanned::span)),
             ("until", document.until.as_ref().map(Spanned::span)),
         ];
         for (field, span) in others {

@@ -66,7 +66,7 @@ impl Compiler<'_> {
             OperationsDocument::All => {
                 let all: Vec<_> = self.quotas.keys().cloned().collect();
                 let counted = all.into_iter().filter(|operation| {
-                    !per.counts_devices() || self.devices.get(operation) != Some(&NamedDevices::None)
+                    !per.counts_devices() || self.named_devices(operation) != Some(NamedDevices::None)
                 });
                 let counted: Vec<_> = counted.collect();
                 counted.iter().for_each(|operation| self.names_one(operation, operations.span(), per));
@@ -102,12 +102,16 @@ impl Compiler<'_> {
 
     /// Says so where a limit that counts by device stands on calls that do not name one device each.
     fn names_one(&mut self, operation: &OperationId, span: Range<usize>, per: Per) {
-        let message = match self.devices.get(operation) {
+        let message = match self.named_devices(operation) {
             _ if !per.counts_devices() => return,
             Some(NamedDevices::None) => "names no device, which this limit counts by",
             Some(NamedDevices::Several) => "may name several devices, and this limit counts by one",
             Some(NamedDevices::One) | None => return,
         };
         self.problems.at(self.source, span, format_args!("`{operation}` {message}"));
+    }
+
+    fn named_devices(&self, operation: &OperationId) -> Option<NamedDevices> {
+        self.of.get(operation).map(|limit| limit.devices)
     }
 }

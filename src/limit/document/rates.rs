@@ -1,9 +1,12 @@
 //! The windows of a limit.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 use toml::Spanned;
 
-use super::Compiler;
+use super::{Compiler, LimitDocument, margin};
+use crate::limit::window::{Bound, Bounds};
 use crate::outcome::Rate;
 
 /// What cannot be meant: two rates of one window, a longer window that makes a shorter one pointless, or the reverse.
@@ -45,5 +48,19 @@ impl Compiler<'_> {
             self.problems.at(self.source, windows.span(), message);
         }
         rates
+    }
+
+    /// The windows of a limit; none for one that bounds something else.
+    pub(super) fn bounds(&mut self, document: &LimitDocument, span: Range<usize>) -> Bounds {
+        let rates = match &document.windows {
+            Some(windows) => self.rates(windows),
+            None if document.in_flight.is_some() || document.open_actions.is_some() => SmallVec::new(),
+            None => {
+                self.problems.at(self.source, span, "missing field `windows`");
+                SmallVec::new()
+            }
+        };
+        let margin = margin(self.source, document.margin.as_ref(), self.problems);
+        Bounds::new(rates.into_iter().map(|rate| Bound::new(rate, margin)))
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::limit::fixture::{application, charges, compile, each, limit, now, owners, quotas, user};
+use crate::limit::window::Bound;
 
 /// The problems of a file.
 fn problems(text: &str) -> Vec<String> {
@@ -154,7 +155,7 @@ windows = ["1 per day"]
         "39:11: `99999 per 24:00:00` can't be reached under `10 per 00:01:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `20 per 00:01:00`".to_owned(),
         "39:11: `99999 per 24:00:00` can't be reached under `5 per 01:00:00`".to_owned(),
-        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `margin`, `cost`, `when_full`, `share`, `in_flight`, `until`, `show`, `enforce`".to_owned(),
+        "46:1: unknown field `wait`, expected one of `name`, `operations`, `per`, `windows`, `margin`, `cost`, `when_full`, `share`, `in_flight`, `open_actions`, `open_for`, `until`, `show`, `enforce`".to_owned(),
         "49:8: `c` is the name of a limit above".to_owned(),
     ];
     let expected = expected.map(|problem| format!("limits.toml:{problem}"));
@@ -368,4 +369,5 @@ fn the_worst_case_is_every_key_full_under_the_largest_limit() {
     assert_eq!(quotas("").worst_case_bytes(), 1_000_000 * (165 + 6_000));
 }
 
+mod shares;
 mod terms;

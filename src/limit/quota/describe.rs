@@ -1,15 +1,50 @@
 //! Limits in words.
 
+use std::collections::BTreeSet;
+
 use crate::id::LimitName;
 use crate::limit::key::Dimension;
+use crate::limit::open::OpenQuota;
 use crate::limit::quota::{Effect, Idle, Quota, QuotaSet, WhenFull};
+use crate::time::Wall;
+
+/// Something that is in force until a moment only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// What it is, in words.
+    pub what: String,
+    /// The moment.
+    pub until: Wall,
+}
 
 impl QuotaSet {
     /// What a limit counts apart, in the words of `per`; nothing for one that counts all calls together.
     pub fn counts_by(&self, limit: &LimitName) -> impl Iterator<Item = &'static str> {
         let per = self.all().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.per);
-        let per = per.unwrap_or_default();
+        let open = || self.all_actions().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.per);
+        let per = per.or_else(open).unwrap_or_default();
         Dimension::ALL.into_iter().filter(move |dimension| per.has(*dimension)).map(Dimension::as_str)
+    }
+
+    /// The limits on actions under way, those that have lapsed included; one of several operations several times.
+    pub fn action_limits(&self) -> impl Iterator<Item = &LimitName> {
+        self.all_actions().map(|(_, quota)| &quota.name)
+    }
+
+    /// Every limit and part that is not for ever, and until when it is in force, also if that is past.
+    pub fn ends(&self) -> impl Iterator<Item = End> {
+        let mut ends = BTreeSet::new();
+        for (_, quota) in self.all() {
+            let name = &quota.name;
+            ends.extend(quota.until.map(|until| (until, format!("the limit `{name}`"))));
+            ends.extend(quota.parts.iter().filter_map(|part| {
+                Some((part.until?, format!("the part of `{}` in the limit `{name}`", part.name)))
+            }));
+        }
+        for (_, quota) in self.all_actions() {
+            ends.extend(quota.until.map(|until| (until, format!("the limit `{}`", quota.name))));
+        }
+        ends.into_iter().map(|(until, what)| End { what, until })
     }
 
     /// What a limit comes to, as sentences that can be compared with those of another set.
@@ -22,6 +57,10 @@ impl QuotaSet {
             });
             facts.extend(quota.describe());
         }
+        for (operation, quota) in self.all_actions().filter(|(_, quota)| quota.name == *limit) {
+            facts.push(format!("is for `{operation}`"));
+            facts.extend(quota.describe());
+        }
         let counts: Vec<_> = self.counts_by(limit).collect();
         if !counts.is_empty() {
             facts.push(format!("counts by {}", counts.join(", ")));
@@ -32,9 +71,39 @@ impl QuotaSet {
         }
         facts
     }
+
+    /// What the windows of a limit will lack when this set follows `before`, in one sentence; none if nothing. Times that
+    /// a smaller limit had no use for are gone, and count as not admitted until the longest window has passed.
+    pub fn lacks(&self, limit: &LimitName, before: &Self) -> Option<String> {
+        let of_it =
+            |set: &'_ Self| set.all().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.clone());
+        let (before, after) = (of_it(before)?, of_it(self)?);
+        let grown = if before.per == after.per { after.grown_since(&before) } else { None };
+        let heals = jiff::SignedDuration::from_millis(grown?.into());
+        Some(format!(
+            "lacks times that it had no use for before, which count as not admitted: that heals within {heals:#}"
+        ))
+    }
 }
 
 impl Quota {
+    /// The longest window, in milliseconds, of what counts more calls or for longer than before; none if nothing does.
+    fn grown_since(&self, before: &Self) -> Option<u32> {
+        let parts = |quota: &Self, name: &str| {
+            let part = quota.parts.iter().find(|part| *part.name == *name)?;
+            Some(part.bounds.clone())
+        };
+        let of_parts = self.parts.iter().map(|part| (parts(before, &part.name), &part.bounds));
+        let all = of_parts.chain([(Some(before.bounds.clone()), &self.bounds)]);
+        let grown = all.filter(|(before, after)| {
+            let kept = before.as_ref().filter(|before| !before.each().is_empty());
+            kept.is_none_or(|kept| {
+                after.largest() > kept.largest() || after.longest_millis() > kept.longest_millis()
+            })
+        });
+        grown.map(|(_, after)| after.longest_millis()).filter(|millis| *millis > 0).max()
+    }
+
     /// What it does, whatever the operation.
     fn describe(&self) -> Vec<String> {
         let bounds = self.whole.each().iter();
@@ -64,6 +133,19 @@ impl Quota {
             facts.extend(part.until.map(|until| format!("promises `{name}` that until {until}")));
         }
         facts.extend(self.until.map(|until| format!("lapses at {until}")));
+        facts
+    }
+}
+
+impl OpenQuota {
+    /// What it does, whatever the operation.
+    fn describe(&self) -> Vec<String> {
+        let Self { most, open_for, effect, until, .. } = self;
+        let open_for = jiff::SignedDuration::try_from(*open_for).unwrap_or_default();
+        let mut facts =
+            vec![format!("lets {most} actions be under way at once, each for {open_for:#} at most")];
+        facts.extend((*effect == Effect::Shadow).then(|| "is on trial".to_owned()));
+        facts.extend(until.map(|until| format!("lapses at {until}")));
         facts
     }
 }

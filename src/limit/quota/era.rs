@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::limit::quota::{Idle, Owner, Part, Quota};
+use crate::limit::open::OpenQuota;
+use crate::limit::quota::{Idle, Limited, Owner, Part, Quota};
 use crate::time::Wall;
 
 /// The limits of an operation, from one moment at which some lapse to the next.
@@ -11,46 +12,59 @@ use crate::time::Wall;
 #[derive(Debug, Clone)]
 pub(super) struct Eras {
     /// INVARIANT: in the order of their ends.
-    passing: Box<[Era]>,
+    passing: Box<[(Wall, Era)]>,
     /// What is left when all have passed.
-    last: Arc<[Arc<Quota>]>,
+    last: Era,
 }
 
+/// What is in force at one time.
 #[derive(Debug, Clone)]
 struct Era {
-    /// The first moment at which it is over.
-    until: Wall,
-    quotas: Arc<[Arc<Quota>]>,
+    quotas: Box<[Arc<Quota>]>,
+    actions: Box<[Arc<OpenQuota>]>,
 }
 
 // === impl Eras ===
 
 impl Eras {
-    pub(super) fn new(quotas: Vec<Arc<Quota>>) -> Self {
-        let mut ends: Vec<Wall> = quotas.iter().flat_map(|quota| quota.ends()).collect();
+    pub(super) fn new(limited: Limited) -> Self {
+        let Limited { quotas, actions } = limited;
+        let ends = quotas.iter().flat_map(|quota| quota.ends());
+        let mut ends: Vec<Wall> = ends.chain(actions.iter().filter_map(|quota| quota.until)).collect();
         ends.sort_unstable();
         ends.dedup();
-        let passing = ends.into_iter().map(|until| {
-            let lasts = |end: Option<Wall>| end.is_none_or(|end| end >= until);
-            Era { until, quotas: left(&quotas, lasts) }
-        });
-        Self { passing: passing.collect(), last: left(&quotas, |end| end.is_none()) }
+        let era = |lasts: &dyn Fn(Option<Wall>) -> bool| Era {
+            quotas: left(&quotas, lasts),
+            actions: actions.iter().filter(|quota| lasts(quota.until)).cloned().collect(),
+        };
+        let passing = ends.into_iter().map(|until| (until, era(&|end| end.is_none_or(|end| end >= until))));
+        Self { passing: passing.collect(), last: era(&|end| end.is_none()) }
     }
 
     /// Those in force at this time.
-    pub(super) fn at(&self, now: Wall) -> &[Arc<Quota>] {
-        let era = self.passing.iter().find(|era| now < era.until);
-        era.map_or(&*self.last, |era| &*era.quotas)
+    pub(super) fn at(&self, now: Wall) -> (&[Arc<Quota>], &[Arc<OpenQuota>]) {
+        let passing = self.passing.iter().find(|(until, _)| now < *until);
+        let era = passing.map_or(&self.last, |(_, era)| era);
+        (&era.quotas, &era.actions)
     }
 
     /// All of them, before any lapses.
     pub(super) fn all(&self) -> &[Arc<Quota>] {
-        self.passing.first().map_or(&*self.last, |era| &*era.quotas)
+        &self.first().quotas
+    }
+
+    /// The same of limits on actions under way.
+    pub(super) fn all_actions(&self) -> &[Arc<OpenQuota>] {
+        &self.first().actions
+    }
+
+    fn first(&self) -> &Era {
+        self.passing.first().map_or(&self.last, |(_, era)| era)
     }
 }
 
 /// What is left of the limits of an operation when only what `lasts` is in force.
-fn left(quotas: &[Arc<Quota>], lasts: impl Fn(Option<Wall>) -> bool) -> Arc<[Arc<Quota>]> {
+fn left(quotas: &[Arc<Quota>], lasts: &dyn Fn(Option<Wall>) -> bool) -> Box<[Arc<Quota>]> {
     let lasting = quotas.iter().filter(|quota| lasts(quota.until));
     let left = lasting.map(|quota| match quota.parts.iter().all(|part| lasts(part.until)) {
         true => quota.clone(),

@@ -10,6 +10,7 @@ use crate::limit::charges::{Charges, Claim, Places, Way};
 use crate::limit::decision::{Asked, At, Hold, Refused, Turn, Verdict, When, decide};
 use crate::limit::key::{LimitKey, StoredKey};
 use crate::limit::quota::{Effect, Quota};
+use crate::limit::scribe::Scribe;
 use crate::limit::store::Swept;
 use crate::limit::window::{Cost, Full, SlidingWindowLog, Stamp};
 use crate::time::{Clock, Steady};
@@ -59,9 +60,11 @@ pub(in crate::limit) enum Removed {
 pub(in crate::limit) struct Cells<M> {
     pub(super) map: M,
     /// How many cells are in the map or about to be.
-    keys: AtomicUsize,
+    pub(super) keys: AtomicUsize,
     /// Every cell of the map, the next to be swept first.
     pub(super) round: Mutex<VecDeque<Arc<Cell>>>,
+    /// Writes down every stamp that enters a log, and every one that leaves it other than by its age.
+    pub(in crate::limit) scribe: Scribe,
 }
 
 /// A call that was charged.
@@ -113,12 +116,13 @@ impl<M: KeyMap> Cells<M> {
     ) -> Result<Granted, Refused<'a>> {
         let mut key = LimitKey::default();
         if let Some(quota) = charges.only(&mut key)
-            && let Some(Some(decided)) = self.map.find(&key, |cell| at_once(cell, quota, clock))
+            && let Some(Some(decided)) = self.map.find(&key, |cell| at_once(cell, quota, clock, &self.scribe))
         {
             return decided;
         }
         let Outcome { debts, turn, stamps } = self.decide(charges, Hold::Never, clock)?;
-        Ok(Granted { charged: Charged::new(debts, &stamps), overrun: turn.overrun })
+        let charged = Charged::new(debts, &stamps, &self.scribe);
+        Ok(Granted { charged, overrun: turn.overrun })
     }
 
     /// The same, but a call that has to wait, and may, is given a place in all its limits, or in none.
@@ -130,8 +134,13 @@ impl<M: KeyMap> Cells<M> {
         let Outcome { debts, turn, stamps } = self.decide(charges, Hold::IfItMay, clock)?;
         let Turn { at, overrun, .. } = turn;
         Ok(match at {
-            At::Now => Placed::Now(Granted { charged: Charged::new(debts, &stamps), overrun }),
-            At::Later(at, last) => Placed::Later(Reserved::new(debts, &stamps, overrun, at, last)),
+            At::Now => {
+                let charged = Charged::new(debts, &stamps, &self.scribe);
+                Placed::Now(Granted { charged, overrun })
+            }
+            At::Later(at, last) => {
+                Placed::Later(Reserved::new(debts, &stamps, overrun, at, last, &self.scribe))
+            }
         })
     }
 
@@ -152,7 +161,7 @@ impl<M: KeyMap> Cells<M> {
             if !debts.is_sorted_by_key(|(_, claim)| claim.rule()) {
                 debts.sort_unstable_by_key(|(_, claim)| claim.rule());
             }
-            let Some(decided) = attempt(&debts, charges.from, hold, clock) else {
+            let Some(decided) = attempt(&debts, charges, hold, clock, &self.scribe) else {
                 let emptied = debts.iter().filter(|(cell, _)| cell.log.lock().is_none());
                 emptied.for_each(|(cell, _)| self.take_out(cell));
                 continue;
@@ -245,20 +254,30 @@ impl<M: KeyMap> Cells<M> {
 impl Cell {
     /// Every stamp that enters the log of a cell enters it here: of a call admitted now, or of one that has its turn
     /// later.
-    fn enter(&self, log: &mut SlidingWindowLog, claim: Claim<'_>, at: At, now: Steady) -> Stamp {
+    fn enter(
+        &self,
+        log: &mut SlidingWindowLog,
+        claim: Claim<'_>,
+        at: At,
+        now: Steady,
+        scribe: &Scribe,
+    ) -> Stamp {
         let (bounds, cost) = (claim.bounds(), claim.quota.cost);
-        match at {
+        let stamp = match at {
             At::Now => log.admit(bounds, cost, now),
             At::Later(stamp, _) => {
                 log.reserve(bounds, cost, stamp, now);
                 stamp
             }
-        }
+        };
+        scribe.admitted(&self.key, log, stamp, cost);
+        stamp
     }
 
     /// Every stamp that leaves a log other than by its age leaves it here.
-    fn leave(&self, log: &mut SlidingWindowLog, stamp: Stamp, cost: Cost) {
+    fn leave(&self, log: &mut SlidingWindowLog, stamp: Stamp, cost: Cost, scribe: &Scribe) {
         log.refund(stamp, cost);
+        scribe.given_back(&self.key, stamp, cost);
     }
 }
 
@@ -268,6 +287,7 @@ fn at_once<'a>(
     cell: &Arc<Cell>,
     quota: &'a std::sync::Arc<Quota>,
     clock: &Clock,
+    scribe: &Scribe,
 ) -> Option<Result<Granted, Refused<'a>>> {
     let mut log = cell.log.lock();
     let log = log.as_mut()?;
@@ -286,11 +306,11 @@ fn at_once<'a>(
         (None, None, _) if log.must_grow(&quota.bounds, cost) => return None,
         (None, None, _) => {
             let claim = Claim { quota, place: 0, way: Way::Whole };
-            let stamp = cell.enter(log, claim, At::Now, now);
+            let stamp = cell.enter(log, claim, At::Now, now, scribe);
             if quota.in_flight.is_some() {
                 log.depart();
             }
-            granted.charged = Charged::only(cell.clone(), quota, stamp);
+            granted.charged = Charged::only(cell.clone(), quota, stamp, scribe);
         }
     }
     Some(Ok(granted))
@@ -299,9 +319,10 @@ fn at_once<'a>(
 /// Locks the cells, reads the clock and charges the call; nothing if the sweep has emptied one of the cells.
 fn attempt<'a>(
     debts: &[Debt<'a>],
-    from: Steady,
+    charges: &Charges<'a>,
     hold: Hold,
     clock: &Clock,
+    scribe: &Scribe,
 ) -> Option<Result<(Turn, Stamps), Refused<'a>>> {
     let mut locked: Locked<'_> = debts.iter().map(|(cell, _)| cell.log.lock()).collect();
     let mut asked: SmallVec<[Asked<'_, '_>; 8]> = SmallVec::new();
@@ -310,7 +331,7 @@ fn attempt<'a>(
     }
     let now = clock.steady();
     asked.iter_mut().filter(|(_, log)| !log.is_plain()).for_each(|(_, log)| log.settle(now));
-    let Verdict { turn, wanted } = decide(&asked, When { now, from, hold });
+    let Verdict { turn, wanted } = decide(&asked, When { now, from: charges.from, by: charges.by, hold });
     for (index, until) in wanted {
         if let Some((_, log)) = asked.get_mut(index) {
             log.want(until);
@@ -320,7 +341,7 @@ fn attempt<'a>(
         let mut charged = turn.charged.iter().copied().peekable();
         let stamps = debts.iter().zip(asked).enumerate().map(|(index, ((cell, claim), (_, log)))| {
             charged.next_if_eq(&index)?;
-            let stamp = cell.enter(log, *claim, turn.at, now);
+            let stamp = cell.enter(log, *claim, turn.at, now, scribe);
             if let (At::Now, Some(_)) = (turn.at, claim.quota.in_flight) {
                 log.depart();
             }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::super::fixture::{application, clock, limit, quotas};
+use super::super::fixture::{application, changed, clock, limit, wait};
 use super::super::key::LimitKey;
 use super::super::{Charges, QuotaSet};
 use crate::id::OperationId;
@@ -16,7 +16,7 @@ use crate::time::Clock;
 mod cells;
 mod sync;
 
-use cells::{Cell, Cells, Inserted, KeyMap, Removed};
+use cells::{Cell, Cells, Inserted, KeyMap, Placed, Removed};
 use sync::{Arc, Mutex};
 
 /// [`KeyMap`] in the simplest way.
@@ -28,6 +28,24 @@ struct World {
     set: std::sync::Arc<QuotaSet>,
     cells: Cells<OneLock>,
     clock: Clock,
+}
+
+/// What a held call does.
+#[derive(Clone, Copy)]
+enum End {
+    /// It takes its turn, and stays charged.
+    Turn,
+    /// It is moved to a later moment, and takes that.
+    Moved,
+    /// It goes away.
+    Gone,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    AtOnce,
+    Held,
+    Refused,
 }
 
 // === impl OneLock ===
@@ -82,7 +100,7 @@ impl World {
                 assert!(full.opens > now && quota.bounds.each().iter().any(|bound| bound.rate == full.rate));
                 0
             }
-            Err(Refused::NoCell | Refused::InFlight(_) | Refused::Closed(..)) => 0,
+            Err(Refused::NoCell | Refused::Ended | Refused::InFlight(_) | Refused::Closed(..)) => 0,
         })
     }
 
@@ -93,6 +111,32 @@ impl World {
                 granted.charged.give_back();
             }
         });
+    }
+
+    /// A call that has its turn now or later; then it takes that, or goes away.
+    fn wait(&self, number: u128, end: End) -> Outcome {
+        self.with_charges(number, |of| match self.cells.hold(of, &self.clock) {
+            Ok(Placed::Now(mut granted)) => {
+                granted.charged.keep();
+                Outcome::AtOnce
+            }
+            Ok(Placed::Later(mut reserved)) => {
+                assert_eq!(reserved.at().millis(), self.clock.steady().millis_up() + 60_000);
+                match end {
+                    End::Turn => drop(reserved.take_turn().unwrap()),
+                    End::Moved => {
+                        reserved.give_back();
+                        let later = self.clock.steady() + std::time::Duration::from_secs(70);
+                        reserved.place_again(later, &self.clock).unwrap();
+                        assert_eq!(reserved.at().millis(), later.millis_up());
+                        drop(reserved.take_turn().unwrap());
+                    }
+                    End::Gone => reserved.give_back(),
+                }
+                Outcome::Held
+            }
+            Err(_) => Outcome::Refused,
+        })
     }
 
     /// How many calls each limit still admits.
@@ -116,7 +160,7 @@ fn every_order(limits: &str, work: fn(std::sync::Arc<World>)) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     // Compiled once: loom's threads have small stacks.
-    let set = std::sync::Arc::new(quotas(limits));
+    let set = std::sync::Arc::new(changed(limits, |quota| quota.when_full = wait(90, 9)));
     model.check(move || work(World::new(&set)));
 }
 
@@ -181,4 +225,66 @@ fn the_last_free_key_is_had_by_one() {
             assert!(both <= 1 && world.cells.keys() <= 1, "{both}");
         },
     );
+}
+
+#[test]
+fn a_call_that_waits_and_one_that_does_not_get_what_there_is_and_no_more() {
+    every_order(&two_limits(1, 1), |world| {
+        let other = spawn(&world, |world| world.call(1));
+        let mine = world.wait(1, End::Gone);
+        let admitted = other.join().unwrap() + usize::from(mine == Outcome::AtOnce);
+        assert!(admitted <= 1 && mine != Outcome::Refused, "{admitted} {mine:?}");
+        assert_eq!(world.remaining(1), [1 - admitted as u32; 2], "the one that went away has left nothing");
+    });
+}
+
+#[test]
+fn calls_that_wait_share_their_keys_in_one_step() {
+    every_order(&two_limits(1, 1), |world| {
+        world.call(1);
+        let other = spawn(&world, |world| world.wait(1, End::Turn));
+        let mine = world.wait(1, End::Turn);
+        let both = [mine, other.join().unwrap()];
+        assert!(
+            both.contains(&Outcome::Held) && both.contains(&Outcome::Refused),
+            "one turn in reach: {both:?}"
+        );
+    });
+}
+
+#[test]
+fn a_place_that_is_taken_while_another_is_given_back_is_in_both_keys_or_in_none() {
+    every_order(&two_limits(2, 2), |world| {
+        world.call(1);
+        world.call(1);
+        let other = spawn(&world, |world| world.wait(1, End::Gone));
+        let mine = world.wait(1, End::Gone);
+        assert_eq!([mine, other.join().unwrap()], [Outcome::Held; 2]);
+        world.with_charges(1, |of| {
+            let Ok(Placed::Later(held)) = world.cells.hold(of, &world.clock) else { panic!("it is full") };
+            assert_eq!(held.at().millis(), world.clock.steady().millis_up() + 60_000);
+        });
+    });
+}
+
+#[test]
+fn a_call_that_waits_where_the_sweep_goes_by_has_its_place_where_the_next_one_looks() {
+    every_order(&limit("model-one", "\"tenant\"", "\"1 per minute\""), |world| {
+        world.call_in_vain(1);
+        let sweep = spawn(&world, |world| world.cells.sweep(10, &world.clock).visited);
+        assert_eq!(world.wait(1, End::Turn), Outcome::AtOnce);
+        sweep.join().unwrap();
+        assert_eq!((world.remaining(1), world.cells.keys()), (vec![0], 1));
+    });
+}
+
+#[test]
+fn a_place_that_is_moved_is_there_for_nobody_else() {
+    every_order(&two_limits(1, 1), |world| {
+        world.call(1);
+        let other = spawn(&world, |world| world.call(2));
+        assert_eq!(world.wait(1, End::Moved), Outcome::Held);
+        assert_eq!((other.join().unwrap(), world.remaining(1)), (0, vec![0, 0]));
+        assert_eq!(world.wait(1, End::Gone), Outcome::Refused, "the next turn is out of reach");
+    });
 }

@@ -29,6 +29,10 @@ macro_rules! store_contract {
     };
 }
 
+mod in_flight;
+mod parts;
+mod waiting;
+
 store_contract!(
     sharded,
     crate::limit::Limiter::new(),
@@ -286,7 +290,7 @@ async fn calls_of_one_device_share_a_key_and_those_of_unknown_devices_another(li
         let id = id.map(|id| id.parse().unwrap());
         let named = id.map_or(DeviceRef::Name("pc.example".into()), DeviceRef::Id);
         let device = ScopedDevice { named, id, group: group.map(DeviceGroupId::from) };
-        Scope { devices: [device].into_iter().collect() }
+        Scope { devices: [device].into_iter().collect(), ..Scope::default() }
     };
     let (long, short) = (&"ab".repeat(20), &"ab".repeat(16));
     for (scope, room) in [

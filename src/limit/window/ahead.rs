@@ -30,6 +30,10 @@ impl Ahead {
         self.stamps.get(index).copied()
     }
 
+    pub(super) fn times(&self) -> impl Iterator<Item = u64> {
+        self.stamps.iter().copied()
+    }
+
     pub(super) fn last(&self) -> Option<u64> {
         self.stamps.back().copied()
     }

@@ -71,6 +71,11 @@ impl Bounds {
         Self { each, longest, largest }
     }
 
+    /// The longest of their windows, in milliseconds.
+    pub(in crate::limit) const fn longest_millis(&self) -> u32 {
+        self.longest
+    }
+
     /// The largest of their counts.
     pub(in crate::limit) const fn largest(&self) -> NonZeroU32 {
         self.largest

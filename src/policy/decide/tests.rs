@@ -6,6 +6,7 @@ use crate::time::Wall;
 
 mod inventory_age;
 mod roles;
+mod tried;
 
 const EVERYTHING: u128 = 1;
 const WORKSTATIONS: u128 = 2;

@@ -130,6 +130,11 @@ impl Reader {
             let message = format_args!("the name of `{}` is longer than {MAX_NAME} bytes", listed.id);
             return self.mistake(source, line, message);
         }
+        // A quote that nothing closes makes a name of all rows behind it.
+        if listed.name.contains(char::is_control) {
+            let message = format_args!("the name of `{}` has a control character", listed.id);
+            return self.mistake(source, line, message);
+        }
         if self.draft.len() >= Devices::MAX {
             self.problems.line(source, line, format_args!("more than {} devices", Devices::MAX));
             return Next::Stop;

@@ -179,8 +179,13 @@ fn every_mistake_of_a_csv_has_its_line() {
         ),
         (format!("Device ID,Device Name\n{one},a,b\n"), "devices.csv:2:1: 3 fields where the header has 2"),
         (
-            format!("Device ID,Device Name\n{one},\"a\nb\"\n{one},c\n"),
+            format!("Device ID,Tags,Device Name\n{one},\"a\nb\",c\n{one},,c\n"),
             "devices.csv:4:1: the device `1111111111111111111111111111111111111111` is listed twice",
+        ),
+        // A quote that nothing closes.
+        (
+            format!("Device ID,Device Name\n{one},\"a\n{},b\n", id('2')),
+            "devices.csv:2:1: the name of `1111111111111111111111111111111111111111` has a control character",
         ),
         (format!("Device ID,Device Name,AAD Device ID\n{one},a,7\n"), "devices.csv:2:1: `7` is not a GUID"),
     ] {

@@ -146,7 +146,7 @@ fn every_mistake_of_an_operation_has_its_place() {
             "106:29: `9 per fortnight` is not a rate",
         ),
         (&[("limits", "[\"1 per minute\", \"2 per 60s\"]")], "106:27: two limits of one operation have"),
-        (&[("action", "\"begun\"")], "106:10: unknown variant `begun`, expected `started`"),
+        (&[("action", "\"begun\"")], "106:10: unknown variant `begun`, expected `started` or `shown`"),
         (&[("action", "\"started\""), ("path", "\"/api/x/{y}\"")], "106:10: `action` needs a `{device}`"),
         (&[("limit", "[]")], "106:1: unknown field `limit`"),
     ] {

@@ -12,6 +12,27 @@ fn warnings(changed: &[(&str, String)]) -> Vec<String> {
     problems.into_warnings().iter().map(Problem::to_string).collect()
 }
 
+#[test]
+fn a_device_group_that_is_not_enforced_is_pointed_out() {
+    let text = GROUPS
+        .replace("rank  = 2", "rank = 2\nenforce = false")
+        .replace("[ungrouped]", "[ungrouped]\nenforce = false");
+    let found = warnings(&[("device-groups.toml", text)]);
+    let of = |group: &str| {
+        format!(
+            "the group `{group}` is not enforced: whom it would refuse is noted, and may act on its devices"
+        )
+    };
+    let said: Vec<_> = found.iter().filter(|warning| warning.contains("not enforced")).collect();
+    assert_eq!(said.len(), 2, "{found:?}");
+    assert_eq!(said[0], &format!("device-groups.toml:9:9: {}", of("Workstations")));
+    assert!(
+        said[1].starts_with("device-groups.toml:14:1: ")
+            && said[1].ends_with(&of("Ungrouped devices (default)")),
+        "{said:?}"
+    );
+}
+
 /// The operations, of which `machine` and `collect` change tags.
 fn tagging() -> (&'static str, String) {
     let text = OPERATIONS.replace(

@@ -5,7 +5,8 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -32,6 +33,12 @@ impl Socket {
             Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Protocol::Http2,
             Self::Plain(_) | Self::Tls(_) => Protocol::Http1,
         }
+    }
+
+    /// Whether the client was seen to close or to break off, behind whatever has not been read.
+    pub(super) fn is_closed_behind(&self) -> bool {
+        let ready = self.tcp().ready(Interest::READABLE).now_or_never();
+        ready.is_some_and(|ready| ready.is_err() || ready.is_ok_and(Ready::is_read_closed))
     }
 
     fn tcp(&self) -> &TcpStream {

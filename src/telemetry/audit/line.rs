@@ -8,7 +8,7 @@ use std::fmt::Display;
 use serde::{Serialize, Serializer};
 
 use self::object::Object;
-use crate::id::{DeviceRef, LimitName, Permission};
+use crate::id::{DeviceGroupId, DeviceRef, LimitName, Permission};
 use crate::outcome::Outcome;
 use crate::principal::ScopedDevice;
 use crate::source::Problem;
@@ -34,6 +34,10 @@ pub(super) struct PolicyLine<'a> {
     result: &'static str,
     /// The version in force after it.
     policy_version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Wall>,
     /// How many mistakes there are, also those that the line leaves out.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem_count: Option<usize>,
@@ -69,8 +73,8 @@ pub(super) fn encode(line: &impl Serialize) -> Result<Vec<u8>, serde_json::Error
     Ok(bytes)
 }
 
-/// The line of a request, with its line feed. Each call makes two: it is written by hand, a third of what `serde_json`
-/// takes for it.
+/// The line of a request, with its line feed. Each call makes two: `serde_json` would look at each byte
+/// of it for escapes, also of ids and of our own words.
 pub(super) fn request(event: Event, outcome: &Outcome) -> Vec<u8> {
     let findings = &outcome.findings;
     let principal = findings.principal.as_deref();
@@ -114,6 +118,10 @@ pub(super) fn request(event: Event, outcome: &Outcome) -> Vec<u8> {
     }
     line.text("policy_version", &outcome.policy_version);
     line.number("admission_us", outcome.admission.as_micros());
+    if let Some(held) = findings.held {
+        // How long it waited for its turn in the limits.
+        line.millis("held_ms", held);
+    }
     line.objects("limits_left", &findings.standings, |left, standing| {
         left.text("limit", standing.limit.as_str());
         left.shown("window", standing.rate.window);
@@ -121,6 +129,8 @@ pub(super) fn request(event: Event, outcome: &Outcome) -> Vec<u8> {
     });
     // Limits that are not enforced yet, and would have refused the call.
     line.texts("limits_overrun", findings.overrun.iter().map(LimitName::as_str));
+    // Device groups that are not enforced yet, and would have refused the call.
+    line.texts("device_groups_overrun", findings.scope.overrun.iter().map(DeviceGroupId::as_str));
     if let Some(end) = end {
         if let Some(status) = end.upstream_status {
             line.number("upstream_status", status);
@@ -171,12 +181,30 @@ impl Event {
 
 impl<'a> PolicyLine<'a> {
     pub(super) fn new(time: Wall, event: &PolicyEvent<'a>) -> Self {
-        let (result, policy_version, problem_count, problems): (_, _, _, &[_]) = match *event {
-            PolicyEvent::Loaded { version } => ("ok", version, None, &[]),
-            PolicyEvent::Failed { version, problems } => ("failed", version, Some(problems.len()), problems),
+        let line = |result, policy_version| Self {
+            time,
+            event: "policy",
+            result,
+            policy_version,
+            what: None,
+            until: None,
+            problem_count: None,
+            problems: &[],
         };
-        let problems = problems.get(..MAX_PROBLEMS).unwrap_or(problems);
-        Self { time, event: "policy", result, policy_version, problem_count, problems }
+        match *event {
+            PolicyEvent::Loaded { version } => line("ok", version),
+            PolicyEvent::Failed { version, problems } => Self {
+                problem_count: Some(problems.len()),
+                problems: problems.get(..MAX_PROBLEMS).unwrap_or(problems),
+                ..line("failed", version)
+            },
+            PolicyEvent::Until { version, what, until } => {
+                Self { what: Some(what), until: Some(until), ..line("until", version) }
+            }
+            PolicyEvent::Lapsed { version, what, until } => {
+                Self { what: Some(what), until: Some(until), ..line("lapsed", version) }
+            }
+        }
     }
 }
 

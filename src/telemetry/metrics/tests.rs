@@ -144,12 +144,16 @@ fn every_event_has_a_counter_of_its_own() {
     metrics.reload(ReloadResult::Failed);
     metrics.malformed("dot_segment");
     metrics.limiter_keys(12);
+    metrics.open_actions([(LimitName::from("gone"), 1)]);
+    metrics.open_actions([(LimitName::from("sessions"), 25)]);
     metrics.failed_login_addresses(3);
     for hits in [5, 9, 9] {
         // Totals, of which a scrape adds what is new.
         metrics.token_cache(&TokenCachePart { name: "refused", entries: 2, bytes: 700, hits, misses: 1 });
     }
+    assert_eq!(value(&metrics, r#"tollgate_open_actions{limit="gone"}"#), None);
     for (series, expected) in [
+        (r#"tollgate_open_actions{limit="sessions"}"#, 25.0),
         (r#"tollgate_tokens_verified_total{result="ok"}"#, 1.0),
         (r#"tollgate_tokens_verified_total{result="expired"}"#, 1.0),
         (r#"tollgate_policy_reloads_total{result="ok"}"#, 0.0),
@@ -171,14 +175,22 @@ fn every_event_has_a_counter_of_its_own() {
 fn what_a_scrape_shows_is_what_the_table_lists() {
     let metrics = Metrics::new();
     let overrun = [LimitName::from("on-trial")].into_iter().collect();
+    let scope =
+        crate::principal::Scope { overrun: ["on-trial".into()].into_iter().collect(), ..Default::default() };
     metrics.request(&Outcome {
         upstream_latency: Some(Duration::ZERO),
-        ..outcome(Decision::Admitted, None, Findings { overrun, ..Findings::default() })
+        ..outcome(
+            Decision::Admitted,
+            None,
+            Findings { overrun, scope, held: Some(Duration::ZERO), ..Findings::default() },
+        )
     });
     metrics.token(Ok(()));
     metrics.malformed("dot_segment");
+    metrics.upstream_limited(&"read".parse().unwrap(), "said");
     metrics.issuers([keys("a", 1)]);
     metrics.token_cache(&TokenCachePart { name: "good", entries: 1, bytes: 2_048, hits: 3, misses: 4 });
+    metrics.open_actions([(LimitName::from("sessions"), 1)]);
     metrics.state(&StateNumbers { name: "actions", written: 1, dropped: 0, failures: 0, lost_bytes: 0 });
     metrics.policy_loaded(&LoadedPolicy { version: "v1", at: NOON, inventory_at: Some(NOON), devices: 0 });
 

@@ -128,7 +128,7 @@ pub(super) const LIMITS: Mistakes = (
         ("no window", "", "[[limit]]\nname = \"a\"\noperations = \"all\"\nper = []\nwindows = []\n", ":6:11: a limit needs a window such as `100 per minute`"),
         ("a window that is none", "", "[[limit]]\nname = \"a\"\noperations = \"all\"\nper = []\nwindows = [\"9 an hour\"]\n", ":6:12: `9 an hour` is not a rate such as `100 per minute` (1 to"),
         ("windows that contradict each other", "", "[[limit]]\nname = \"a\"\noperations = \"all\"\nper = []\nwindows = [\"9 per hour\", \"5 per day\"]\n", ":6:11: `9 per 01:00:00` can't be reached under `5 per 24:00:00`"),
-        ("an unknown mode", "", "[[limit]]\nname = \"a\"\noperations = \"all\"\nper = []\nwhen_full = \"drop\"\nwindows = [\"9 per hour\"]\n", ":6:13: unknown variant `drop`, expected `reject`"),
+        ("an unknown mode", "", "[[limit]]\nname = \"a\"\noperations = \"all\"\nper = []\nwhen_full = \"drop\"\nwindows = [\"9 per hour\"]\n", ":6:13: invalid value: string \"drop\", expected \"reject\", or { wait = \"5s\", queue = 100 }"),
         ("no key at all", "", "max_keys = 0\n", ":2:12: invalid value: integer `0`, expected a nonzero u32"),
     ],
 );

@@ -7,12 +7,16 @@ use super::{Asked, At, Cell, Debt, Granted, Locked, Stamps};
 use crate::limit::charges::{Claim, Places, Way};
 use crate::limit::decision::place_again;
 use crate::limit::quota::Quota;
+use crate::limit::scribe::Scribe;
 use crate::limit::window::{Cost, Stamp};
 use crate::time::{Clock, Steady};
 
 /// The charges of one admission, as long as they can be given back, and the calls on their way that it is among.
 #[derive(Debug, Default)]
-pub(in crate::limit) struct Charged(SmallVec<[Paid; 2]>);
+pub(in crate::limit) struct Charged {
+    paid: SmallVec<[Paid; 2]>,
+    scribe: Scribe,
+}
 
 /// What was charged to one key.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ pub(in crate::limit) struct Reserved {
     overrun: Places,
     at: Stamp,
     last: Steady,
+    scribe: Scribe,
 }
 
 /// One key of a call that waits.
@@ -56,23 +61,23 @@ struct Key {
 // === impl Charged ===
 
 impl Charged {
-    pub(super) fn new(debts: SmallVec<[Debt<'_>; 8]>, stamps: &Stamps) -> Self {
+    pub(super) fn new(debts: SmallVec<[Debt<'_>; 8]>, stamps: &Stamps, scribe: &Scribe) -> Self {
         let paid = debts.into_iter().zip(stamps).filter_map(|((cell, claim), stamp)| {
             let stamp = (*stamp)?;
             Some(Paid { cell, stamp, cost: claim.quota.cost, owes: Owes::by(claim.quota) })
         });
-        Self(paid.collect())
+        Self { paid: paid.collect(), scribe: scribe.clone() }
     }
 
-    pub(super) fn only(cell: Arc<Cell>, quota: &Quota, stamp: Stamp) -> Self {
+    pub(super) fn only(cell: Arc<Cell>, quota: &Quota, stamp: Stamp, scribe: &Scribe) -> Self {
         let mut paid = SmallVec::new();
         paid.push(Paid { cell, stamp, cost: quota.cost, owes: Owes::by(quota) });
-        Self(paid)
+        Self { paid, scribe: scribe.clone() }
     }
 
     /// The charges stay for good.
     pub(in crate::limit) fn keep(&mut self) {
-        self.0.retain(|paid| {
+        self.paid.retain(|paid| {
             let on_its_way = paid.owes != Owes::Charge;
             paid.owes = Owes::Way;
             on_its_way
@@ -81,11 +86,11 @@ impl Charged {
 
     /// Takes every charge back that is not yet out of its windows. The call is no longer on its way.
     pub(in crate::limit) fn give_back(&mut self) {
-        for Paid { cell, stamp, cost, owes } in self.0.drain(..) {
+        for Paid { cell, stamp, cost, owes } in self.paid.drain(..) {
             let mut log = cell.log.lock();
             let Some(log) = log.as_mut() else { continue };
             if owes != Owes::Way {
-                cell.leave(log, stamp, cost);
+                cell.leave(log, stamp, cost, &self.scribe);
             }
             if owes != Owes::Charge {
                 log.arrive();
@@ -114,6 +119,7 @@ impl Reserved {
         overrun: Places,
         at: Stamp,
         last: Steady,
+        scribe: &Scribe,
     ) -> Self {
         let placed = debts.into_iter().zip(stamps).filter(|(_, stamp)| stamp.is_some());
         let keys = placed.map(|((cell, Claim { quota, place, way }), _)| Key {
@@ -122,7 +128,7 @@ impl Reserved {
             place,
             way,
         });
-        Self { keys: keys.collect(), overrun, at, last }
+        Self { keys: keys.collect(), overrun, at, last, scribe: scribe.clone() }
     }
 
     /// When its turn is.
@@ -160,14 +166,15 @@ impl Reserved {
             cost: quota.cost,
             owes: Owes::by(&quota),
         });
-        Ok(Granted { charged: Charged(paid.collect()), overrun: self.overrun })
+        let charged = Charged { paid: paid.collect(), scribe: self.scribe };
+        Ok(Granted { charged, overrun: self.overrun })
     }
 
     /// Gives its place back: it was never there.
     pub(in crate::limit) fn give_back(&mut self) {
         for Key { cell, quota, .. } in &self.keys {
             if let Some(log) = cell.log.lock().as_mut() {
-                cell.leave(log, self.at, quota.cost);
+                cell.leave(log, self.at, quota.cost, &self.scribe);
                 log.end_wait();
             }
         }
@@ -187,7 +194,7 @@ impl Reserved {
         }
         for (key, (claim, log)) in self.keys.iter().zip(asked) {
             if !overrun.has(claim.place) {
-                key.cell.enter(log, claim, At::Later(at, self.last), now);
+                key.cell.enter(log, claim, At::Later(at, self.last), now, &self.scribe);
             }
         }
         drop(locked);

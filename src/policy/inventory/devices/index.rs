@@ -58,7 +58,7 @@ impl Index {
 
     /// Where the walk for a hash begins: the high half, scaled to the number of slots.
     fn first(&self, hash: u64) -> usize {
-        ((hash >> 32) * self.slots.len() as u64 >> 32) as usize
+        (((hash >> 32) * self.slots.len() as u64) >> 32) as usize
     }
 }
 

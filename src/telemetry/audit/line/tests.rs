@@ -74,9 +74,13 @@ fn known() -> Outcome {
             principal: Some(Arc::new(principal)),
             application: Some("soar-playbooks".into()),
             groups: [EntraGroupId::from_u128(5)].into_iter().collect(),
-            scope: Scope { devices: [device].into_iter().collect() },
+            scope: Scope {
+                devices: [device].into_iter().collect(),
+                overrun: ["Servers".into()].into_iter().collect(),
+            },
             comment: Some("first\nsecond \"quoted\"\u{0}".into()),
             standings: [standing].into_iter().collect(),
+            held: Some(Duration::from_micros(1_500)),
             overrun: ["collect-per-device".into()].into_iter().collect(),
         },
         upstream_status: Some(201),
@@ -111,8 +115,10 @@ fn a_line_has_every_fact_and_before_the_end_none_of_the_end() {
         "address": "127.0.0.1",
         "policy_version": "v1",
         "admission_us": 40,
+        "held_ms": 1.5,
         "limits_left": [{ "limit": "collect", "window": "minute", "remaining": 42 }],
         "limits_overrun": ["collect-per-device"],
+        "device_groups_overrun": ["Servers"],
         "comment": "first\nsecond \"quoted\"\u{0}",
     });
     assert_eq!(read_request(Event::Admitted, &known), before);
@@ -178,6 +184,20 @@ fn a_reload_is_a_line_with_its_first_hundred_mistakes() {
     let line = read(&PolicyLine::new(NOON, &PolicyEvent::Failed { version: "v1", problems: &problems }));
     assert_eq!(line["problem_count"], json!(101));
     assert_eq!(line["problems"].as_array().unwrap().len(), 100);
+}
+
+#[test]
+fn what_has_an_end_is_a_line_when_it_comes_into_force_and_one_when_it_lapses() {
+    let (version, what, until) = ("v1", "the limit `freeze`", NOON);
+    let line = |result| {
+        json!({
+            "time": "2026-01-01T12:00:00.000Z", "event": "policy", "result": result, "policy_version": "v1",
+            "what": "the limit `freeze`", "until": "2026-01-01T12:00:00.000Z",
+        })
+    };
+    let until_line = PolicyLine::new(NOON, &PolicyEvent::Until { version, what, until });
+    assert_eq!(read(&until_line), line("until"));
+    assert_eq!(read(&PolicyLine::new(NOON, &PolicyEvent::Lapsed { version, what, until })), line("lapsed"));
 }
 
 #[test]

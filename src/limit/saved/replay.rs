@@ -1,0 +1,168 @@
+//! What was written down, read back.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
+
+use super::{Anchor, Entry, Record};
+use crate::limit::key::names::Numbers;
+use crate::limit::key::{LimitKey, StoredKey};
+use crate::limit::window::{Kept, SlidingWindowLog};
+use crate::time::BootId;
+
+/// The windows as the records that were read so far leave them.
+///
+/// Times are kept in the steady clock of the process that wrote them. Where another boot begins, all of them move at
+/// once: by the last moment at which both of its clocks are known, and the first of the next boot, so that a time is as
+/// long ago as the calendar's clock says, and never in the future.
+#[derive(Debug, Default)]
+pub(in crate::limit) struct Replay {
+    keys: HashMap<StoredKey, Held, RandomState>,
+    numbers: Numbers,
+    session: Option<(BootId, Anchor)>,
+    /// The last number that was drawn.
+    last: u64,
+    /// Records that say nothing that can be read.
+    pub(in crate::limit) strange: u64,
+}
+
+/// One key. Two times need no memory of their own.
+#[derive(Debug)]
+struct Held {
+    /// The last record that it counts.
+    number: u64,
+    kept: Kept,
+    /// In milliseconds, oldest first.
+    times: SmallVec<[u64; 2]>,
+}
+
+/// What was read back.
+#[derive(Debug, Default)]
+pub(in crate::limit) struct Restored {
+    /// Every key that a window still counts a call of.
+    pub(in crate::limit) keys: Vec<(StoredKey, SlidingWindowLog)>,
+    /// The number of the next record.
+    pub(in crate::limit) next: u64,
+    /// Keys that went since there were too many: those that would have been forgotten first.
+    pub(in crate::limit) left_out: usize,
+}
+
+// === impl Replay ===
+
+impl Replay {
+    pub(in crate::limit) fn read(&mut self, record: &[u8]) {
+        if Record::read(record).and_then(|record| self.take(record)).is_none() {
+            self.strange += 1;
+        }
+    }
+
+    fn take(&mut self, record: Record<'_>) -> Option<()> {
+        match record {
+            Record::Session { boot, anchor } => {
+                self.begin(boot, anchor);
+                self.numbers.forget();
+            }
+            Record::Anchor(anchor) => self.session.as_mut()?.1 = anchor,
+            Record::Rule(rule) => self.numbers.learn_rule(&rule),
+            Record::Group(group) => self.numbers.learn_group(&group),
+            Record::Admitted(entry) => {
+                if let Some(held) = self.counts(&entry)? {
+                    held.admit(entry.stamp, entry.cost.into());
+                }
+            }
+            Record::GivenBack(entry) => {
+                if let Some(held) = self.counts(&entry)? {
+                    held.give_back(entry.stamp, entry.cost.into());
+                }
+            }
+            Record::Held { number, kept, key, times } => {
+                let (key, _) = self.numbers.read(key)?;
+                self.last = self.last.max(number);
+                let held = Held { number, kept, times: times.into() };
+                self.keys.insert(StoredKey::from(&key), held);
+            }
+            Record::HeldMore { key, times } => {
+                let (key, _) = self.numbers.read(key)?;
+                self.keys.get_mut(key.as_bytes())?.times.extend(times);
+            }
+        }
+        Some(())
+    }
+
+    /// The key of an admission that it has not yet counted.
+    fn counts(&mut self, entry: &Entry<'_>) -> Option<Option<&mut Held>> {
+        let (key, rule) = self.numbers.read(entry.key)?;
+        self.last = self.last.max(entry.number);
+        let kept = Kept { longest: rule.longest, largest: rule.largest.try_into().ok()? };
+        let held = self.held(&key, kept);
+        if entry.number <= held.number {
+            return Some(None);
+        }
+        held.number = entry.number;
+        held.kept.longest = held.kept.longest.max(kept.longest);
+        held.kept.largest = held.kept.largest.max(kept.largest);
+        Some(Some(held))
+    }
+
+    fn held(&mut self, key: &LimitKey, kept: Kept) -> &mut Held {
+        let new = || Held { number: 0, kept, times: SmallVec::new() };
+        self.keys.entry(StoredKey::from(key)).or_insert_with(new)
+    }
+
+    /// A process begins, perhaps on another boot.
+    fn begin(&mut self, boot: BootId, now: Anchor) {
+        if let Some((before, last)) = self.session.replace((boot, now))
+            && before != boot
+        {
+            let passed = now.wall.saturating_sub(last.wall);
+            self.keys.values_mut().flat_map(|held| &mut held.times).for_each(|time| {
+                let ago = last.steady.saturating_sub(*time) + passed;
+                *time = now.steady.saturating_sub(ago);
+            });
+        }
+    }
+
+    /// The logs as they are `now`, on this boot: at most `max_keys`, those that are to be kept for the longest.
+    pub(in crate::limit) fn finish(mut self, boot: BootId, now: Anchor, max_keys: usize) -> Restored {
+        self.begin(boot, now);
+        let live = self.keys.into_iter().filter_map(|(key, mut held)| {
+            // A promise to a call that waited: that call ended with its process.
+            while held.times.last().is_some_and(|time| *time > now.steady + 1) {
+                held.times.pop();
+            }
+            let expires = held.times.last()? + u64::from(held.kept.longest);
+            (expires > now.steady).then_some((expires, key, held))
+        });
+        let mut live: Vec<_> = live.collect();
+        let left_out = live.len().saturating_sub(max_keys);
+        if left_out > 0 {
+            live.sort_unstable_by_key(|(expires, ..)| std::cmp::Reverse(*expires));
+            live.truncate(max_keys);
+        }
+        let keys = live.into_iter();
+        let keys = keys.map(|(_, key, held)| (key, SlidingWindowLog::restored(held.kept, &held.times)));
+        Restored { keys: keys.collect(), next: self.last + 1, left_out }
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    fn admit(&mut self, stamp: u64, cost: usize) {
+        // A promise to a call that waits may lie behind it.
+        let place = self.times.partition_point(|time| *time <= stamp);
+        self.times.insert_many(place, std::iter::repeat_n(stamp, cost));
+        // A charge given back brings one more into sight, so more is kept than is counted.
+        let enough = 2 * self.kept.largest.get() as usize;
+        if self.times.len() >= 2 * enough {
+            self.times.drain(..self.times.len() - enough);
+        }
+    }
+
+    fn give_back(&mut self, stamp: u64, cost: usize) {
+        let end = self.times.partition_point(|time| *time <= stamp);
+        let start = self.times.partition_point(|time| *time < stamp).max(end.saturating_sub(cost));
+        self.times.drain(start..end);
+    }
+}

@@ -1,0 +1,71 @@
+//! What the door of a connection and its requests tell each other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::ClientStream;
+use crate::id::RequestId;
+
+/// What a connection's door and its requests share.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Link {
+    linked: Mutex<Linked>,
+    /// Whether a read is to wait for the client's going, and to hand nothing on.
+    watched: AtomicBool,
+}
+
+/// As long as it lives, whoever reads from the connection is told nothing but that its client has gone.
+#[derive(Debug)]
+pub(in crate::proxy) struct Watched<'l>(&'l Link);
+
+#[derive(Debug, Default)]
+struct Linked {
+    /// The request that Pingora handed us, if it did.
+    request: Option<RequestId>,
+    /// The connection that Pingora dropped: it closes without a word where an answer may still have to be written, or
+    /// read by the client.
+    dropped: Option<ClientStream>,
+}
+
+// === impl Link ===
+
+impl Link {
+    /// Pingora took the request for one, and has begun its phases.
+    pub(in crate::proxy) fn reached(&self, request: RequestId) {
+        self.linked.lock().request = Some(request);
+    }
+
+    /// The request whose phases were begun, since the last call.
+    pub(in crate::proxy) fn request(&self) -> Option<RequestId> {
+        self.linked.lock().request.take()
+    }
+
+    /// The connection that was dropped, if it is of any use.
+    pub(in crate::proxy) fn dropped(&self) -> Option<ClientStream> {
+        self.linked.lock().dropped.take().filter(ClientStream::is_whole)
+    }
+
+    /// Pingora dropped the connection.
+    pub(super) fn save(&self, client: ClientStream) {
+        self.linked.lock().dropped = Some(client);
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Lets reads wait for the client's going.
+    pub(in crate::proxy) fn watch(&self) -> Watched<'_> {
+        self.watched.store(true, Ordering::Relaxed);
+        Watched(self)
+    }
+}
+
+// === impl Watched ===
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.0.watched.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,89 @@
+//! What operators are told of the policy: by the log, the metrics and the audit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::limit::End;
+use crate::reload::{PolicyStore, Reload};
+use crate::telemetry::audit::{Audit, PolicyEvent};
+use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
+use crate::time::Clock;
+
+/// A second: the grain at which somebody reads that a limit has lapsed. Calls know the moment itself.
+const ENDS: Duration = Duration::from_secs(1);
+
+/// Tells what came of a reload, and what lapsed.
+#[derive(Debug, Clone)]
+pub(super) struct Announcer {
+    pub(super) policies: Arc<PolicyStore>,
+    pub(super) metrics: Metrics,
+    pub(super) audit: Option<Audit>,
+    pub(super) clock: Clock,
+}
+
+impl Announcer {
+    pub(super) fn in_force(&self) {
+        self.measure();
+        let snapshot = self.policies.load();
+        self.record(&PolicyEvent::Loaded { version: &snapshot.version });
+        let now = self.clock.wall();
+        for End { what, until } in snapshot.quotas.ends().filter(|end| now < end.until) {
+            self.record(&PolicyEvent::Until { version: &snapshot.version, what: &what, until });
+        }
+    }
+
+    /// Tells of each limit and part at the moment at which it lapses, for ever. Nothing else happens then.
+    pub(super) async fn keep_telling_of_ends(self) {
+        let mut told = self.clock.wall();
+        loop {
+            self.clock.sleep(ENDS).await;
+            let (now, snapshot) = (self.clock.wall(), self.policies.load());
+            let over = snapshot.quotas.ends().filter(|end| told < end.until && end.until <= now);
+            for End { what, until } in over {
+                tracing::warn!(version = %snapshot.version, %until, "{what} has lapsed");
+                self.record(&PolicyEvent::Lapsed { version: &snapshot.version, what: &what, until });
+            }
+            told = now;
+        }
+    }
+
+    fn measure(&self) {
+        let snapshot = self.policies.load();
+        let counts = snapshot.counts();
+        self.metrics.policy_loaded(&LoadedPolicy {
+            version: &snapshot.version,
+            at: snapshot.loaded,
+            inventory_at: self.policies.inventory_date(),
+            devices: counts.devices,
+        });
+    }
+
+    pub(super) fn announce(&self, reload: &Reload) {
+        match reload {
+            Reload::Unchanged => {
+                tracing::debug!("the policy files say what they said");
+                // The inventory may have been fetched anew.
+                self.measure();
+            }
+            Reload::Loaded(snapshot) => {
+                tracing::info!(version = %snapshot.version, "policy loaded: {}", snapshot.counts());
+                snapshot.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                self.metrics.reload(ReloadResult::Loaded);
+                self.in_force();
+            }
+            Reload::Refused(problems) => {
+                let version = self.policies.load().version.clone();
+                tracing::error!(kept = %version, "policy refused, the last good one stays in force");
+                problems.iter().for_each(|problem| tracing::error!("{problem}"));
+                self.metrics.reload(ReloadResult::Failed);
+                self.record(&PolicyEvent::Failed { version: &version, problems });
+            }
+        }
+    }
+
+    fn record(&self, event: &PolicyEvent<'_>) {
+        if let Some(audit) = &self.audit {
+            audit.policy(event);
+        }
+    }
+}
