@@ -274,6 +274,7 @@ async fn every_metric_of_the_table_is_shown_after_some_traffic_and_no_other() {
     let site = KeySite::start(issuer());
     let mut files = site.policy();
     files.insert(SourceFile::new("limits.toml", trial));
+    let files = rewritten(files, "device-groups.toml", "rank         = 1", "rank = 1\nenforce = false");
     write_policy(&files, folder.path());
     let upstream = upstream();
     let setup = Setup::new(upstream.address()).policy_folder(folder.path());
@@ -282,6 +283,7 @@ async fn every_metric_of_the_table_is_shown_after_some_traffic_and_no_other() {
     for _ in 0..2 {
         gateway.collect(&playbooks(), WORKSTATION).await.assert_status(201);
     }
+    gateway.collect(&playbooks(), EXECUTIVE).await.assert_status(201);
     gateway.connect().await.request("GET", "//", &[], b"").await.assert_status(400);
     upstream.answer_next(Answer::new(429, ""));
     gateway.collect(&playbooks(), WORKSTATION).await.assert_status(429);

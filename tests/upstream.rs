@@ -169,7 +169,7 @@ async fn an_answer_of_the_apis_own_is_passed_on_unchanged() {
     let (upstream, gateway) = start(Answer::new(200, ""));
     let mut client = gateway.connect().await;
     let authorization = bearer(&portal());
-    for status in [200, 201, 202, 204, 301, 400, 401, 403, 404, 409, 429, 500, 502, 503, 504] {
+    for status in [200, 201, 202, 204, 301, 400, 401, 403, 404, 409, 500, 502, 503, 504, 429] {
         let body =
             if status == 204 { "" } else { r#"{"error":{"code":"Theirs","message":"m","target":"t"}}"# };
         upstream.answer_next(

@@ -194,6 +194,9 @@ impl Metrics {
         for result in [AuditResult::Written, AuditResult::Dropped] {
             families.audit_lines.with_label_values(&[result.as_str()]);
         }
+        for decision in [Decision::Admitted, Decision::Refused] {
+            families.held_seconds.with_label_values(&[decision.as_str()]);
+        }
         for reason in [RefusedConnection::Total, RefusedConnection::Address, RefusedConnection::Proxy] {
             families.refused_connections.with_label_values(&[reason.as_str()]);
         }

@@ -52,12 +52,10 @@ async fn an_action_is_still_held_to_its_device_after_the_gateway_was_killed_and_
     assert_eq!(serving.process.ended().await.code, None);
 
     let serving = serve(folder.path(), &upstream, state.path()).await;
-    assert!(
-        serving
-            .process
-            .said()
-            .contains(&format!("state    {}: 2 actions, 1 keys of limits", state.path().display()))
-    );
+    // How many keys of limits were written by then is nobody's promise here.
+    let state_line = format!("state    {}: 2 actions, ", state.path().display());
+    let said = serving.process.said();
+    assert!(said.iter().any(|line| line.starts_with(&state_line)), "{said:?}");
     package(&serving, "action-1").await.assert_status(200);
     let refused = package(&serving, "action-2").await;
     assert_eq!((refused.status, refused.header("Tollgate-Reason")), (403, Some("device_group")));
