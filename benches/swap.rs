@@ -76,8 +76,7 @@ pub(crate) fn bench() {
                 }
             }
         });
-        let mut times =
-            runtime.block_on(steady_calls(gateway.address, Arc::new(calls.each().to_vec()), rate, &clock));
+        let mut times = runtime.block_on(steady_calls(gateway.address, calls.clone(), rate, &clock));
         editor.join().unwrap();
         times.sort();
         let at = |part: usize| times[(times.len() - 1) * part / 10_000].as_secs_f64() * 1e6;
