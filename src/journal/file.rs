@@ -169,7 +169,7 @@ impl JournalFile {
     /// more, should that fail.
     pub(super) fn begin_anew(&mut self) -> io::Result<NewFile> {
         self.needed = self.length;
-        let path = self.folder.join(format!("{}.journal.new", self.name));
+        let path = new_path(&self.folder, self.name);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)?;
         let mut to = BufWriter::with_capacity(1 << 16, file);
@@ -180,11 +180,22 @@ impl JournalFile {
     /// Puts a new file, which is whole and on the disk, in the place of this one at once.
     pub(super) fn replace_by(&mut self, new: NewFile) -> io::Result<()> {
         let file = new.to.into_inner().map_err(io::IntoInnerError::into_error)?;
+        // Whatever can fail before the name is taken does; from then on the old file is nobody's, so that what comes
+        // must not go there even if the folder can't be synced.
+        let folder = File::open(&self.folder)?;
         fs::rename(&new.path, self.path())?;
-        // The new name must outlive a power cut before anything is appended to the file behind it.
-        File::open(&self.folder)?.sync_all()?;
         (self.file, self.length, self.needed) = (file, new.length, new.length);
-        Ok(())
+        // The new name must outlive a power cut before anything is appended to the file behind it.
+        folder.sync_all()
+    }
+
+    /// Takes away a new file that could not be finished: on a full disk it would have the room that this one needs to
+    /// grow.
+    pub(super) fn discard_new(&self) -> io::Result<()> {
+        match fs::remove_file(new_path(&self.folder, self.name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 }
 
@@ -213,4 +224,8 @@ impl NewFile {
 
 fn path(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.journal"))
+}
+
+fn new_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.journal.new"))
 }

@@ -274,6 +274,11 @@ impl Queue {
         self.progress.send_modify(|progress| progress.disk = Disk::Refuses);
     }
 
+    /// The file could not be written anew. It takes records all the same, so that nobody who waits is sent away.
+    pub(super) fn count_old(&self) {
+        self.state.lock().numbers.failures += 1;
+    }
+
     pub(super) fn numbers(&self) -> JournalNumbers {
         self.state.lock().numbers
     }

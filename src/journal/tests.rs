@@ -256,6 +256,37 @@ async fn who_waits_for_a_record_that_the_disk_does_not_take_is_told() {
     assert_eq!(journal.end(), Err(Full), "a record is missing before it");
 }
 
+#[test]
+fn a_new_file_that_cannot_be_finished_is_taken_away_and_leaves_the_disk_to_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFolder::open(folder.path()).unwrap();
+    let journal = state.replay("test", |_| ()).unwrap();
+    // A folder of that name: no file can take its place.
+    std::fs::remove_file(file(&folder)).unwrap();
+    std::fs::create_dir(file(&folder)).unwrap();
+    let journal = journal.start(Durability::Process, ROOM, nothing_lives()).unwrap();
+    // One that finds no room has the file written anew.
+    assert_eq!(journal.append(&[0; Journal::MAX_RECORD + 1]), Err(Full));
+    journal.append(b"one").unwrap();
+    journal.close();
+    assert_eq!((journal.numbers().written, journal.numbers().failures), (1, 1));
+    assert!(!folder.path().join("test.journal.new").exists());
+}
+
+#[tokio::test]
+async fn nobody_waits_for_ever_for_a_writer_that_a_fault_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFolder::open(folder.path()).unwrap();
+    let journal = state.replay("test", |_| ()).unwrap();
+    let live: Live = Box::new(|_| panic!("a fault"));
+    let journal = journal.start(Durability::Process, ROOM, live).unwrap();
+    assert_eq!(journal.append(&[0; Journal::MAX_RECORD + 1]), Err(Full));
+    while let Ok(position) = journal.append(b"one") {
+        let _ = journal.written(position, Durability::Process).await;
+    }
+    assert_eq!(journal.end(), Err(Full));
+}
+
 proptest! {
     #[test]
     fn whatever_a_file_says_only_whole_records_come_back_and_nothing_panics(

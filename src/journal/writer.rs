@@ -42,7 +42,6 @@ impl Writer {
             }
             spare = task.frames;
         }
-        self.queue.end();
     }
 
     /// Writes a batch, as often as it takes; once the journal is closing, one more attempt must do.
@@ -82,9 +81,12 @@ impl Writer {
         match self.try_rewrite() {
             Ok(()) => self.queue.close_gap(dropped),
             Err(error) => {
-                self.queue.count_failure();
+                self.queue.count_old();
                 let file = self.file.path();
                 tracing::error!(%error, file = %file.display(), "the state cannot be written anew: the file grows on");
+                if let Err(error) = self.file.discard_new() {
+                    tracing::error!(%error, file = %file.display(), "what was written anew cannot be taken away");
+                }
             }
         }
     }
@@ -121,7 +123,7 @@ impl Writer {
         written?;
         let to_sync = new.flushed()?;
         thread::scope(|scope| {
-            let syncing = scope.spawn(|| to_sync.sync_all());
+            let syncing = thread::Builder::new().spawn_scoped(scope, || to_sync.sync_all())?;
             while !syncing.is_finished() {
                 pump(LOOK)?;
             }
@@ -130,5 +132,13 @@ impl Writer {
         new.append(&meanwhile)?;
         new.flushed()?.sync_all()?;
         file.replace_by(new)
+    }
+}
+
+impl Drop for Writer {
+    /// However the thread ends, a fault included: who waits for a record must not wait for ever, and none is taken that
+    /// nobody writes.
+    fn drop(&mut self) {
+        self.queue.end();
     }
 }

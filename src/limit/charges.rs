@@ -115,6 +115,16 @@ impl<'a> Charges<'a> {
         waits.reduce(|one, other| Some(one?.min(other?))).flatten()
     }
 
+    /// How many calls may be held for such a reason: as few as any limit that lets it wait does.
+    pub(super) fn queue(&self) -> usize {
+        let enforced = self.quotas().filter(|quota| quota.effect == Effect::Enforced);
+        let queues = enforced.filter_map(|quota| match quota.when_full {
+            WhenFull::Reject => None,
+            WhenFull::Wait { queue, .. } => Some(queue.get() as usize),
+        });
+        queues.min().unwrap_or(0)
+    }
+
     /// By how many limits the call is counted.
     pub fn len(&self) -> usize {
         self.quotas().count()

@@ -21,8 +21,8 @@ pub(super) struct Closure {
 enum Phase {
     /// No call goes before this moment.
     Closed { until: Steady },
-    /// At most so many calls at a time.
-    Opening { most: u32, on_their_way: u32 },
+    /// At most so many calls at a time; the last of them went then.
+    Opening { most: u32, on_their_way: u32, last: Steady },
 }
 
 /// What a call of the lane gets.
@@ -86,11 +86,12 @@ impl Closure {
         match &mut self.phase {
             Phase::Closed { until } if now < *until => Answer::NotBefore(*until),
             Phase::Closed { .. } => {
-                self.phase = Phase::Opening { most: 1, on_their_way: 1 };
+                self.phase = Phase::Opening { most: 1, on_their_way: 1, last: now };
                 Answer::Go(Pass(self.times))
             }
-            Phase::Opening { most, on_their_way } if *on_their_way < *most => {
+            Phase::Opening { most, on_their_way, last } if *on_their_way < *most => {
                 *on_their_way += 1;
+                *last = now;
                 Answer::Go(Pass(self.times))
             }
             Phase::Opening { .. } => Answer::Busy,
@@ -100,7 +101,7 @@ impl Closure {
     /// A call that went has ended.
     pub(super) fn end(&mut self, pass: Pass, end: End) -> Lane {
         match &mut self.phase {
-            Phase::Opening { most, on_their_way } if pass.0 == self.times => {
+            Phase::Opening { most, on_their_way, .. } if pass.0 == self.times => {
                 *on_their_way = on_their_way.saturating_sub(1);
                 if end == End::Success {
                     *most = most.saturating_mul(2);
@@ -123,11 +124,16 @@ impl Closure {
         }
     }
 
-    /// Whether it opened before this moment and nobody is finding out how far.
+    /// Whether any call has gone since it was closed.
+    pub(super) fn is_being_opened(&self) -> bool {
+        matches!(self.phase, Phase::Opening { .. })
+    }
+
+    /// Whether it opened before this moment, and no call has gone since then or is on its way.
     pub(super) fn is_idle(&self, before: Steady) -> bool {
         match self.phase {
             Phase::Closed { until } => until < before,
-            Phase::Opening { on_their_way, .. } => on_their_way == 0,
+            Phase::Opening { on_their_way, last, .. } => on_their_way == 0 && last < before,
         }
     }
 }
@@ -171,6 +177,16 @@ mod tests {
             }
         };
         assert_eq!((lane, successes), (Lane::Open, 4), "8, 16, 32, 64");
+    }
+
+    #[test]
+    fn a_lane_that_is_being_opened_is_not_idle_between_two_of_its_calls() {
+        let mut closure = Closure::new(at(60));
+        let first = go(&mut closure, at(61));
+        closure.end(first, End::Success);
+        assert!(!closure.is_idle(at(61)) && closure.is_idle(at(62)));
+        let _second = go(&mut closure, at(70));
+        assert!(!closure.is_idle(at(80)));
     }
 
     #[test]

@@ -28,6 +28,8 @@ use crate::time::Steady;
 pub(super) struct Closures {
     /// How many there are.
     count: AtomicUsize,
+    /// How many calls wait until another one has ended, on all of them together.
+    waiting: AtomicUsize,
     lanes: Mutex<HashMap<Lane, Shut>>,
 }
 
@@ -70,6 +72,8 @@ pub(super) struct Leave {
 pub(super) struct Queued {
     closures: Arc<Closures>,
     lane: Lane,
+    /// How many waited there when it came.
+    before: usize,
     freed: Pin<Box<OwnedNotified>>,
     place: Place,
 }
@@ -105,13 +109,19 @@ impl Closures {
         self.count.load(Ordering::Relaxed) == 0
     }
 
+    /// How many calls wait until another one has ended.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Asks for a call of this lane that has just come. One that would overtake those that wait is to wait too.
     pub(super) fn ask(self: &Arc<Self>, lane: &Lane, now: Steady) -> Answer {
         let mut lanes = self.lanes.lock();
         let Some(shut) = lanes.get_mut(lane) else { return Answer::Open };
         let answer = match shut.closure.until(now) {
             Some(until) => closure::Answer::NotBefore(until),
-            None if shut.waiting > 0 => closure::Answer::Busy,
+            // Where none has gone since the lane was closed, nobody's end would wake those that are told of that now.
+            None if shut.waiting > 0 && shut.closure.is_being_opened() => closure::Answer::Busy,
             None => shut.closure.ask(now),
         };
         self.answer(answer, lane, shut)
@@ -125,12 +135,14 @@ impl Closures {
                 Answer::Go(Leave { closures, lane, pass, end: End::Nothing })
             }
             closure::Answer::Busy => {
+                let before = shut.waiting;
                 shut.waiting += 1;
+                self.waiting.fetch_add(1, Ordering::Relaxed);
                 let mut freed = Box::pin(shut.freed.clone().notified_owned());
                 // From now on it is told, also before it is first polled.
                 freed.as_mut().enable();
                 let (closures, lane) = (self.clone(), lane.clone());
-                Answer::Busy(Queued { closures, lane, freed, place: Place::Taken })
+                Answer::Busy(Queued { closures, lane, before, freed, place: Place::Taken })
             }
         }
     }
@@ -140,7 +152,7 @@ impl Closures {
     pub(super) fn close(&self, lane: &Lane, until: Steady, now: Steady, move_held: impl FnOnce(Steady)) {
         let mut lanes = self.lanes.lock();
         if lanes.len() >= MAX_CLOSED && !lanes.contains_key(lane) {
-            lanes.retain(|_, shut| !shut.closure.is_idle(now));
+            lanes.retain(|_, shut| shut.waiting > 0 || !shut.closure.is_idle(now));
         }
         let known = lanes.len();
         let until = match lanes.get_mut(lane) {
@@ -242,6 +254,11 @@ impl Shut {
 // === impl Queued ===
 
 impl Queued {
+    /// How many waited for the lane when it came.
+    pub(super) fn before(&self) -> usize {
+        self.before
+    }
+
     /// Asks when it is the call's turn.
     pub(super) fn ask(mut self, now: Steady) -> Answer {
         let closures = self.closures.clone();
@@ -268,6 +285,7 @@ impl Future for Queued {
 impl Drop for Queued {
     /// If it was told and did not ask, the next in the row is told: the library sees to that.
     fn drop(&mut self) {
+        self.closures.waiting.fetch_sub(1, Ordering::Relaxed);
         if self.place == Place::Taken
             && let Some(shut) = self.closures.lanes.lock().get_mut(&self.lane)
         {

@@ -125,6 +125,7 @@ impl Held {
     /// that are moved, and O(n) of all that are held.
     pub(super) fn postpone(&self, lane: &Lane, until: Steady, clock: &Clock) {
         let mut seats = self.0.lock();
+        let ends = seats.ends;
         let mut moved: Vec<_> =
             seats.seats.values_mut().filter_map(|seat| seat.before(lane, until)).collect();
         moved.sort_by_key(|seat| seat.at());
@@ -135,10 +136,15 @@ impl Held {
             }
         }
         for seat in moved {
-            if let Place::Reserved(reserved) = &mut seat.place
-                && let Err(opens) = reserved.place_again(until, clock)
-            {
-                seat.place = Place::TooLate(opens);
+            if let Place::Reserved(reserved) = &mut seat.place {
+                match reserved.place_again(until, clock) {
+                    Err(opens) => seat.place = Place::TooLate(opens),
+                    Ok(()) if ends.is_some_and(|ends| Steady::from_millis(reserved.at().millis()) > ends) => {
+                        reserved.give_back();
+                        seat.place = Place::Ended;
+                    }
+                    Ok(()) => {}
+                }
             }
             seat.moved.notify_one();
         }

@@ -306,6 +306,13 @@ impl Quota {
         self.fits(&self.bounds) || self.parts.iter().any(|part| self.fits(&part.bounds) && open(part))
     }
 
+    /// Whether it counts all calls together that the API counts together: what it has no room for, it has none for from
+    /// any other caller of the lane.
+    pub(super) fn binds_lanes(&self) -> bool {
+        let lane = Per::default().with(Dimension::Tenant).with(Dimension::Application);
+        self.parts.is_empty() && self.per.is_coarser(lane)
+    }
+
     /// The one of its rates with the longest window.
     pub(super) fn longest_rate(&self) -> Option<Rate> {
         let bounds = self.parts.iter().map(|part| &part.bounds).chain([&self.bounds]);

@@ -166,9 +166,9 @@ impl Limiter {
         self.held.end(ends);
     }
 
-    /// How many calls are held.
+    /// How many calls are held: until their turn, or until another one has ended on a lane that is being opened.
     pub fn held(&self) -> usize {
-        self.held.count()
+        self.held.count() + self.closures.waiting()
     }
 
     /// How the limits of a call stand now: one for each limit and window that has counted somebody. After `acquire`

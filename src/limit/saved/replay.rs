@@ -117,7 +117,7 @@ impl Replay {
         {
             let passed = now.wall.saturating_sub(last.wall);
             self.keys.values_mut().flat_map(|held| &mut held.times).for_each(|time| {
-                let ago = last.steady.saturating_sub(*time) + passed;
+                let ago = last.steady.saturating_sub(*time).saturating_add(passed);
                 *time = now.steady.saturating_sub(ago);
             });
         }
@@ -131,8 +131,12 @@ impl Replay {
             while held.times.last().is_some_and(|time| *time > now.steady + 1) {
                 held.times.pop();
             }
-            let expires = held.times.last()? + u64::from(held.kept.longest);
-            (expires > now.steady).then_some((expires, key, held))
+            // What no window counts any more goes: a log tells times apart over 49 days only.
+            let longest = u64::from(held.kept.longest);
+            let dead = held.times.partition_point(|time| time.saturating_add(longest) <= now.steady);
+            held.times.drain(..dead);
+            let expires = held.times.last()?.saturating_add(longest);
+            Some((expires, key, held))
         });
         let mut live: Vec<_> = live.collect();
         let left_out = live.len().saturating_sub(max_keys);

@@ -45,10 +45,16 @@ impl Limiter {
                         let admission = Admission::new(granted, hold, slots).with(leave);
                         return self.secure(admission, &charges).await;
                     }
-                    (Err(Refused::Over(..)), _) => {
+                    (Err(Refused::Over(quota, ..)), _) if quota.binds_lanes() => {
                         // A limit of ours is what binds now.
                         self.closures.forget(&lane);
                         Answer::Open
+                    }
+                    (Err(Refused::Over(..)), _) => {
+                        // What binds its caller alone says nothing of the others of the lane.
+                        drop(leave);
+                        admitted = Some(self.place(&charges, clock).await?);
+                        self.closures.ask(&lane, clock.steady())
                     }
                     (Err(refused), _) => return Err(refused.into()),
                 },
@@ -62,6 +68,10 @@ impl Limiter {
                     drop(given_back);
                     let busy = Refusal::Closed { retry_after: BUSY_RETRY };
                     let by = by.ok_or(busy)?;
+                    // They are held like any other, and no more of them than of these.
+                    if queued.before() >= charges.queue() || self.held() > charges.max_held.get() as usize {
+                        return Err(busy);
+                    }
                     let patience = by.since(clock.steady());
                     clock.timeout(patience, &mut queued).await.map_err(|_| busy)?;
                     let now = clock.steady();

@@ -6,7 +6,7 @@ use super::super::sync::Arc;
 use super::{Asked, At, Cell, Debt, Granted, Locked, Stamps};
 use crate::limit::charges::{Claim, Places, Way};
 use crate::limit::decision::place_again;
-use crate::limit::quota::Quota;
+use crate::limit::quota::{Effect, Quota};
 use crate::limit::scribe::Scribe;
 use crate::limit::window::{Cost, Stamp};
 use crate::time::{Clock, Steady};
@@ -139,35 +139,42 @@ impl Reserved {
     /// Its turn has come: it is charged for good, as of the moment that was promised, whenever it was woken. If as many
     /// calls are on their way as may be, it gives its place back, and that limit is named by its place.
     pub(in crate::limit) fn take_turn(mut self) -> Result<Granted, u8> {
-        let busy = {
+        let (mut busy, mut overrun) = (None, Places::default());
+        {
             let mut locked = self.lock();
             let mut asked = self.asked(&mut locked);
-            let busy = asked.iter().find(|(Claim { quota, .. }, log)| {
-                quota.in_flight.is_some_and(|most| log.in_flight() >= most.get())
-            });
-            let busy = busy.map(|(claim, _)| claim.place);
+            for (Claim { quota, place, .. }, log) in &asked {
+                match quota.effect {
+                    _ if quota.in_flight.is_none_or(|most| log.in_flight() < most.get()) => {}
+                    Effect::Enforced => busy = busy.or(Some(*place)),
+                    Effect::Shadow => overrun = overrun.with(*place),
+                }
+            }
             if busy.is_none() {
-                for (claim, log) in &mut asked {
+                for (key, (claim, log)) in self.keys.iter().zip(&mut asked) {
                     log.end_wait();
-                    if claim.quota.in_flight.is_some() {
+                    // One that is only tried counts what it would have let in.
+                    if overrun.has(claim.place) {
+                        key.cell.leave(log, self.at, claim.quota.cost, &self.scribe);
+                    } else if claim.quota.in_flight.is_some() {
                         log.depart();
                     }
                 }
             }
-            busy
-        };
+        }
         if let Some(place) = busy {
             self.give_back();
             return Err(place);
         }
-        let paid = self.keys.into_iter().map(|Key { cell, quota, .. }| Paid {
+        let let_in = self.keys.into_iter().filter(|key| !overrun.has(key.place));
+        let paid = let_in.map(|Key { cell, quota, .. }| Paid {
             cell,
             stamp: self.at,
             cost: quota.cost,
             owes: Owes::by(&quota),
         });
         let charged = Charged { paid: paid.collect(), scribe: self.scribe };
-        Ok(Granted { charged, overrun: self.overrun })
+        Ok(Granted { charged, overrun: self.overrun.and(overrun) })
     }
 
     /// Gives its place back: it was never there.

@@ -14,6 +14,7 @@ store_contract!(
         a_full_window_is_named_before_a_full_way,
         a_held_call_takes_the_way_when_its_turn_comes_or_gives_its_place_back,
         a_way_that_is_only_tried_lets_everybody_through,
+        a_way_that_is_only_tried_lets_held_calls_through,
         a_key_of_which_a_call_is_on_its_way_is_not_swept,
     ]
 );
@@ -93,6 +94,19 @@ async fn a_way_that_is_only_tried_lets_everybody_through(limiter: Limiter) {
     assert_eq!((first.overrun(&read).len(), second.overrun(&read).len()), (0, 1));
     drop(first);
     assert_eq!(limiter.acquire(&read, &clock).await.unwrap().overrun(&read).len(), 0);
+}
+
+async fn a_way_that_is_only_tried_lets_held_calls_through(limiter: Limiter) {
+    let text = limit("one", "", "\"1 per 10s\"") + &limit("way", "", "\"9 per minute\"");
+    let set = changed(&text, |quota| match quota.name.as_str() {
+        "one" => quota.when_full = wait(60, 9),
+        _way => (quota.in_flight, quota.effect) = (1.try_into().ok(), Effect::Shadow),
+    });
+    let (read, (clock, hand)) = (charges(&set, &application(1, 1), "read"), clock());
+    let _first = limiter.acquire(&read, &clock).await.unwrap();
+    let time = async { hand.advance(seconds(10)) };
+    let (second, ()) = tokio::join!(limiter.acquire(&read, &clock), time);
+    assert_eq!(second.unwrap().overrun(&read).as_slice(), ["way".into()]);
 }
 
 async fn a_key_of_which_a_call_is_on_its_way_is_not_swept(limiter: Limiter) {
