@@ -177,6 +177,11 @@ impl<'a> Charges<'a> {
         Ok(())
     }
 
+    /// Whether its windows alone say whether it is admitted, and nothing has to be written first.
+    pub(super) fn is_simple(&self) -> bool {
+        self.actions.is_empty() && self.durable.is_none()
+    }
+
     /// Its limits on actions under way, and what it is counted under there.
     pub(super) fn open(&self) -> impl Iterator<Item = (&'a OpenQuota, OpenKey)> {
         let (subject, scope) = (self.caller.subject, self.scope);

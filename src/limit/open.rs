@@ -87,9 +87,9 @@ struct Held {
 }
 
 /// The places that one call has taken, given back when it ends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slots {
-    /// None where no limit asks for a place.
+    /// None once an action has them.
     open: Option<OpenActions>,
     taken: SmallVec<[(OpenKey, Duration); 1]>,
     overrun: Names,
@@ -158,10 +158,10 @@ impl OpenActions {
         asked: impl IntoIterator<Item = (&'a OpenQuota, OpenKey)>,
         clock: &Clock,
         decide: impl FnOnce() -> (T, Take),
-    ) -> Result<(T, Slots), NoSlot<'a>> {
+    ) -> Result<(T, Option<Slots>), NoSlot<'a>> {
         let asked: SmallVec<[_; 1]> = asked.into_iter().collect();
         if asked.is_empty() {
-            return Ok((decide().0, Slots::default()));
+            return Ok((decide().0, None));
         }
         let mut memory = self.0.memory.lock();
         let now = clock.steady();
@@ -188,7 +188,7 @@ impl OpenActions {
             Take::Nothing => taken.clear(),
         }
         drop(memory);
-        Ok((decided, Slots { open: Some(self.clone()), taken, overrun }))
+        Ok((decided, Some(Slots { open: Some(self.clone()), taken, overrun })))
     }
 
     /// An answer says that the action has ended.

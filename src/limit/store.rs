@@ -52,9 +52,10 @@ pub struct Admission {
     charged: Charged,
     overrun: Places,
     hold: Option<Hold>,
-    slots: Slots,
+    /// None where no limit counts the actions that it may start.
+    slots: Option<Box<Slots>>,
     /// On a lane that is being opened.
-    leave: Option<Leave>,
+    leave: Option<Box<Leave>>,
 }
 
 /// How a call was held until its turn.
@@ -108,6 +109,14 @@ impl Limiter {
     pub async fn acquire<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
         let mut admission = None;
         if self.closures.is_empty() {
+            // Most calls need nothing else.
+            if charges.is_simple() {
+                match self.store.acquire(charges, clock) {
+                    Ok(granted) => return Ok(Admission::new(granted, None, None)),
+                    Err(refused) if !may_wait(charges, refused) => return Err(refused.into()),
+                    Err(_) => {}
+                }
+            }
             let admitted = self.place(charges, clock).await?;
             // The API may have closed its lane while it was held.
             if admitted.hold.is_none() || self.closures.is_empty() {
@@ -123,7 +132,7 @@ impl Limiter {
         &self,
         charges: &Charges<'a>,
         clock: &Clock,
-    ) -> Result<(Result<Granted, Refused<'a>>, Slots), Refusal<'a>> {
+    ) -> Result<(Result<Granted, Refused<'a>>, Option<Box<Slots>>), Refusal<'a>> {
         let decide = || {
             let decided = self.store.acquire(charges, clock);
             let take = match &decided {
@@ -133,7 +142,8 @@ impl Limiter {
             };
             (decided, take)
         };
-        Ok(self.open.acquire(charges.open(), clock, decide)?)
+        let (decided, slots) = self.open.acquire(charges.open(), clock, decide)?;
+        Ok((decided, slots.map(Box::new)))
     }
 
     async fn place<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
@@ -210,14 +220,14 @@ impl Limiter {
 // === impl Admission ===
 
 impl Admission {
-    fn new(Granted { charged, overrun }: Granted, hold: Option<Hold>, slots: Slots) -> Self {
+    fn new(Granted { charged, overrun }: Granted, hold: Option<Hold>, slots: Option<Box<Slots>>) -> Self {
         Self { charged, overrun, hold, slots, leave: None }
     }
 
     /// The same, on a lane that is being opened.
     fn with(self, leave: Leave) -> Self {
         let mut admission = self;
-        admission.leave = Some(leave);
+        admission.leave = Some(Box::new(leave));
         admission
     }
 
@@ -239,13 +249,15 @@ impl Admission {
     /// enforced.
     pub fn overrun(&self, charges: &Charges<'_>) -> Names {
         let mut names = charges.names(self.overrun);
-        names.extend(self.slots.overrun().iter().cloned());
+        names.extend(self.slots.iter().flat_map(|slots| slots.overrun().iter().cloned()));
         names
     }
 
     /// The API has answered: the call has started this action, which is under way from now on.
     pub fn opened(&mut self, action: &ActionId, clock: &Clock) {
-        self.slots.opened(action, clock);
+        if let Some(slots) = &mut self.slots {
+            slots.opened(action, clock);
+        }
     }
 
     /// The upstream has the first byte of the request: the charges stay, whatever becomes of it. The call is on its way
