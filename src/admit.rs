@@ -201,6 +201,11 @@ impl Permit {
         &self.answer
     }
 
+    /// The API has answered that the call has no action under way.
+    pub fn settled(&mut self) {
+        self.admission.settled();
+    }
+
     /// The API has answered that the call has started this action.
     pub fn opened(&mut self, action: &ActionId, clock: &Clock) {
         self.admission.opened(action, clock);

@@ -69,6 +69,9 @@ pub struct Hold {
     pub released: Steady,
 }
 
+/// What the limits say of a call now, and the places of the actions that it may start.
+type Attempt<'a> = (Result<Granted, Refused<'a>>, Option<Box<Slots>>);
+
 /// Limits by their names.
 pub type Names = SmallVec<[LimitName; 1]>;
 
@@ -128,11 +131,7 @@ impl Limiter {
     }
 
     /// What the limits say now, and the actions that it may start: those of a call that may wait are counted too.
-    fn attempt<'a>(
-        &self,
-        charges: &Charges<'a>,
-        clock: &Clock,
-    ) -> Result<(Result<Granted, Refused<'a>>, Option<Box<Slots>>), Refusal<'a>> {
+    fn attempt<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Attempt<'a>, Refusal<'a>> {
         let decide = || {
             let decided = self.store.acquire(charges, clock);
             let take = match &decided {
@@ -197,7 +196,7 @@ impl Limiter {
         standings
     }
 
-    /// The fullest keys of the limits of a set, the fullest first: at most `top`, and at most [`MAX_TOP`].
+    /// The fullest keys of the limits of a set, the fullest first: at most `top`, and at most [`MAX_TOP`](crate::limit::MAX_TOP).
     pub fn fullest(&self, quotas: &QuotaSet, top: usize, clock: &Clock) -> Vec<FullKey> {
         let mut fullest = Fullest::new(quotas, top, clock.steady());
         self.store.each(|key, log| fullest.look(key, log));
@@ -264,6 +263,16 @@ impl Admission {
     /// until the admission is dropped.
     pub fn forwarded(&mut self) {
         self.charged.keep();
+        if let Some(slots) = &mut self.slots {
+            slots.forwarded();
+        }
+    }
+
+    /// The API's answer says that the call has no action under way.
+    pub fn settled(&mut self) {
+        if let Some(slots) = &mut self.slots {
+            slots.settled();
+        }
     }
 
     /// The API answered, and not that the call was one too many.

@@ -48,12 +48,14 @@ impl Gateway {
         let Answer::Started(device) = permit.answer() else { return };
         match started(&answer, device) {
             Some(Started { id, device, stage }) => {
-                if stage == Stage::UnderWay {
-                    permit.opened(&id, &self.line.clock);
+                match stage {
+                    Stage::UnderWay => permit.opened(&id, &self.line.clock),
+                    Stage::Ended => permit.settled(),
                 }
                 self.line.actions.record(id, device);
             }
             None => {
+                permit.settled();
                 tracing::warn!(request = %id, "the API's answer names no action: calls about it will be of an unknown one")
             }
         }
@@ -66,6 +68,13 @@ impl Exchange {
         let starts = self.permit.as_ref().is_some_and(|permit| matches!(permit.answer(), Answer::Started(_)));
         // The documents print 201 for most, and 200 for some.
         self.captured = (starts && status.is_success()).then(BytesMut::new);
+        // A fault of the API's may have come after the action began.
+        if let Some(permit) = &mut self.permit
+            && !status.is_success()
+            && !status.is_server_error()
+        {
+            permit.settled();
+        }
         // An error shows no action, and a part of an answer may show half of one.
         if status != StatusCode::OK {
             self.statuses = None;

@@ -65,7 +65,9 @@ async fn a_call_that_may_start_an_action_counts_until_it_is_over() {
     let (set, limiter, (clock, _)) = (set(1, ""), Limiter::new(), clock());
     let under_way = call(&limiter, &set, application(1, 1), &clock).await.unwrap();
     refused_for(start(&limiter, &set, 0, &clock).await);
-    // It ends without an answer that names an action.
+    // It ends with an answer that names no action.
+    let mut under_way = under_way;
+    under_way.settled();
     drop(under_way);
     assert!(limiter.open_actions().count(&clock).is_empty());
     start(&limiter, &set, 0, &clock).await.unwrap();
@@ -148,6 +150,21 @@ async fn a_limit_counts_by_what_it_says() {
         assert_eq!(admitted, others, "{per}");
         drop(first);
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_nobody_read_keeps_its_place_for_ten_minutes_and_one_that_was_not_sent_does_not()
+{
+    let (set, limiter, (clock, hand)) = (set(1, ""), Limiter::new(), clock());
+    let of = charges(&set, &application(1, 1), "collect");
+    drop(limiter.acquire(&of, &clock).await.unwrap());
+    // Its caller hung up, or the API broke off: an action may be under way, and nobody can name it.
+    drop(call(&limiter, &set, application(1, 1), &clock).await.unwrap());
+    refused_for(start(&limiter, &set, 0, &clock).await);
+    hand.advance(Duration::from_secs(599));
+    assert_eq!(refused_for(start(&limiter, &set, 0, &clock).await), 1);
+    hand.advance(Duration::from_secs(1));
+    start(&limiter, &set, 0, &clock).await.unwrap();
 }
 
 #[tokio::test]

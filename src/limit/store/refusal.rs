@@ -36,7 +36,7 @@ pub enum Refusal<'a> {
         /// When it is worth another try: a minute at most. No promise, since nobody knows when an action ends.
         retry_after: RetryAfter,
     },
-    /// The call may not be admitted [yet](Charges::not_before), and is not held for so long.
+    /// The call may not be admitted [yet](crate::limit::Charges::not_before), and is not held for so long.
     Closed {
         /// When it may be, and every limit of it has room, if nobody else is admitted.
         retry_after: RetryAfter,
@@ -77,7 +77,7 @@ pub enum LimitError {
         /// When it is worth another try: a minute at most. No promise, since nobody knows when an action ends.
         retry_after: RetryAfter,
     },
-    /// The call may not be admitted [yet](Charges::not_before), and is not held for so long.
+    /// The call may not be admitted [yet](crate::limit::Charges::not_before), and is not held for so long.
     #[error("the API takes no such call for now")]
     Closed {
         /// When it may be, and every limit of it has room, if nobody else is admitted.
