@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::id::{ActionId, LimitName, OperationId, RequestId};
+use crate::id::{ActionId, LimitName, OperationId};
 use crate::journal::{Durability, Journal, JournalError, JournalNumbers, StateFolder};
 use crate::limit::key::Per;
 use crate::limit::quota::Effect;
@@ -35,10 +35,12 @@ use crate::time::{Clock, Steady, Wall};
 
 mod key;
 mod record;
+mod slots;
 
 pub(super) use key::OpenKey;
 pub(super) use record::MAX_OPEN_FOR;
 use record::Record;
+pub(super) use slots::Slots;
 
 /// A limit on actions under way, as the calls of an operation that starts them meet it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,26 +88,6 @@ struct Held {
     open: BTreeSet<(Steady, ActionId)>,
 }
 
-/// The places that one call has taken, given back when it ends.
-#[derive(Debug)]
-pub(super) struct Slots {
-    /// None once an action has them.
-    open: Option<OpenActions>,
-    taken: SmallVec<[(OpenKey, Duration); 1]>,
-    overrun: Names,
-    stage: Stage,
-    clock: Clock,
-}
-
-/// How much is known of whether a call has started an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The API did not see it, or said that it has not.
-    Nothing,
-    /// The API saw it, and has not said.
-    Unknown,
-}
-
 /// What becomes of the places of a call whose other limits have decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Take {
@@ -125,10 +107,6 @@ pub(super) enum NoSlot<'a> {
 /// A minute: when a caller may ask again at the latest. Whoever sees an action end may be the next, and nobody knows
 /// when that is; the moment at which the oldest lapses is a bound, and days away.
 const RETRY: Duration = Duration::from_secs(60);
-
-/// For how long a call keeps its places that the API saw, and whose answer nobody read: a script of a live-response
-/// session times out after so long (*Run live response commands on a device*).
-const UNANSWERED: Duration = Duration::from_secs(600);
 
 /// Actions that are copied at once when the file is written anew: the lock is held for some 100 microseconds.
 const STEP: usize = 1_000;
@@ -203,16 +181,7 @@ impl OpenActions {
             Take::Nothing => taken.clear(),
         }
         drop(memory);
-        Ok((
-            decided,
-            Some(Slots {
-                open: Some(self.clone()),
-                taken,
-                overrun,
-                stage: Stage::Nothing,
-                clock: clock.clone(),
-            }),
-        ))
+        Ok((decided, Some(Slots::new(self.clone(), taken, overrun, clock))))
     }
 
     /// An answer says that the action has ended.
@@ -272,59 +241,6 @@ fn write_all(memory: &Mutex<Memory>, put: &mut dyn FnMut(&[u8])) {
         match step.into_iter().next_back() {
             Some((lapse, _)) => last = Some(lapse),
             None => return,
-        }
-    }
-}
-
-// === impl Slots ===
-
-impl Slots {
-    /// The limits that would have refused the call, if they were enforced.
-    pub(super) fn overrun(&self) -> &Names {
-        &self.overrun
-    }
-
-    /// The API has the first byte of the call: unless it says otherwise, an action may be under way.
-    pub(super) fn forwarded(&mut self) {
-        self.stage = Stage::Unknown;
-    }
-
-    /// The API has answered that no action is under way.
-    pub(super) fn settled(&mut self) {
-        self.stage = Stage::Nothing;
-    }
-
-    /// The API has answered: the call has started this action, which has its places from now on.
-    pub(super) fn opened(&mut self, action: &ActionId, clock: &Clock) {
-        let Some(open) = self.open.take() else { return };
-        let mut memory = open.0.memory.lock();
-        let (now, wall) = (clock.steady(), clock.wall());
-        for (key, open_for) in self.taken.drain(..) {
-            memory.leave(&key);
-            open.write(&Record::opened(action, &key, wall + open_for));
-            memory.open(action, key, now + open_for, wall + open_for);
-        }
-    }
-}
-
-impl Drop for Slots {
-    /// A call whose caller hung up, or that failed at the API, may have started an action that nobody can name: it keeps
-    /// its places for [`UNANSWERED`], so that nobody gets past a limit by not waiting for the answer.
-    fn drop(&mut self) {
-        let Some(open) = self.open.take().filter(|_| !self.taken.is_empty()) else { return };
-        let nameless = match self.stage {
-            Stage::Nothing => None,
-            Stage::Unknown => ActionId::parse(&format!("unanswered-{}", RequestId::random())),
-        };
-        let mut memory = open.0.memory.lock();
-        for (key, open_for) in self.taken.drain(..) {
-            memory.leave(&key);
-            if let Some(action) = &nameless {
-                let (now, wall) = (self.clock.steady(), self.clock.wall());
-                let lapse = open_for.min(UNANSWERED);
-                open.write(&Record::opened(action, &key, wall + lapse));
-                memory.open(action, key, now + lapse, wall + lapse);
-            }
         }
     }
 }

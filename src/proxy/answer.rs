@@ -68,10 +68,11 @@ impl Exchange {
         let starts = self.permit.as_ref().is_some_and(|permit| matches!(permit.answer(), Answer::Started(_)));
         // The documents print 201 for most, and 200 for some.
         self.captured = (starts && status.is_success()).then(BytesMut::new);
-        // A fault of the API's may have come after the action began.
+        // Those two are of something before the API, which may have begun the action.
+        let unknown = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
         if let Some(permit) = &mut self.permit
             && !status.is_success()
-            && !status.is_server_error()
+            && !unknown
         {
             permit.settled();
         }
