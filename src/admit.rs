@@ -119,6 +119,7 @@ pub async fn admit(
     if found.held.is_some() {
         world.verifier.check_expiry(&principal, clock)?; // the token has expired meanwhile
     }
+    let admission = limiter.written(admission, &charges).await.map_err(LimitError::from)?; // it would be forgotten
     found.overrun = admission.overrun(&charges);
     Ok(Permit { admission, body, answer: routed.answer() })
 }

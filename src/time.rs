@@ -161,6 +161,17 @@ impl BootId {
     }
 }
 
+/// For how long a server asks to be left alone, by the value of `Retry-After` (RFC 9110, section 10.2.3): seconds, or a
+/// date in HTTP's preferred form (section 5.6.7), of which nothing is left once it has passed. None if it is neither.
+pub fn retry_after(value: &str, now: Wall) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    Some(Wall::from_unix_seconds(date.as_second()).since(now))
+}
+
 /// A wait that ran out of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("timed out")]

@@ -308,3 +308,20 @@ async fn held_calls_take_no_place_among_those_in_flight() {
     held(&gateway, 3).await;
     assert_eq!(counted(&gateway, "overload").await, 0);
 }
+
+#[tokio::test]
+async fn a_call_that_waits_for_the_disk_alone_is_not_held_and_its_caller_may_have_closed_its_half() {
+    let upstream = RecordingUpstream::start(Answer::new(200, "taken"), Clock::System);
+    let state = tempfile::tempdir().unwrap();
+    let limits = "durable = \"fsync\"\n[[limit]]\nname = \"all\"\noperations = [\"list_devices\"]\nper = []\nwindows = [\"100 per minute\"]\n";
+    let setup = Setup::new(upstream.address()).policy(policy_with("limits.toml", limits));
+    let gateway = setup.state(state.path()).start();
+    for _ in 0..5 {
+        let mut client = gateway.connect().await;
+        client.send(list()).await;
+        client.finish_sending().await;
+        client.read_response().await.assert_status(200);
+    }
+    let page = gateway.admin("/metrics").await;
+    assert!(page.text().contains("tollgate_held_seconds_count{outcome=\"admitted\"} 0\n"), "{page:?}");
+}

@@ -113,9 +113,8 @@ async fn a_part_goes_back_to_everybody_at_its_end_without_a_reload() {
     "#;
     let (_upstream, gateway) = started(limits);
     let calls = async |expected: &[u16]| {
-        for (number, expected) in expected.iter().enumerate() {
+        for expected in expected {
             gateway.collect(&portal(), WORKSTATION).await.assert_status(*expected);
-            assert!(number < 11);
         }
     };
     calls(&[201, 201, 201, 201, 201, 201, 429, 429]).await;

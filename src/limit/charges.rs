@@ -177,9 +177,9 @@ impl<'a> Charges<'a> {
         Ok(())
     }
 
-    /// Whether its windows alone say whether it is admitted, and nothing has to be written first.
+    /// Whether its windows alone say whether it is admitted.
     pub(super) fn is_simple(&self) -> bool {
-        self.actions.is_empty() && self.durable.is_none()
+        self.actions.is_empty()
     }
 
     /// Its limits on actions under way, and what it is counted under there.

@@ -148,14 +148,14 @@ impl Limiter {
     async fn place<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Admission, Refusal<'a>> {
         let (decided, slots) = self.attempt(charges, clock)?;
         let refused = match decided {
-            Ok(granted) => return self.secure(Admission::new(granted, None, slots), charges).await,
+            Ok(granted) => return Ok(Admission::new(granted, None, slots)),
             Err(refused) => refused,
         };
         if !may_wait(charges, refused) {
             return Err(refused.into());
         }
         let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
-        self.secure(Admission::new(granted, hold, slots), charges).await
+        Ok(Admission::new(granted, hold, slots))
     }
 
     /// The actions that are under way.

@@ -7,7 +7,7 @@ use pingora::http::ResponseHeader;
 
 use super::exchange::Exchange;
 use super::gateway::Gateway;
-use crate::time::Wall;
+use crate::time::{Wall, retry_after};
 
 /// How long a lane is closed if the API does not say: as the service's shorter window.
 const UNSAID: Duration = Duration::from_secs(60);
@@ -55,11 +55,7 @@ impl Stay {
         let Some(text) = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()) else {
             return Self::Unsaid;
         };
-        let said = match text.trim().parse::<u64>() {
-            Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => date(text.trim()).map(|then| then.since(now)),
-        };
-        match said {
+        match retry_after(text, now) {
             Some(long) if long > LONGEST => Self::Capped,
             Some(long) => Self::Said(long),
             None => Self::Unsaid,
@@ -83,12 +79,6 @@ impl Stay {
             Self::Unsaid => "unsaid",
         }
     }
-}
-
-/// A date of HTTP's preferred form (RFC 9110, section 5.6.7); the two old ones are of servers of the last century.
-fn date(text: &str) -> Option<Wall> {
-    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Wall::from_unix_seconds(time.as_second()))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Credentials;
 use crate::settings::UpstreamUrl;
-use crate::time::Clock;
+use crate::time::{self, Clock};
 
 /// The API, and who asks it.
 pub(super) struct Api<'c> {
@@ -218,13 +218,7 @@ impl<'c> Api<'c> {
 
 /// How long the answer asks to wait: seconds, or until a date.
 fn retry_after(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    let wait = date.as_second() - clock.wall().unix_seconds();
-    Some(Duration::from_secs(u64::try_from(wait).unwrap_or(0)))
+    time::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, clock.wall())
 }
 
 fn read(bytes: Vec<u8>) -> Result<Page, PullError> {

@@ -53,7 +53,8 @@ impl Surviving {
 }
 
 async fn call(limiter: &Limiter, of: &Charges<'_>, clock: &Clock) -> Result<(), LimitError> {
-    limiter.acquire(of, clock).await?.forwarded();
+    let admission = limiter.acquire(of, clock).await?;
+    limiter.written(admission, of).await?.forwarded();
     Ok(())
 }
 

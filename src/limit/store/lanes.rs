@@ -42,8 +42,7 @@ impl Limiter {
                 (Answer::Go(leave), None) => match self.attempt(&charges, clock)? {
                     (Ok(granted), slots) => {
                         let hold = had_turn.map(|now| Hold { since, until: now, released: now });
-                        let admission = Admission::new(granted, hold, slots).with(leave);
-                        return self.secure(admission, &charges).await;
+                        return Ok(Admission::new(granted, hold, slots).with(leave));
                     }
                     (Err(Refused::Over(quota, ..)), _) if quota.binds_lanes() => {
                         // A limit of ours is what binds now.

@@ -48,8 +48,11 @@ impl Limiter {
         self.store.scribe.close();
     }
 
-    /// Waits until the admission survives as much as the policy asks for. One that can't be written is given back.
-    pub(super) async fn secure<'a>(
+    /// Waits until an admission survives as much as the policy asks for, before the call is forwarded.
+    ///
+    /// # Errors
+    /// It can't be written, and is given back.
+    pub async fn written<'a>(
         &self,
         admission: Admission,
         charges: &Charges<'a>,
