@@ -235,3 +235,28 @@ impl Drop for Ticket<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::poll_immediate;
+
+    use crate::limit::fixture::{application, charges, clock, limit, quotas};
+    use crate::limit::{LimitError, Limiter};
+
+    #[tokio::test]
+    async fn who_comes_after_the_process_was_told_to_stop_waits_no_longer_than_it_lives() {
+        let text = limit("waits", "\"tenant\"", "\"1 per 10s\"");
+        let set = quotas(&format!("{text}when_full = {{ wait = \"50s\", queue = 9 }}\n"));
+        let (limiter, (clock, _), caller) = (Limiter::new(), clock(), application(1, 1));
+        let of = charges(&set, &caller, "read");
+        limiter.acquire(&of, &clock).await.unwrap().forwarded();
+        limiter.end(clock.steady() + Duration::from_secs(15));
+        let mut in_reach = Box::pin(limiter.acquire(&of, &clock));
+        assert!(poll_immediate(&mut in_reach).await.is_none(), "its turn is in 10 s");
+        let out_of_reach = poll_immediate(limiter.acquire(&of, &clock)).await.expect("it waits");
+        assert_eq!(out_of_reach.map_err(LimitError::from).unwrap_err(), LimitError::Ended);
+        assert_eq!(limiter.held(), 1, "it left no place behind");
+    }
+}
