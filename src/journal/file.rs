@@ -28,6 +28,8 @@ pub(super) struct NewFile {
     to: BufWriter<File>,
     /// In bytes.
     length: u64,
+    /// Of them, what its owner still needs.
+    needed: u64,
     buffer: Vec<u8>,
 }
 
@@ -174,7 +176,8 @@ impl JournalFile {
         let file = options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)?;
         let mut to = BufWriter::with_capacity(1 << 16, file);
         to.write_all(MAGIC)?;
-        Ok(NewFile { path, to, length: MAGIC.len() as u64, buffer: Vec::new() })
+        let length = MAGIC.len() as u64;
+        Ok(NewFile { path, to, length, needed: length, buffer: Vec::new() })
     }
 
     /// Puts a new file, which is whole and on the disk, in the place of this one at once.
@@ -184,7 +187,7 @@ impl JournalFile {
         // must not go there even if the folder can't be synced.
         let folder = File::open(&self.folder)?;
         fs::rename(&new.path, self.path())?;
-        (self.file, self.length, self.needed) = (file, new.length, new.length);
+        (self.file, self.length, self.needed) = (file, new.length, new.needed);
         // The new name must outlive a power cut before anything is appended to the file behind it.
         folder.sync_all()
     }
@@ -202,14 +205,16 @@ impl JournalFile {
 // === impl NewFile ===
 
 impl NewFile {
+    /// Puts a record that is still needed.
     pub(super) fn put(&mut self, record: &[u8]) -> io::Result<()> {
         self.buffer.clear();
         frame(record, &mut self.buffer);
         self.length += self.buffer.len() as u64;
+        self.needed += self.buffer.len() as u64;
         self.to.write_all(&self.buffer)
     }
 
-    /// Appends whole frames.
+    /// Appends whole frames, which came while it was written: how much of them is needed nobody knows.
     pub(super) fn append(&mut self, frames: &[u8]) -> io::Result<()> {
         self.length += frames.len() as u64;
         self.to.write_all(frames)

@@ -274,6 +274,32 @@ fn a_new_file_that_cannot_be_finished_is_taken_away_and_leaves_the_disk_to_the_o
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_written_anew_is_tried_again_after_a_while_and_not_at_every_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFolder::open(folder.path()).unwrap();
+    let journal = state.replay("test", |_| ()).unwrap();
+    let obstacle = folder.path().join("test.journal.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    let live: Live = Box::new(|put| put(b"needed"));
+    let journal = journal.start(Durability::Process, ROOM, live).unwrap();
+    assert_eq!(journal.append(&[0; Journal::MAX_RECORD + 1]), Err(Full));
+    let write = async |batches| {
+        for _ in 0..batches {
+            let position = journal.append(b"one").unwrap();
+            journal.written(position, Durability::Process).await.unwrap();
+        }
+    };
+    write(40).await;
+    assert_eq!(journal.numbers().failures, 1);
+    std::fs::remove_dir(obstacle).unwrap();
+    write(20).await;
+    journal.close();
+    assert_eq!(journal.numbers().failures, 1);
+    drop(state);
+    assert_eq!(read_back(folder.path()).0.first().map(Vec::as_slice), Some(&b"needed"[..]));
+}
+
+#[tokio::test]
 async fn nobody_waits_for_ever_for_a_writer_that_a_fault_has_ended() {
     let folder = tempfile::tempdir().unwrap();
     let state = StateFolder::open(folder.path()).unwrap();

@@ -15,6 +15,10 @@ const PUMP: u32 = 1_000;
 /// Between two looks at whether the new file is on the disk.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Batches after which a file that could not be written anew is tried again: a second's worth of those that nobody waits
+/// for. A disk that is full stays so for longer, and each attempt costs as much as a whole file.
+const REST: u32 = 50;
+
 /// Takes records from the queue and writes them until the journal is closed. Nothing that the disk does ends it.
 pub(super) struct Writer {
     queue: Arc<Queue>,
@@ -22,20 +26,24 @@ pub(super) struct Writer {
     live: Live,
     /// Taken from the queue while the file was written anew, and not taken by the disk.
     left: Option<Task>,
+    /// Batches to be written before the file may be written anew again.
+    rest: u32,
 }
 
 // === impl Writer ===
 
 impl Writer {
     pub(super) fn new(queue: Arc<Queue>, file: JournalFile, live: Live) -> Self {
-        Self { queue, file, live, left: None }
+        Self { queue, file, live, left: None, rest: 0 }
     }
 
     pub(super) fn run(mut self) {
         let mut spare = Vec::new();
         while let Some(task) = self.left.take().or_else(|| self.queue.take(std::mem::take(&mut spare))) {
             self.write(&task);
+            self.rest = self.rest.saturating_sub(1);
             match self.queue.gap() {
+                _ if self.rest > 0 => {}
                 Gap::Open(dropped) => self.rewrite(dropped),
                 Gap::None if self.file.is_long() => self.rewrite(0),
                 Gap::None => {}
@@ -82,6 +90,7 @@ impl Writer {
             Ok(()) => self.queue.close_gap(dropped),
             Err(error) => {
                 self.queue.count_old();
+                self.rest = REST;
                 let file = self.file.path();
                 tracing::error!(%error, file = %file.display(), "the state cannot be written anew: the file grows on");
                 if let Err(error) = self.file.discard_new() {
@@ -94,7 +103,7 @@ impl Writer {
     /// However long that takes: records that come meanwhile go into the old file as always, and into the new one at its
     /// end.
     fn try_rewrite(&mut self) -> io::Result<()> {
-        let Self { queue, file, live, left } = self;
+        let Self { queue, file, live, left, rest: _ } = self;
         let (mut new, mut meanwhile) = (file.begin_anew()?, Vec::new());
         let mut pump = |wait: Duration| {
             let Some(task) = queue.take_within(wait) else { return Ok(()) };
