@@ -25,7 +25,7 @@ use super::links::PublicUrl;
 use super::pages;
 use super::reply::{self, Connection, Reply};
 use super::strict;
-use super::upstream::Upstream;
+use super::upstream::{self, Upstream};
 use super::writing::{self, write};
 use crate::admit::{Line, Permit, admit};
 use crate::denial::Denial;
@@ -226,6 +226,22 @@ impl ProxyHttp for Gateway {
             target.pass_over();
         }
         error.set_retry(true);
+        error
+    }
+
+    /// What was sent may have been done, by whatever method: only a call that the upstream says it did not take is sent
+    /// again.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        _exchange: &mut Exchange,
+        _reused: bool,
+    ) -> Box<Error> {
+        let again = upstream::is_untaken(&error) && !session.as_ref().retry_buffer_truncated();
+        let mut error = error.more_context(format!("peer: {peer}"));
+        error.set_retry(again);
         error
     }
 
