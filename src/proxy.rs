@@ -4,6 +4,7 @@ mod answer;
 mod bounds;
 mod circuit;
 mod client;
+mod credit;
 mod door;
 mod exchange;
 mod forwarded;
@@ -16,6 +17,7 @@ pub mod reply;
 mod started;
 mod statuses;
 mod strict;
+mod upload;
 mod upstream;
 mod writing;
 

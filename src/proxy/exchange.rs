@@ -9,6 +9,7 @@ use super::circuit::Passage;
 use super::client::Link;
 use super::links::LinkRewriter;
 use super::statuses::StatusReader;
+use super::upload::Upload;
 use super::upstream::Target;
 use crate::admit::Permit;
 use crate::denial::{Denial, Malformed};
@@ -51,6 +52,8 @@ pub struct Exchange {
     pub(super) links: Option<LinkRewriter>,
     /// The connection that it came on; none over HTTP/2.
     pub(super) link: Option<Arc<Link>>,
+    /// Its body over HTTP/2, if it has one.
+    pub(super) upload: Option<Arc<Upload>>,
     /// What is wrong with its bytes.
     malformed: Option<Malformed>,
     started: Steady,
@@ -97,6 +100,7 @@ impl Exchange {
             statuses: None,
             links: None,
             link: None,
+            upload: Upload::current(),
             malformed: None,
             started,
             forwarded: None,
@@ -186,13 +190,16 @@ impl Exchange {
 }
 
 impl Drop for Exchange {
-    /// One that did not come to its end otherwise: a panic, or it took longer than any request may.
+    /// One that did not come to its end otherwise: a panic, or it took longer than any request may, or its client gave
+    /// its body too slowly.
     fn drop(&mut self) {
         if self.entry == Entry::Due && self.outcome.reason.is_none() {
-            self.failed(match (std::thread::panicking(), self.forwarded) {
-                (true, _) => &Denial::Internal,
-                (false, Some(_)) => &Denial::UpstreamTimeout,
-                (false, None) => &Denial::ClientGone,
+            let slow = self.upload.as_ref().is_some_and(|upload| upload.was_too_slow());
+            self.failed(&match self.forwarded {
+                _ if std::thread::panicking() => Denial::Internal,
+                _ if slow => Malformed::BodyTimeout.into(),
+                Some(_) => Denial::UpstreamTimeout,
+                None => Denial::ClientGone,
             });
         }
         self.ended();

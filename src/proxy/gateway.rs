@@ -144,6 +144,9 @@ impl ProxyHttp for Gateway {
             pages::ask(request)?;
         }
         exchange.forwarded(self.line.clock.steady());
+        if let Some(upload) = &exchange.upload {
+            upload.begin();
+        }
         Ok(())
     }
 
@@ -160,6 +163,12 @@ impl ProxyHttp for Gateway {
             // An empty last frame from HTTP/2 would become a second end of a chunked body (Pingora #935).
             _ if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) => *body = None,
             _ => {}
+        }
+        if let Some(upload) = &exchange.upload {
+            *body = body.take().map(|piece| upload.piece(piece));
+            if end_of_stream {
+                upload.end();
+            }
         }
         Ok(())
     }
@@ -301,7 +310,7 @@ impl Gateway {
         self.check_load()?;
         let world = exchange.snapshot.clone();
         let (address, link) = (exchange.outcome.address, exchange.link.as_deref());
-        let mut request = Incoming::new(session, address, link, &self.line.clock);
+        let mut request = Incoming::new(session, address, link, &self.line.clock, &self.bounds);
         let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
         match (&exchange.outcome.findings.principal, &decision) {
             (Some(_), _) => self.books.metrics.token(Ok(())),
