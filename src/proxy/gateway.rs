@@ -157,12 +157,14 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        match exchange.permit.as_ref().and_then(Permit::body) {
-            // What was checked is what is sent, whatever Pingora kept of it.
-            Some(checked) if end_of_stream && !checked.is_empty() => *body = Some(checked.clone()),
+        match exchange.permit.as_ref().and_then(Permit::body).filter(|checked| !checked.is_empty()) {
+            // What was checked is what is sent, once, whatever Pingora kept of it. It may replay all of it before the end:
+            // of an HTTP/2 body the end comes behind its trailers.
+            Some(checked) if end_of_stream => *body = Some(checked.clone()),
+            Some(_) => *body = Some(Bytes::new()),
             // An empty last frame from HTTP/2 would become a second end of a chunked body (Pingora #935).
-            _ if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) => *body = None,
-            _ => {}
+            None if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) => *body = None,
+            None => {}
         }
         if let Some(upload) = &exchange.upload {
             *body = body.take().map(|piece| upload.piece(piece));

@@ -62,6 +62,7 @@ async fn a_request_names_its_method_scheme_and_path_once_before_everything_else(
         other("8.3.1: an asterisk", ":path", "*", Refused),
         other("8.3.1: no slash", ":path", "api/machines", Stream(PROTOCOL_ERROR)),
         other("8.3.1: an absolute path", ":path", "https://gateway/api/machines", Stream(PROTOCOL_ERROR)),
+        other("8.3.1: a fragment", ":path", "/api/machines#x", Served),
         other("8.3.1: an authority with a user", ":authority", "user@gateway", Refused),
         other("8.3.1: an authority that is none", ":authority", "gate way", Stream(PROTOCOL_ERROR)),
         other("8.3.1: a method that is none", ":method", "GE T", Connection(PROTOCOL_ERROR)),
@@ -169,4 +170,23 @@ async fn trailers_go_no_further() {
     let seen = upstream.wait_for(1).await.remove(0);
     assert_eq!(seen.body, b"abc");
     assert!(seen.raw.ends_with(b"\r\n0\r\n\r\n"), "{}", seen.raw.escape_ascii());
+}
+
+#[tokio::test]
+async fn a_body_that_was_read_first_is_sent_once_also_with_trailers_behind_it() {
+    let (upstream, gateway, files) = secure(Bounds::default());
+    let mut client = FrameClient::new(http2(gateway.address(), &files).await);
+    client.begin().await;
+    let json = r#"{"Comment":"once"}"#;
+    let mut head = call("POST", "/api/indicators/import");
+    head.push(("content-type".to_owned(), "application/json".to_owned()));
+    let trailers = fields(&[("x-sum", "1")]);
+    let frames = [
+        frame(HEADERS, END_HEADERS, 1, &fields(&head)),
+        frame(DATA, 0, 1, json.as_bytes()),
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers),
+    ];
+    client.send(frames.concat()).await;
+    assert_eq!(client.outcome(1).await, Event::Answer { stream: 1, status: 200 });
+    assert_eq!(upstream.wait_for(1).await[0].body, json.as_bytes());
 }
