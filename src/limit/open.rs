@@ -140,7 +140,9 @@ impl OpenActions {
         // No `Slots` before the end: one that is dropped takes the lock.
         let (mut taken, mut overrun) = (SmallVec::new(), Names::new());
         for (quota, key) in asked {
+            let room = memory.len() + taken.len() < Self::MAX;
             match (memory.first(&key, quota.most), quota.effect) {
+                (None, Effect::Shadow) if !room => overrun.push(quota.name.clone()),
                 (None, _) => taken.push((key, quota.open_for)),
                 (Some(_), Effect::Shadow) => overrun.push(quota.name.clone()),
                 (Some(lapse), Effect::Enforced) => {

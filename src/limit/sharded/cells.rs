@@ -166,10 +166,17 @@ impl<M: KeyMap> Cells<M> {
         let overrun = shut_out(charges, clock)?;
         loop {
             let mut debts: SmallVec<[Debt<'_>; 8]> = SmallVec::new();
+            let mut overrun = overrun;
             charges.try_each(|key, claim| {
-                debts.push((self.cell(key, charges, clock)?, claim));
+                match (self.cell(key, charges, clock), claim.quota.effect) {
+                    (Ok(cell), _) => debts.push((cell, claim)),
+                    (Err(full), Effect::Enforced) => return Err(full),
+                    // A limit that is tried refuses nobody, also where there is no room for its key.
+                    (Err(_), Effect::Shadow) => overrun = overrun.with(claim.place),
+                }
                 Ok(())
             })?;
+            debts.retain(|(_, claim)| !overrun.has(claim.place));
             // No two calls wait for each other: all lock in this order, and no rule is there twice.
             if !debts.is_sorted_by_key(|(_, claim)| claim.rule()) {
                 debts.sort_unstable_by_key(|(_, claim)| claim.rule());
