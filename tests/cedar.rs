@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use cedar_policy::Decision;
 use tollgate::id::{ApplicationId, DeviceRef, EntraGroupId, Permission, TenantId, UserId};
-use tollgate::policy::{Operation, PolicySet};
-use tollgate::principal::{Groups, Principal, PrincipalKind, Scope, Subject, Target};
+use tollgate::policy::{Operation, PolicySet, Reach};
+use tollgate::principal::{Groups, Principal, PrincipalKind, Subject, Target};
 use tollgate::source::Problems;
 use tollgate::time::{Clock, Wall};
 
@@ -130,7 +130,7 @@ fn decide(
         Err(error) => return error.reason().to_string(),
     };
     match grant.reach(&targets, &clock) {
-        Ok(Scope { overrun, .. }) if overrun.is_empty() => "passes".to_owned(),
+        Ok(Reach { scope, tried: None }) if scope.overrun.is_empty() => "passes".to_owned(),
         Ok(_) => "passes, though a group that is tried would refuse it".to_owned(),
         Err(error) => error.reason().to_string(),
     }
