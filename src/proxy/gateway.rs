@@ -20,7 +20,7 @@ use super::bounds::Bounds;
 use super::client::Link;
 use super::exchange::{Books, Exchange};
 use super::forwarded::{self, TrustedHops};
-use super::incoming::{Incoming, unread};
+use super::incoming::{self, Incoming, unread};
 use super::links::PublicUrl;
 use super::pages;
 use super::reply::{self, Connection, Reply};
@@ -145,7 +145,7 @@ impl ProxyHttp for Gateway {
         }
         exchange.forwarded(self.line.clock.steady());
         if let Some(upload) = &exchange.upload {
-            upload.begin();
+            upload.begin(incoming::length(session.req_header()));
         }
         Ok(())
     }
@@ -167,10 +167,10 @@ impl ProxyHttp for Gateway {
             None => {}
         }
         if let Some(upload) = &exchange.upload {
-            *body = body.take().map(|piece| upload.piece(piece));
-            if end_of_stream {
-                upload.end();
-            }
+            *body = match body.take() {
+                last if end_of_stream => upload.end(last),
+                piece => piece.map(|piece| upload.piece(piece)),
+            };
         }
         Ok(())
     }
@@ -320,6 +320,7 @@ impl Gateway {
             (None, _) => {}
         }
         let permit = decision?;
+        request.end_of_nothing().await?;
         // Last, so that a probe is a call that would pass; a call that does not pass gives its charge back.
         let passage = self.upstream.pass(self.line.clock.steady());
         exchange.passage = Some(passage.map_err(|retry_after| Denial::CircuitOpen { retry_after })?);
