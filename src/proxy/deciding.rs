@@ -56,6 +56,7 @@ impl Gateway {
             (None, _) => {}
         }
         let permit = decision?;
+        request.end_of_nothing().await?;
         // Last, so that a probe is a call that would pass; a call that does not pass gives its charge back.
         let passage = self.upstream.pass(self.line.clock.steady());
         exchange.passage = Some(passage.map_err(|retry_after| Denial::CircuitOpen { retry_after })?);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
@@ -58,7 +59,24 @@ impl<'s> Incoming<'s> {
     }
 
     fn declared(&self) -> Option<usize> {
-        self.session.req_header().headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+        length(self.session.req_header())
+    }
+
+    /// Waits for the end of an HTTP/2 stream whose head says that it has no body: Pingora takes it for ended, and passes
+    /// on what may not be true.
+    ///
+    /// # Errors
+    /// There is a body, or no end.
+    pub(super) async fn end_of_nothing(&mut self) -> Result<(), Denial> {
+        if self.link.is_none() && self.declared() == Some(0) {
+            let mut credit = Credit::new(self.bounds);
+            while let Some(piece) = self.read_piece(&mut credit).await? {
+                if !piece.is_empty() {
+                    return Err(Malformed::BodyFraming.into());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn expects_continue(&self) -> bool {
@@ -155,6 +173,11 @@ impl Request for Incoming<'_> {
             _ => std::future::pending().await,
         }
     }
+}
+
+/// How long a request says that its body is, in bytes.
+pub(super) fn length(request: &RequestHeader) -> Option<usize> {
+    request.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// What it means that a body can't be read.

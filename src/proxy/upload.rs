@@ -3,6 +3,9 @@
 //! Of HTTP/1 the connection itself knows for whom it waits. An HTTP/2 stream is read by Pingora alone, which waits for a
 //! client as long as it takes; but each piece passes the gateway on its way, and is let go of once the upstream has it.
 //! We wait for the client while there is none on its way.
+//!
+//! What fills the length that the head said is kept until the stream ends: by HTTP/1.1 the upstream would take the request
+//! for whole, and a client may still give more, or reset it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +40,10 @@ struct Flow {
     credit: Credit,
     /// Pieces that the upstream has not taken.
     under_way: usize,
+    /// Bytes that are still to come, if the head said how many.
+    due: Option<usize>,
+    /// The last of them.
+    last: Bytes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +65,8 @@ struct Piece {
 
 impl Upload {
     pub(super) fn new(clock: Clock, bounds: Arc<Bounds>) -> Arc<Self> {
-        let flow = Flow { stage: Stage::Before, credit: Credit::new(&bounds), under_way: 0 };
+        let credit = Credit::new(&bounds);
+        let flow = Flow { stage: Stage::Before, credit, under_way: 0, due: None, last: Bytes::new() };
         Arc::new(Self { flow: Mutex::new(flow), clock, bounds })
     }
 
@@ -72,24 +80,45 @@ impl Upload {
         UPLOAD.try_with(Arc::clone).ok()
     }
 
-    /// The client's turn.
-    pub(super) fn begin(&self) {
+    /// The client's turn, to give so many bytes if its head said how many.
+    pub(super) fn begin(&self, length: Option<usize>) {
         let flow = &mut *self.flow.lock();
-        flow.stage = Stage::Streaming;
+        (flow.stage, flow.due, flow.last) = (Stage::Streaming, length, Bytes::new());
         flow.credit.wait(&self.clock);
     }
 
-    /// The client gave a piece, which is let go of when it has been sent.
-    pub(super) fn piece(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+    /// The client gave a piece; what of it goes on now. It is let go of when it has been sent.
+    pub(super) fn piece(self: &Arc<Self>, piece: Bytes) -> Bytes {
         let flow = &mut *self.flow.lock();
-        flow.under_way += 1;
-        flow.credit.moved(bytes.len(), &self.clock, &self.bounds);
-        Bytes::from_owner(Piece { bytes, upload: self.clone() })
+        flow.credit.moved(piece.len(), &self.clock, &self.bounds);
+        flow.due = flow.due.map(|due| due.saturating_sub(piece.len()));
+        let piece = if flow.due == Some(0) && !piece.is_empty() {
+            flow.last = piece;
+            Bytes::new()
+        } else {
+            piece
+        };
+        self.send(flow, piece)
     }
 
-    /// Nothing more is to come.
-    pub(super) fn end(&self) {
-        self.flow.lock().stage = Stage::Ended;
+    /// Nothing more comes behind this piece; what goes on as the last.
+    pub(super) fn end(self: &Arc<Self>, piece: Option<Bytes>) -> Option<Bytes> {
+        let flow = &mut *self.flow.lock();
+        flow.stage = Stage::Ended;
+        let last = std::mem::take(&mut flow.last);
+        let piece = if last.is_empty() { piece } else { Some(last) };
+        piece.map(|piece| self.send(flow, piece))
+    }
+
+    fn send(self: &Arc<Self>, flow: &mut Flow, piece: Bytes) -> Bytes {
+        if piece.is_empty() {
+            if flow.under_way == 0 {
+                flow.credit.wait(&self.clock);
+            }
+            return piece;
+        }
+        flow.under_way += 1;
+        Bytes::from_owner(Piece { bytes: piece, upload: self.clone() })
     }
 
     pub(super) fn was_too_slow(&self) -> bool {

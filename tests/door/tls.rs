@@ -20,9 +20,16 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0
 
 /// A gateway over TLS, and its certificate.
 pub(super) fn secure(bounds: Bounds) -> (RecordingUpstream, TestGateway, LocalCertificate) {
+    secure_with(|setup| setup.bounds(bounds))
+}
+
+/// The same, set up otherwise.
+pub(super) fn secure_with(
+    change: impl FnOnce(Setup) -> Setup,
+) -> (RecordingUpstream, TestGateway, LocalCertificate) {
     let upstream = RecordingUpstream::start(Answer::new(200, "taken"), Clock::System);
     let files = LocalCertificate::make();
-    let gateway = Setup::new(upstream.address()).bounds(bounds).tls(files.files()).start();
+    let gateway = change(Setup::new(upstream.address())).tls(files.files()).start();
     (upstream, gateway, files)
 }
 

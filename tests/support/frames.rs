@@ -28,6 +28,9 @@ pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) const PADDED: u8 = 8;
 pub(crate) const WITH_PRIORITY: u8 = 0x20;
 
+/// How much a server's HPACK table may hold (RFC 9113, section 6.5.2).
+const HEADER_TABLE_SIZE: u16 = 1;
+
 /// A frame that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -98,7 +101,7 @@ fn string(block: &mut Vec<u8>, text: &[u8]) {
         Some(mut rest) => {
             block.push(127);
             while rest >= 128 {
-                block.push(u8::try_from(rest % 128).unwrap() | 128);
+                block.push(128 | u8::try_from(rest % 128).unwrap());
                 rest /= 128;
             }
             block.push(u8::try_from(rest).unwrap());
@@ -124,9 +127,15 @@ impl FrameClient {
         let _ = within_deadline("sending", sent).await;
     }
 
-    /// The preface, and settings that are all as they are by default.
+    /// The preface, with a table of nothing, so that statuses come as they are, and a window that lasts.
     pub(crate) async fn begin(&mut self) {
-        self.send([MAGIC, &settings(&[])].concat()).await;
+        let window = frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes());
+        self.send([MAGIC, &settings(&[(HEADER_TABLE_SIZE, 0)]), &window].concat()).await;
+    }
+
+    /// Asks for a [`Event::Pong`], which comes behind what was sent before was read.
+    pub(crate) async fn ping(&mut self) {
+        self.send(frame(PING, 0, 0, b"tollgate")).await;
     }
 
     /// The next frame; none once the other side has closed, in whichever way.
@@ -181,7 +190,10 @@ impl Frame {
     fn event(&self) -> Option<Event> {
         let word = |at: usize| u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap());
         match self.kind {
-            HEADERS => Some(Event::Answer { stream: self.stream, status: self.status() }),
+            HEADERS => match self.status() {
+                100..200 => None,
+                status => Some(Event::Answer { stream: self.stream, status }),
+            },
             RST_STREAM => Some(Event::Reset { stream: self.stream, code: word(0) }),
             GOAWAY => Some(Event::GoAway { code: word(4) }),
             PING if self.flags & ACK != 0 => Some(Event::Pong),
@@ -190,11 +202,32 @@ impl Frame {
         }
     }
 
-    /// The status, if it is one of HPACK's static table (RFC 7541, appendix A); 0 for others, and for trailers.
+    /// The status: a field of HPACK's static table (RFC 7541, appendix A), or one of its names with three digits.
     fn status(&self) -> u16 {
-        match self.payload[0] {
-            index @ 0x88..=0x8e => [200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)],
-            _ => 0,
+        // Sizes of the table stand first.
+        let field: Vec<u8> = self.payload.iter().copied().skip_while(|byte| byte & 0xe0 == 0x20).collect();
+        match field[..] {
+            [index @ 0x88..=0x8e, ..] => [200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)],
+            [0x08 | 0x18 | 0x48, 3, a, b, c, ..] => std::str::from_utf8(&[a, b, c]).unwrap().parse().unwrap(),
+            [0x08 | 0x18 | 0x48, length, ref text @ ..] if length & 0x80 != 0 => {
+                digits(&text[..usize::from(length & 0x7f)])
+            }
+            _ => panic!("no status in {}", self.payload.escape_ascii()),
         }
     }
+}
+
+/// Three digits in Huffman's code (RFC 7541, appendix B): of 0, 1 and 2 in 5 bits, of the others in 6.
+fn digits(text: &[u8]) -> u16 {
+    let bits = text.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let mut left = 8 * text.len();
+    (0..3).fold(0, |number, _| {
+        let next = |length: usize| u16::try_from(bits >> (left - length) & ((1 << length) - 1)).unwrap();
+        let (digit, length) = match next(5) {
+            digit @ 0..=2 => (digit, 5),
+            _ => (next(6) - 0b01_1001 + 3, 6),
+        };
+        left -= length;
+        number * 10 + digit
+    })
 }

@@ -12,6 +12,7 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
 use crate::proxy::bounds::Bounds;
+use crate::proxy::client::MAX_BLOCK_BYTES;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::strict::{MAX_HEADER_BYTES, MAX_TARGET_BYTES};
 use crate::proxy::upload::Upload;
@@ -41,6 +42,7 @@ pub(super) struct Streams {
 pub(super) fn options(bounds: &Bounds) -> H2Options {
     let mut options = H2Options::default();
     options
+        .max_frame_size(u32::try_from(MAX_BLOCK_BYTES).unwrap_or(u32::MAX))
         .max_header_list_size(u32::try_from(MAX_HEADER_LIST_BYTES).unwrap_or(u32::MAX))
         .max_concurrent_streams(bounds.streams.get())
         .max_pending_accept_reset_streams(MAX_RESET_STREAMS)

@@ -70,7 +70,7 @@ async fn a_connection_begins_with_its_preface_and_settings() {
 
 #[tokio::test]
 async fn frames_have_their_sizes_and_unknown_ones_are_passed_over() {
-    let long = frame(DATA, END_STREAM, 1, &[b'a'; 16_385]);
+    let long = frame(DATA, END_STREAM, 1, &[b'a'; 65_537]);
     run(vec![
         case("4.1: an unknown kind", &[frame(UNKNOWN, 0xff, 0, b"?"), get(1)], Served),
         case(
@@ -83,14 +83,18 @@ async fn frames_have_their_sizes_and_unknown_ones_are_passed_over() {
             &[frame(HEADERS, END_HEADERS | END_STREAM, 1 | TOO_LARGE, &block())],
             Served,
         ),
-        case("4.2: DATA of 16,384 bytes", &[post(1), frame(DATA, END_STREAM, 1, &[b'a'; 16_384])], Served),
+        case(
+            "4.2: DATA as large as the window",
+            &[post(1), frame(DATA, END_STREAM, 1, &[b'a'; 65_535])],
+            Served,
+        ),
         case("4.2: DATA of more", &[post(1), long], Connection(FRAME_SIZE_ERROR)),
         case(
             "4.2: HEADERS of more",
-            &[frame(HEADERS, END_HEADERS | END_STREAM, 1, &[&block()[..], &[0x84; 16_385]].concat())],
+            &[frame(HEADERS, END_HEADERS | END_STREAM, 1, &[&block()[..], &[0x84; 65_537]].concat())],
             Connection(FRAME_SIZE_ERROR),
         ),
-        case("4.2: SETTINGS of more", &[frame(SETTINGS, 0, 0, &[0; 16_386])], Connection(FRAME_SIZE_ERROR)),
+        case("4.2: SETTINGS of more", &[frame(SETTINGS, 0, 0, &[0; 65_538])], Connection(FRAME_SIZE_ERROR)),
     ])
     .await;
 }

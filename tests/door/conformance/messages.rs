@@ -1,6 +1,7 @@
 //! Requests: RFC 9113, section 8.
 
 use super::*;
+use crate::support::frames::{CONTINUATION, RST_STREAM};
 
 /// A call without a body whose fields were changed.
 fn with(name: &'static str, change: impl FnOnce(&mut Vec<(String, String)>), outcome: Outcome) -> Case {
@@ -108,6 +109,36 @@ async fn a_request_has_no_field_that_belongs_to_a_connection_or_that_is_none() {
     .await;
 }
 
+/// The same in two frames, the first of which ends within the last field.
+fn cut(case: Case) -> Case {
+    let head = MAGIC.len() + settings(&[]).len();
+    let block = &case.bytes[head + 9..];
+    let (first, rest) = block.split_at(block.len() - 2);
+    let frames = [frame(HEADERS, END_STREAM, 1, first), frame(CONTINUATION, END_HEADERS, 1, rest)];
+    Case { bytes: [&case.bytes[..head], &frames.concat()].concat(), ..case }
+}
+
+#[tokio::test]
+async fn a_request_is_held_to_the_same_in_whatever_pieces_its_header_comes() {
+    let before = |name: &'static str, field: &str, value: &str| {
+        let (field, value) = (field.to_owned(), value.to_owned());
+        cut(with(name, |all| all.insert(4, (field, value)), Stream(PROTOCOL_ERROR)))
+    };
+    let long = "x".repeat(24_000);
+    run(vec![
+        cut(with("as it should be", |_| {}, Served)),
+        cut(with("8.3: a path behind a field", |all| all.swap(3, 4), Stream(PROTOCOL_ERROR))),
+        before("8.3.1: two paths", ":path", "/api/alerts"),
+        before("8.3.1: two methods", ":method", "POST"),
+        before("8.2.2: connection", "connection", "close"),
+        before("8.2.2: transfer-encoding", "transfer-encoding", "chunked"),
+        before("8.2.2: te", "te", "gzip"),
+        added("a header larger than a frame that everybody takes", "x", &long, Served),
+        cut(added("the same in two", "x", &long, Served)),
+    ])
+    .await;
+}
+
 #[tokio::test]
 async fn a_body_has_the_length_that_its_request_says_and_ends_once() {
     let data = |last, text: &str| frame(DATA, last, 1, text.as_bytes());
@@ -125,6 +156,20 @@ async fn a_body_has_the_length_that_its_request_says_and_ends_once() {
             &[frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields(&get_of_5))],
             Stream(PROTOCOL_ERROR),
         ),
+        sized(
+            "8.1.1: some where there should be none",
+            "0",
+            &[data(END_STREAM, "x")],
+            Stream(PROTOCOL_ERROR),
+        ),
+        sized("8.1.1: none, as it says", "0", &[data(END_STREAM, "")], Served),
+        sized(
+            "8.1.1: more behind the last",
+            "3",
+            &[data(0, "abc"), data(END_STREAM, "d")],
+            Stream(PROTOCOL_ERROR),
+        ),
+        sized("8.1.1: nothing behind the last", "3", &[data(0, "abc"), data(END_STREAM, "")], Served),
         sized("8.1.1: a length with a sign", "+6", &[data(END_STREAM, "abcdef")], Stream(PROTOCOL_ERROR)),
         sized("8.1.1: a list of lengths", "6, 6", &[data(END_STREAM, "abcdef")], Stream(PROTOCOL_ERROR)),
         sized("8.1.1: an empty length", "", &[data(END_STREAM, "abcdef")], Stream(PROTOCOL_ERROR)),
@@ -156,6 +201,25 @@ async fn a_body_has_the_length_that_its_request_says_and_ends_once() {
         ),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_reset_after_its_last_byte_and_before_its_end_reaches_nobody_as_whole() {
+    let (upstream, gateway, files) = secure(Bounds::default());
+    let mut client = FrameClient::new(http2(gateway.address(), &files).await);
+    client.begin().await;
+    for (stream, length, body) in [(1, "0", ""), (3, "3", "abc")] {
+        let mut head = call("POST", "/api/libraryfiles");
+        head.push(("content-length".to_owned(), length.to_owned()));
+        client.send(frame(HEADERS, END_HEADERS, stream, &fields(&head))).await;
+        client.send(frame(DATA, 0, stream, body.as_bytes())).await;
+        until("the call", || gateway.server().metrics.requests_in_flight() == 1).await;
+        // Time enough to pass on what there is.
+        Clock::System.sleep(Duration::from_millis(50)).await;
+        client.send(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())).await;
+        settled(&gateway).await;
+    }
+    assert!(upstream.requests().is_empty());
 }
 
 #[tokio::test]
