@@ -1,9 +1,12 @@
 //! Everything that the files of a policy set say, compiled together: what one request is decided by.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 
+use crate::id::LimitName;
 use crate::limit::{DocumentedLimit, NamedDevices, Owners, QuotaSet, Starts};
 use crate::policy::{BodyContract, DeviceScope, Operation, PolicySet};
 use crate::source::{PolicyFiles, Problem, Problems};
@@ -23,6 +26,8 @@ pub struct Snapshot {
     pub verifier: Arc<Verifier>,
     /// The limits.
     pub quotas: QuotaSet,
+    /// The limits whose windows lack times that the set before had no use for, and how long that takes to heal.
+    pub lacking: BTreeMap<LimitName, Duration>,
     /// What is legal in the files but worth a second look, in the order of files and lines.
     pub warnings: Vec<Problem>,
 }
@@ -74,7 +79,9 @@ impl Snapshot {
         }
         let quotas = if policies.is_tried() { quotas.tried() } else { quotas };
         let (version, verifier) = (version(files), Arc::new(verifier));
-        Ok(Self { version, loaded, policies, verifier, quotas, warnings: problems.into_warnings() })
+        let lacking = previous.map(|previous| quotas.lacking(&previous.quotas)).unwrap_or_default();
+        let warnings = problems.into_warnings();
+        Ok(Self { version, loaded, policies, verifier, quotas, lacking, warnings })
     }
 
     /// How much of everything there is.
