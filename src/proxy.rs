@@ -16,6 +16,7 @@ pub mod reply;
 mod started;
 mod statuses;
 mod strict;
+mod succession;
 mod upstream;
 mod writing;
 
@@ -27,4 +28,5 @@ pub use forwarded::{InvalidHops, TrustedHops};
 pub use gateway::Gateway;
 pub use links::PublicUrl;
 pub use strict::check_head;
+pub use succession::Succession;
 pub use upstream::{Place, Timeouts, Tls, Unresolved, Upstream};

@@ -9,6 +9,7 @@ use super::circuit::Passage;
 use super::client::Link;
 use super::links::LinkRewriter;
 use super::statuses::StatusReader;
+use super::succession::Relay;
 use super::upstream::Target;
 use crate::admit::Permit;
 use crate::denial::{Denial, Malformed};
@@ -41,6 +42,8 @@ pub struct Exchange {
     pub(super) permit: Option<Permit>,
     /// Present from the decision until it is known whether the upstream answers.
     pub(super) passage: Option<Passage>,
+    /// Present if it is another process's to decide.
+    pub(super) relay: Option<Relay>,
     /// Which of the upstream's addresses is tried.
     pub(super) target: Option<Arc<Target>>,
     /// The API's answer to a call that starts an action, as far as it came.
@@ -92,6 +95,7 @@ impl Exchange {
             snapshot,
             permit: None,
             passage: None,
+            relay: None,
             target: None,
             captured: None,
             statuses: None,
@@ -118,6 +122,12 @@ impl Exchange {
         self.outcome.admission = now.since(self.started);
     }
 
+    /// It is another process's to decide, and to enter in the books.
+    pub(super) fn relayed(&mut self, relay: Relay) {
+        self.relay = Some(relay);
+        self.entry = Entry::Made;
+    }
+
     /// The line, or something before or after it, did not.
     pub(super) fn refused(&mut self, denial: &Denial, now: Steady) {
         // Gives the charge back.
@@ -129,6 +139,10 @@ impl Exchange {
 
     /// It was let through, and then went wrong.
     pub(super) fn failed(&mut self, denial: &Denial) {
+        if self.relay.is_some() {
+            // The other process may never have heard of it.
+            self.entry = Entry::Due;
+        }
         if self.forwarded.is_none() {
             // No byte left: nothing is charged.
             self.permit = None;

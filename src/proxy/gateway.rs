@@ -25,10 +25,12 @@ use super::links::PublicUrl;
 use super::pages;
 use super::reply::{self, Connection, Reply};
 use super::strict;
-use super::upstream::Upstream;
+use super::succession::{Relay, Succession};
+use super::upstream::{Upstream, put_back};
 use super::writing::{self, write};
 use crate::admit::{Line, Permit, admit};
 use crate::denial::Denial;
+use crate::limit::LimitError;
 use crate::reload::PolicyStore;
 
 /// A client's own request id is kept up to this many characters: a GUID has 36.
@@ -53,6 +55,16 @@ pub struct Gateway {
     pub bounds: Bounds,
     /// Set when the process is about to stop: every answer closes its connection.
     pub stopping: Arc<AtomicBool>,
+    /// Whether this process decides, or the one after it.
+    pub succession: Arc<Succession>,
+}
+
+/// What becomes of a call that passes.
+enum Way {
+    /// It goes to the API.
+    Out(Permit),
+    /// It goes to the process that decides.
+    On(Relay),
 }
 
 #[async_trait]
@@ -96,14 +108,18 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         // A fault in a check is a refusal like any other; in a later phase it is the door's to answer.
-        let permit = AssertUnwindSafe(self.decide(session, exchange)).catch_unwind().await;
-        let permit = permit.unwrap_or_else(|_| {
+        let way = AssertUnwindSafe(self.decide(session, exchange)).catch_unwind().await;
+        let way = way.unwrap_or_else(|_| {
             self.books.metrics.panicked();
             Err(Denial::Internal)
         });
         let now = self.line.clock.steady();
-        match permit {
-            Ok(permit) => {
+        match way {
+            Ok(Way::On(relay)) => {
+                exchange.relayed(relay);
+                return Ok(false);
+            }
+            Ok(Way::Out(permit)) => {
                 exchange.admitted(permit, now);
                 if self.books.audit.as_ref().is_none_or(|audit| audit.admitted(&exchange.outcome).is_ok()) {
                     return Ok(false);
@@ -116,7 +132,11 @@ impl ProxyHttp for Gateway {
     }
 
     /// No permit, no peer.
-    async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+        if let Some(relay) = &exchange.relay {
+            let client = session.client_addr().and_then(|address| address.as_inet()).copied();
+            return Ok(Box::new(relay.to.peer(client, self.bounds.request, &self.line.clock)));
+        }
         let Some(target) = exchange.permit.as_ref().and_then(|_| self.upstream.choose()) else {
             return Error::e_explain(ErrorType::InternalError, "no permit, or no address");
         };
@@ -131,6 +151,12 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        if let Some(relay) = &exchange.relay {
+            if relay.body.is_some() {
+                request.remove_header(&header::EXPECT);
+            }
+            return put_back(request, session.req_header());
+        }
         let (Some(permit), Some(target)) = (&exchange.permit, &exchange.target) else {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
@@ -154,7 +180,8 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        match exchange.permit.as_ref().and_then(Permit::body) {
+        let relayed = exchange.relay.as_ref().and_then(|relay| relay.body.as_ref());
+        match exchange.permit.as_ref().and_then(Permit::body).or(relayed) {
             // What was checked is what is sent, whatever Pingora kept of it.
             Some(checked) if end_of_stream && !checked.is_empty() => *body = Some(checked.clone()),
             // An empty last frame from HTTP/2 would become a second end of a chunked body (Pingora #935).
@@ -170,6 +197,10 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        if exchange.relay.is_some() {
+            self.close_if_stopping(session);
+            return Ok(());
+        }
         // Only we say what is ours.
         for name in reply::OURS {
             response.remove_header(name);
@@ -235,7 +266,11 @@ impl ProxyHttp for Gateway {
         error: &Error,
         exchange: &mut Exchange,
     ) -> FailToProxy {
-        let denial = failure(error, exchange);
+        let denial = match error.esource() {
+            // The process that decides is gone.
+            ErrorSource::Upstream if exchange.relay.is_some() => LimitError::Ended.into(),
+            _ => failure(error, exchange),
+        };
         tracing::warn!(request = %exchange.id(), reason = %denial.reason(), %error, "a call failed");
         exchange.failed(&denial);
         if matches!(denial, Denial::UpstreamUnavailable | Denial::UpstreamTimeout)
@@ -275,7 +310,7 @@ impl Gateway {
         Exchange::new(self.policies.load(), self.books.clone(), self.line.clock.clone())
     }
 
-    async fn decide(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Permit, Denial> {
+    async fn decide(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Way, Denial> {
         exchange.outcome.client_request_id = client_id(session.req_header());
         // The door has checked the bytes of HTTP/1, before anyone parsed them.
         if session.as_downstream().is_http2() {
@@ -286,7 +321,19 @@ impl Gateway {
         let world = exchange.snapshot.clone();
         let (address, link) = (exchange.outcome.address, exchange.link.as_deref());
         let mut request = Incoming::new(session, address, link, &self.line.clock);
-        let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
+        let began = self.succession.began();
+        let decision = loop {
+            if let Some(to) = self.succession.settled().await {
+                return Ok(Way::On(Relay { to, body: request.into_body() }));
+            }
+            let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
+            // Nobody is admitted here while the windows pass to another process, and nothing is written.
+            let is_passing = || self.succession.began() > began;
+            match decision {
+                Err(Denial::Limit(LimitError::Ended | LimitError::Unwritten { .. })) if is_passing() => {}
+                decision => break decision,
+            }
+        };
         match (&exchange.outcome.findings.principal, &decision) {
             (Some(_), _) => self.books.metrics.token(Ok(())),
             (None, Err(Denial::Token(error))) => self.books.metrics.token(Err(error.reason())),
@@ -296,7 +343,7 @@ impl Gateway {
         // Last, so that a probe is a call that would pass; a call that does not pass gives its charge back.
         let passage = self.upstream.pass(self.line.clock.steady());
         exchange.passage = Some(passage.map_err(|retry_after| Denial::CircuitOpen { retry_after })?);
-        Ok(permit)
+        Ok(Way::Out(permit))
     }
 
     /// Held calls have a bound of their own: they take memory, and neither time nor a place at the upstream.
