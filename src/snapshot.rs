@@ -9,6 +9,7 @@ use aws_lc_rs::digest;
 use crate::id::LimitName;
 use crate::limit::{DocumentedLimit, NamedDevices, Owners, QuotaSet, Starts};
 use crate::policy::{BodyContract, DeviceScope, Operation, PolicySet};
+use crate::principal::Tenants;
 use crate::source::{PolicyFiles, Problem, Problems};
 use crate::time::Wall;
 use crate::token::Verifier;
@@ -77,6 +78,7 @@ impl Snapshot {
         if !problems.is_empty() {
             return Err(problems.into_sorted());
         }
+        strangers(&policies, &verifier, files, &mut problems);
         let quotas = if policies.is_tried() { quotas.tried() } else { quotas };
         let (version, verifier) = (version(files), Arc::new(verifier));
         let lacking = previous.map(|previous| quotas.lacking(&previous.quotas)).unwrap_or_default();
@@ -95,6 +97,19 @@ impl Snapshot {
             devices: policies.devices,
             limits: self.quotas.len(),
             issuers: self.verifier.sources(),
+        }
+    }
+}
+
+/// Says which tenants the policy confines something to and no issuer speaks for.
+fn strangers(policies: &PolicySet, verifier: &Verifier, files: &PolicyFiles, problems: &mut Problems) {
+    for (what, tenants, place) in policies.tenants() {
+        let Tenants::Only(tenants) = tenants else { continue };
+        for tenant in tenants.iter().filter(|tenant| !verifier.knows(tenant)) {
+            let message = format_args!(
+                "{what} is for the tenant {tenant}, whose tokens no issuer of issuers.toml may sign"
+            );
+            problems.warn_place(files, place, message);
         }
     }
 }

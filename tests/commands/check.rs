@@ -242,3 +242,27 @@ async fn what_is_named_and_nowhere_to_be_found_is_told_beside_a_mistake_of_somet
         assert!(told.contains(expected), "{ended:#?}");
     }
 }
+
+#[tokio::test]
+async fn a_tenant_that_no_issuer_speaks_for_is_pointed_out() {
+    let folder = policy_folder();
+    let only =
+        "tenants = [\"00000000-0000-0000-0000-00000000007e\", \"00000000-0000-0000-0000-0000000000ff\"]";
+    for (file, from) in
+        [("roles.toml", "name         = \"Reader\""), ("applications.toml", "name          = \"playbooks\"")]
+    {
+        let path = folder.path().join(file);
+        let said = std::fs::read_to_string(&path).unwrap();
+        assert!(said.contains(from), "{file} does not say {from:?}");
+        std::fs::write(&path, said.replacen(from, &format!("{from}\n{only}"), 1)).unwrap();
+    }
+    let ended = run(&["check", text(folder.path())]).await;
+    let told: Vec<_> = ended.out.iter().filter(|line| line.contains("for the tenant")).collect();
+    let expected = ["applications.toml:3:17: the entry of `playbooks`", "roles.toml:8:16: the role `Reader`"]
+        .map(|what| {
+            format!(
+                "warning: {what} is for the tenant 00000000-0000-0000-0000-0000000000ff, whose tokens no issuer of issuers.toml may sign"
+            )
+        });
+    assert_eq!((ended.code, told), (Some(0), expected.iter().collect()), "{ended:#?}");
+}
