@@ -4,6 +4,8 @@ mod answer;
 mod bounds;
 mod circuit;
 mod client;
+mod credit;
+mod deciding;
 mod door;
 mod exchange;
 mod forwarded;
@@ -17,6 +19,7 @@ mod started;
 mod statuses;
 mod strict;
 mod succession;
+mod upload;
 mod upstream;
 mod writing;
 

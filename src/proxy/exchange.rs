@@ -10,6 +10,7 @@ use super::client::Link;
 use super::links::LinkRewriter;
 use super::statuses::StatusReader;
 use super::succession::Relay;
+use super::upload::Upload;
 use super::upstream::Target;
 use crate::admit::Permit;
 use crate::denial::{Denial, Malformed};
@@ -54,6 +55,8 @@ pub struct Exchange {
     pub(super) links: Option<LinkRewriter>,
     /// The connection that it came on; none over HTTP/2.
     pub(super) link: Option<Arc<Link>>,
+    /// Its body over HTTP/2, if it has one.
+    pub(super) upload: Option<Arc<Upload>>,
     /// What is wrong with its bytes.
     malformed: Option<Malformed>,
     started: Steady,
@@ -101,6 +104,7 @@ impl Exchange {
             statuses: None,
             links: None,
             link: None,
+            upload: Upload::current(),
             malformed: None,
             started,
             forwarded: None,
@@ -128,6 +132,12 @@ impl Exchange {
         self.entry = Entry::Made;
     }
 
+    /// The process that was to decide is gone, and may never have heard of it.
+    pub(super) fn orphaned(&mut self) {
+        self.relay = None;
+        self.entry = Entry::Due;
+    }
+
     /// The line, or something before or after it, did not.
     pub(super) fn refused(&mut self, denial: &Denial, now: Steady) {
         // Gives the charge back.
@@ -139,10 +149,6 @@ impl Exchange {
 
     /// It was let through, and then went wrong.
     pub(super) fn failed(&mut self, denial: &Denial) {
-        if self.relay.is_some() {
-            // The other process may never have heard of it.
-            self.entry = Entry::Due;
-        }
         if self.forwarded.is_none() {
             // No byte left: nothing is charged.
             self.permit = None;
@@ -200,13 +206,16 @@ impl Exchange {
 }
 
 impl Drop for Exchange {
-    /// One that did not come to its end otherwise: a panic, or it took longer than any request may.
+    /// One that did not come to its end otherwise: a panic, or it took longer than any request may, or its client gave
+    /// its body too slowly.
     fn drop(&mut self) {
         if self.entry == Entry::Due && self.outcome.reason.is_none() {
-            self.failed(match (std::thread::panicking(), self.forwarded) {
-                (true, _) => &Denial::Internal,
-                (false, Some(_)) => &Denial::UpstreamTimeout,
-                (false, None) => &Denial::ClientGone,
+            let slow = self.upload.as_ref().is_some_and(|upload| upload.was_too_slow());
+            self.failed(&match self.forwarded {
+                _ if std::thread::panicking() => Denial::Internal,
+                _ if slow => Malformed::BodyTimeout.into(),
+                Some(_) => Denial::UpstreamTimeout,
+                None => Denial::ClientGone,
             });
         }
         self.ended();

@@ -18,23 +18,20 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::bounds::Bounds;
 use super::client::Link;
+use super::deciding::Way;
 use super::exchange::{Books, Exchange};
 use super::forwarded::{self, TrustedHops};
-use super::incoming::{Incoming, unread};
+use super::incoming::unread;
 use super::links::PublicUrl;
 use super::pages;
 use super::reply::{self, Connection, Reply};
-use super::strict;
-use super::succession::{Relay, Succession};
-use super::upstream::{Upstream, put_back};
+use super::succession::Succession;
+use super::upstream::{self, Upstream, put_back};
 use super::writing::{self, write};
-use crate::admit::{Line, Permit, admit};
+use crate::admit::{Line, Permit};
 use crate::denial::Denial;
 use crate::limit::LimitError;
 use crate::reload::PolicyStore;
-
-/// A client's own request id is kept up to this many characters: a GUID has 36.
-const CLIENT_ID_CHARACTERS: usize = 128;
 
 /// The gateway, as Pingora runs it.
 #[derive(Debug, Clone)]
@@ -57,14 +54,6 @@ pub struct Gateway {
     pub stopping: Arc<AtomicBool>,
     /// Whether this process decides, or the one after it.
     pub succession: Arc<Succession>,
-}
-
-/// What becomes of a call that passes.
-enum Way {
-    /// It goes to the API.
-    Out(Permit),
-    /// It goes to the process that decides.
-    On(Relay),
 }
 
 #[async_trait]
@@ -155,6 +144,7 @@ impl ProxyHttp for Gateway {
             if relay.body.is_some() {
                 request.remove_header(&header::EXPECT);
             }
+            exchange.upload.iter().for_each(|upload| upload.begin());
             return put_back(request, session.req_header());
         }
         let (Some(permit), Some(target)) = (&exchange.permit, &exchange.target) else {
@@ -170,6 +160,7 @@ impl ProxyHttp for Gateway {
             pages::ask(request)?;
         }
         exchange.forwarded(self.line.clock.steady());
+        exchange.upload.iter().for_each(|upload| upload.begin());
         Ok(())
     }
 
@@ -181,12 +172,21 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> Result<()> {
         let relayed = exchange.relay.as_ref().and_then(|relay| relay.body.as_ref());
-        match exchange.permit.as_ref().and_then(Permit::body).or(relayed) {
-            // What was checked is what is sent, whatever Pingora kept of it.
-            Some(checked) if end_of_stream && !checked.is_empty() => *body = Some(checked.clone()),
+        let checked = exchange.permit.as_ref().and_then(Permit::body).or(relayed);
+        match checked.filter(|checked| !checked.is_empty()) {
+            // What was checked is what is sent, once, whatever Pingora kept of it. It may replay all of it before the end:
+            // of an HTTP/2 body the end comes behind its trailers.
+            Some(checked) if end_of_stream => *body = Some(checked.clone()),
+            Some(_) => *body = Some(Bytes::new()),
             // An empty last frame from HTTP/2 would become a second end of a chunked body (Pingora #935).
-            _ if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) => *body = None,
-            _ => {}
+            None if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) => *body = None,
+            None => {}
+        }
+        if let Some(upload) = &exchange.upload {
+            *body = body.take().map(|piece| upload.piece(piece));
+            if end_of_stream {
+                upload.end();
+            }
         }
         Ok(())
     }
@@ -260,6 +260,22 @@ impl ProxyHttp for Gateway {
         error
     }
 
+    /// What was sent may have been done, by whatever method: only a call that the upstream says it did not take is sent
+    /// again.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        _exchange: &mut Exchange,
+        _reused: bool,
+    ) -> Box<Error> {
+        let again = upstream::is_untaken(&error) && !session.as_ref().retry_buffer_truncated();
+        let mut error = error.more_context(format!("peer: {peer}"));
+        error.set_retry(again);
+        error
+    }
+
     async fn fail_to_proxy(
         &self,
         session: &mut Session,
@@ -268,7 +284,10 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         let denial = match error.esource() {
             // The process that decides is gone.
-            ErrorSource::Upstream if exchange.relay.is_some() => LimitError::Ended.into(),
+            ErrorSource::Upstream if exchange.relay.is_some() => {
+                exchange.orphaned();
+                LimitError::Ended.into()
+            }
             _ => failure(error, exchange),
         };
         tracing::warn!(request = %exchange.id(), reason = %denial.reason(), %error, "a call failed");
@@ -310,50 +329,6 @@ impl Gateway {
         Exchange::new(self.policies.load(), self.books.clone(), self.line.clock.clone())
     }
 
-    async fn decide(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Way, Denial> {
-        exchange.outcome.client_request_id = client_id(session.req_header());
-        // The door has checked the bytes of HTTP/1, before anyone parsed them.
-        if session.as_downstream().is_http2() {
-            strict::check(session.req_header())?;
-        }
-        // Before the token is looked at: it is the dearest check.
-        self.check_load()?;
-        let world = exchange.snapshot.clone();
-        let (address, link) = (exchange.outcome.address, exchange.link.as_deref());
-        let mut request = Incoming::new(session, address, link, &self.line.clock);
-        let began = self.succession.began();
-        let decision = loop {
-            if let Some(to) = self.succession.settled().await {
-                return Ok(Way::On(Relay { to, body: request.into_body() }));
-            }
-            let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
-            // Nobody is admitted here while the windows pass to another process, and nothing is written.
-            let is_passing = || self.succession.began() > began;
-            match decision {
-                Err(Denial::Limit(LimitError::Ended | LimitError::Unwritten { .. })) if is_passing() => {}
-                decision => break decision,
-            }
-        };
-        match (&exchange.outcome.findings.principal, &decision) {
-            (Some(_), _) => self.books.metrics.token(Ok(())),
-            (None, Err(Denial::Token(error))) => self.books.metrics.token(Err(error.reason())),
-            (None, _) => {}
-        }
-        let permit = decision?;
-        // Last, so that a probe is a call that would pass; a call that does not pass gives its charge back.
-        let passage = self.upstream.pass(self.line.clock.steady());
-        exchange.passage = Some(passage.map_err(|retry_after| Denial::CircuitOpen { retry_after })?);
-        Ok(Way::Out(permit))
-    }
-
-    /// Held calls have a bound of their own: they take memory, and neither time nor a place at the upstream.
-    fn check_load(&self) -> Result<(), Denial> {
-        let most = i64::from(self.bounds.in_flight.get());
-        let in_flight = self.books.metrics.requests_in_flight();
-        let held = || i64::try_from(self.line.limiter.held()).unwrap_or(i64::MAX);
-        if in_flight > most && in_flight - held() > most { Err(Denial::Overload) } else { Ok(()) }
-    }
-
     async fn refuse(&self, session: &mut Session, exchange: &mut Exchange, denial: &Denial) {
         exchange.refused(denial, self.line.clock.steady());
         let Some(reply) = Reply::to(denial, &exchange.outcome.findings.standings, exchange.id()) else {
@@ -389,9 +364,4 @@ fn failure(error: &Error, exchange: &Exchange) -> Denial {
         ErrorSource::Downstream => unread(error),
         ErrorSource::Internal | ErrorSource::Unset => Denial::Internal,
     }
-}
-
-fn client_id(request: &RequestHeader) -> Option<Arc<str>> {
-    let id = request.headers.get("x-request-id")?.to_str().ok()?;
-    Some(id.chars().take(CLIENT_ID_CHARACTERS).collect::<String>().into())
 }

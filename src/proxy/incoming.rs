@@ -10,7 +10,9 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
+use super::bounds::Bounds;
 use super::client::Link;
+use super::credit::Credit;
 use crate::admit::{Request, RequestHead};
 use crate::denial::{Denial, Malformed};
 use crate::policy::BodyError;
@@ -35,6 +37,7 @@ pub(super) struct Incoming<'s> {
     clock: &'s Clock,
     /// Once it was read.
     body: Option<Bytes>,
+    bounds: &'s Bounds,
 }
 
 impl<'s> Incoming<'s> {
@@ -44,8 +47,9 @@ impl<'s> Incoming<'s> {
         address: Option<IpAddr>,
         link: Option<&'s Link>,
         clock: &'s Clock,
+        bounds: &'s Bounds,
     ) -> Self {
-        Self { session, address, link, clock, body: None }
+        Self { session, address, link, clock, bounds, body: None }
     }
 
     /// The body, if it was read.
@@ -71,18 +75,18 @@ impl<'s> Incoming<'s> {
             downstream.set_keepalive(keepalive);
         }
         let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
+        let mut credit = Credit::new(self.bounds);
         loop {
             // Late, so that a body larger than the buffer does not overrun it; what is sent on is our own copy.
             if declared.is_none_or(|declared| declared - body.len() <= RETRY_BUFFER) {
                 self.session.as_downstream_mut().enable_retry_buffering();
             }
-            match self.session.as_downstream_mut().read_request_body().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > max => {
+            match self.read_piece(&mut credit).await? {
+                Some(piece) if body.len() + piece.len() > max => {
                     return Err(BodyError::TooLarge { max }.into());
                 }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Err(error) => return Err(unread(&error)),
+                Some(piece) => body.extend_from_slice(&piece),
+                None => break,
             }
         }
         // INVARIANT: what the upstream will get is what was checked. If Pingora could not replay it, nothing goes.
@@ -90,6 +94,22 @@ impl<'s> Incoming<'s> {
             return Err(Denial::Internal);
         }
         Ok(body.freeze())
+    }
+
+    /// The next piece of the body; none at its end.
+    async fn read_piece(&mut self, credit: &mut Credit) -> Result<Option<Bytes>, Denial> {
+        let read = self.session.as_downstream_mut().read_request_body();
+        let read = if self.link.is_some() {
+            // Of HTTP/1 the connection itself knows how slow it may be.
+            read.await
+        } else {
+            credit.wait(self.clock);
+            let read = self.clock.timeout(credit.left(self.clock), read).await;
+            read.map_err(|_| Malformed::BodyTimeout)?
+        };
+        let piece = read.map_err(|error| unread(&error))?;
+        credit.moved(piece.as_ref().map_or(0, Bytes::len), self.clock, self.bounds);
+        Ok(piece)
     }
 }
 

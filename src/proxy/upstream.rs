@@ -198,6 +198,15 @@ pub(super) fn put_back(request: &mut RequestHeader, sent: &RequestHeader) -> pin
     Ok(())
 }
 
+/// Whether the upstream says of a call that it did not begin with it (RFC 9113, section 8.7). HTTP/1.1 has no way to say
+/// so: a connection that closes without an answer may have carried the call out.
+pub(super) fn is_untaken(error: &pingora::Error) -> bool {
+    error.root_cause().downcast_ref::<h2::Error>().is_some_and(|error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (refused || error.is_go_away())
+    })
+}
+
 fn claims_origin(name: &HeaderName) -> bool {
     let name = name.as_str();
     name == FORWARDED || name == REAL_ADDRESS || name.starts_with(FORWARDED_PREFIX)

@@ -154,6 +154,7 @@ async fn ten_times_in_a_row(keeps: bool) {
         let ended = before.ended().await;
         assert_eq!(ended.code, Some(0), "{ended:#?}");
     }
+    load.passed(room).await;
     eventually("refusals", || (load.refused.load(Ordering::SeqCst) >= 20).then_some(())).await;
     let passed = load.passed.clone();
     load.stop().await;
