@@ -248,6 +248,15 @@ impl PolicySet {
         self.applications.iter().map(|(id, entry)| (id, entry.name(), entry.tenants()))
     }
 
+    /// The tenants that entries and roles are confined to, and where each of these stands, by what it is.
+    pub fn tenants(&self) -> impl Iterator<Item = (String, &Tenants, &Place)> {
+        let entries = self.applications.iter().map(|(_, entry)| {
+            (format!("the entry of `{}`", entry.name()), entry.tenants(), &entry.places().name)
+        });
+        let role = |role: &'_ Role| format!("the role `{}`", role.name());
+        entries.chain(self.roles.iter().map(move |one| (role(one), one.tenants(), one.place())))
+    }
+
     /// Whether a file of this name, if a set has one, is part of its inventory.
     pub fn is_inventory(name: &str) -> bool {
         Inventory::is_of(name)

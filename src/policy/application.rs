@@ -5,12 +5,12 @@ use std::collections::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use crate::id::{ApplicationId, ApplicationName, OperationId};
-use crate::policy::compile::{Reading, Taken, quoted};
+use crate::policy::compile::{Reading, Sought, Taken, quoted};
 use crate::policy::device_group::{DeviceGroups, GroupIndex, GroupSet};
 use crate::policy::document::{ApplicationDocument, ListOrAll, Unlisted, Word};
 use crate::policy::operation::{DeviceScope, Operation, Operations};
 use crate::principal::{Subject, Tenants};
-use crate::source::{Place, PolicyFiles, Problems, did_you_mean};
+use crate::source::{OWNER, Place, PolicyFiles, Problems, did_you_mean};
 
 /// One entry of `applications.toml`.
 #[derive(Debug)]
@@ -97,14 +97,15 @@ impl Applications {
         problems: &mut Problems,
     ) -> Self {
         let mut applications = Self::default();
-        let Some(source) = files.require(Self::FILE, problems) else { return applications };
-        let Some(mut file) = source.toml(problems) else { return applications };
+        let source = files.require(Self::FILE, problems);
+        let opened = Sought::open(OWNER, "application", source, problems);
+        let (Some(source), Some((mut file, mut sought))) = (source, opened) else { return applications };
         if let Some(word) = file.value("unlisted", problems) {
             applications.unlisted_place = Some(source.place_of(word.span()));
             applications.unlisted = word.into_inner();
         }
         let documents = file.entries::<ApplicationDocument>("application", problems);
-        file.finish(problems);
+        sought.finish(file, problems);
 
         let mut reading = Reading::new(source, problems);
         let mut names = Taken::new("application");
@@ -117,6 +118,8 @@ impl Applications {
                 applications.add(id, application, &document.id, &mut reading);
             }
         }
+        let there: HashSet<&str> = applications.iter().map(|(_, entry)| entry.name.as_str()).collect();
+        sought.leave_out(|name| there.contains(name), problems);
         applications
     }
 
@@ -179,8 +182,7 @@ impl Application {
             let operation = operations.get(word.get_ref());
             if operation.is_none() {
                 let known = did_you_mean(word.get_ref(), operations.iter().map(|known| known.id().as_str()));
-                reading.at(word.span(), format_args!("unknown operation `{}`", word.get_ref()));
-                reading.hint(known);
+                reading.unknown(Operations::ONE, word, known);
             }
             operation
         };

@@ -5,13 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::id::{EntraGroupId, OperationId, RoleName, TenantId, UserId};
-use crate::policy::compile::{Reading, Taken, quoted};
+use crate::policy::compile::{Reading, Sought, Taken, quoted};
 use crate::policy::device_group::DeviceGroups;
 use crate::policy::document::{RoleDocument, Word};
 use crate::policy::effect::Effect;
 use crate::policy::operation::{Operation, Operations};
 use crate::principal::{Groups, Principal, PrincipalKind, Subject, Tenants};
-use crate::source::{Place, PolicyFiles, Problems};
+use crate::source::{OWNER, Place, PolicyFiles, Problems};
 
 /// Declares [`RolePermission`] with the word of each and its names in Unified RBAC, so that the list is written once.
 macro_rules! role_permissions {
@@ -160,10 +160,11 @@ impl Roles {
         problems: &mut Problems,
     ) -> Self {
         let mut roles = Self::default();
-        let Some(source) = files.require(Self::FILE, problems) else { return roles };
-        let Some(mut file) = source.toml(problems) else { return roles };
+        let source = files.require(Self::FILE, problems);
+        let opened = Sought::open(OWNER, "role", source, problems);
+        let (Some(source), Some((mut file, mut sought))) = (source, opened) else { return roles };
         let documents = file.entries::<RoleDocument>("role", problems);
-        file.finish(problems);
+        sought.finish(file, problems);
 
         let mut reading = Reading::new(source, problems);
         let mut names = Taken::new("role");
@@ -201,6 +202,8 @@ impl Roles {
             let place = reading.place(document.name.span());
             roles.list.push(Role { name, permissions, place, holders, tenants, effect });
         }
+        let there: HashSet<&str> = roles.list.iter().map(|role| role.name.as_str()).collect();
+        sought.leave_out(|name| there.contains(name), problems);
         roles
     }
 

@@ -1,10 +1,13 @@
 //! What operators are told of the policy: by the log, the metrics and the audit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::id::LimitName;
 use crate::limit::End;
 use crate::reload::{PolicyStore, Reload};
+use crate::snapshot::Snapshot;
 use crate::telemetry::audit::{Audit, PolicyEvent};
 use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
 use crate::time::Clock;
@@ -25,7 +28,11 @@ impl Announcer {
     pub(super) fn in_force(&self) {
         self.measure();
         let snapshot = self.policies.load();
-        self.record(&PolicyEvent::Loaded { version: &snapshot.version });
+        let Snapshot { version, lacking, .. } = &*snapshot;
+        self.record(&PolicyEvent::Loaded { version, lacking });
+        if !lacking.is_empty() {
+            tracing::warn!(%version, "{}", grown(lacking));
+        }
         if snapshot.policies.is_tried() {
             tracing::warn!(version = %snapshot.version, "nothing of the policy is enforced: what it would refuse is noted, and passes");
         }
@@ -89,4 +96,17 @@ impl Announcer {
             audit.policy(event);
         }
     }
+}
+
+/// What the windows of limits that grew lack, and for how long.
+fn grown(lacking: &BTreeMap<LimitName, Duration>) -> String {
+    let each = lacking.iter().map(|(limit, heals)| {
+        let heals = jiff::SignedDuration::try_from(*heals).unwrap_or_default();
+        format!("`{limit}` for {heals:#}")
+    });
+    let each: Vec<_> = each.collect();
+    format!(
+        "limits that grew lack times that they had no use for before, which count as not admitted: {}",
+        each.join(", ")
+    )
 }

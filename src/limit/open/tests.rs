@@ -240,6 +240,8 @@ async fn what_is_counted_of_all_limits_together_is_bounded() {
     }
     let refused = call(&limiter, &by_user, user(1, 20_000, 20_000), &clock).await.unwrap_err();
     assert!(matches!(refused, LimitError::KeysFull { .. }), "{refused:?}");
+    let tried = quotas(&format!("{text}enforce = false\n"));
+    drop(call(&limiter, &tried, user(1, 20_000, 20_000), &clock).await.unwrap());
     assert!(call(&limiter, &set, application(1, 1), &clock).await.is_err());
     limiter.open_actions().ended(&id(7));
     let _ = call(&limiter, &by_user, user(1, 20_000, 20_000), &clock).await.unwrap();

@@ -12,15 +12,18 @@ use crate::limit::key::{LimitKey, StoredKey};
 use crate::limit::quota::{Effect, Quota};
 use crate::limit::scribe::Scribe;
 use crate::limit::store::Swept;
-use crate::limit::window::{Cost, Full, SlidingWindowLog, Stamp};
+use crate::limit::window::{Cost, SlidingWindowLog, Stamp};
 use crate::time::{Clock, Steady};
 
 #[path = "cells/charged.rs"]
 mod charged;
+#[path = "cells/shut_out.rs"]
+mod shut_out;
 #[path = "cells/usages.rs"]
 mod usages;
 
 pub(in crate::limit) use charged::{Charged, Reserved};
+use shut_out::shut_out;
 
 /// The place of one key: its log, until the sweep has taken it out. 80 bytes for most keys, and the counters of `Arc`.
 #[derive(Debug)]
@@ -168,11 +171,11 @@ impl<M: KeyMap> Cells<M> {
             let mut debts: SmallVec<[Debt<'_>; 8]> = SmallVec::new();
             let mut overrun = overrun;
             charges.try_each(|key, claim| {
-                match (self.cell(key, charges, clock), claim.quota.effect) {
-                    (Ok(cell), _) => debts.push((cell, claim)),
-                    (Err(full), Effect::Enforced) => return Err(full),
+                match self.cell(key, charges, clock) {
+                    Ok(cell) => debts.push((cell, claim)),
                     // A limit that is tried refuses nobody, also where there is no room for its key.
-                    (Err(_), Effect::Shadow) => overrun = overrun.with(claim.place),
+                    Err(_) if claim.quota.effect == Effect::Shadow => overrun = overrun.with(claim.place),
+                    Err(full) => return Err(full),
                 }
                 Ok(())
             })?;
@@ -385,20 +388,4 @@ fn attempt<'a, M>(
         let stamps = stamps.collect();
         (turn, stamps)
     }))
-}
-
-/// The limits that have nothing for this caller: no part is its own, no rest and nothing lent. If one is enforced, the
-/// call is told to come again in a window of it, since nothing better can be said; the others are overrun.
-fn shut_out<'a>(charges: &Charges<'a>, clock: &Clock) -> Result<Places, Refused<'a>> {
-    let mut overrun = Places::default();
-    for (quota, place) in charges.shut_out() {
-        if quota.effect == Effect::Enforced {
-            // A limit without any bound has no parts.
-            let (rate, now) = (quota.longest_rate().ok_or(Refused::NoCell)?, clock.steady());
-            let opens = now + std::time::Duration::from_millis(rate.window.millis());
-            return Err(Refused::Over(quota, Full { rate, opens }, now));
-        }
-        overrun = overrun.with(place);
-    }
-    Ok(overrun)
 }

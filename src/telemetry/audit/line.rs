@@ -38,6 +38,9 @@ pub(super) struct PolicyLine<'a> {
     what: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Wall>,
+    /// In seconds, how long each limit that grew counts times that it had no use for before as not admitted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    lacking_s: BTreeMap<&'a str, f64>,
     /// How many mistakes there are, also those that the line leaves out.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem_count: Option<usize>,
@@ -194,11 +197,15 @@ impl<'a> PolicyLine<'a> {
             policy_version,
             what: None,
             until: None,
+            lacking_s: BTreeMap::new(),
             problem_count: None,
             problems: &[],
         };
         match *event {
-            PolicyEvent::Loaded { version } => line("ok", version),
+            PolicyEvent::Loaded { version, lacking } => {
+                let lacking = lacking.iter().map(|(limit, heals)| (limit.as_str(), heals.as_secs_f64()));
+                Self { lacking_s: lacking.collect(), ..line("ok", version) }
+            }
             PolicyEvent::Failed { version, problems } => Self {
                 problem_count: Some(problems.len()),
                 problems: problems.get(..MAX_PROBLEMS).unwrap_or(problems),

@@ -172,8 +172,13 @@ fn a_comment_and_a_name_are_cut_between_characters() {
 fn a_reload_is_a_line_with_its_first_hundred_mistakes() {
     let time = "2026-01-01T12:00:00.000Z";
     assert_eq!(
-        read(&PolicyLine::new(NOON, &PolicyEvent::Loaded { version: "v1" })),
+        read(&PolicyLine::new(NOON, &PolicyEvent::Loaded { version: "v1", lacking: &Default::default() })),
         json!({ "time": time, "event": "policy", "result": "ok", "policy_version": "v1" })
+    );
+    let lacking = [("collect".into(), Duration::from_secs(3_600))].into_iter().collect();
+    assert_eq!(
+        read(&PolicyLine::new(NOON, &PolicyEvent::Loaded { version: "v2", lacking: &lacking }))["lacking_s"],
+        json!({ "collect": 3600.0 })
     );
     let mut problems = Problems::default();
     let source = SourceFile::new("roles.toml", "");
