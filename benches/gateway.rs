@@ -117,11 +117,15 @@ impl Process {
     pub(crate) fn started(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.find_map(|line| {
+        let mut said = Vec::new();
+        let address: Option<SocketAddr> = lines.find_map(|line| {
             let line = line.unwrap();
             let address = line.strip_prefix("address ").or(line.strip_prefix("gateway  http://"));
-            address.map(|address| address.split(' ').next().unwrap().parse().unwrap())
+            let address = address.map(|address| address.split(' ').next().unwrap().parse().unwrap());
+            said.push(line);
+            address
         });
+        assert!(address.is_some(), "{command:?} said:\n{}", said.join("\n"));
         let address = address.unwrap();
         // Whatever it says from now on must not fill the pipe.
         std::thread::spawn(move || lines.for_each(|line| eprintln!("{}", line.unwrap_or_default())));

@@ -48,7 +48,7 @@ const ALL: [&str; 11] = [
     "missing_permission",
     "missing_role",
     "passes",
-    "passes, though a group that is tried would refuse it",
+    "passes, though what is tried would refuse it",
     "stale_inventory",
     "unknown_action",
     "unknown_device",
@@ -131,7 +131,7 @@ fn decide(
     };
     match grant.reach(&targets, &clock) {
         Ok(Reach { scope, tried: None }) if scope.overrun.is_empty() => "passes".to_owned(),
-        Ok(_) => "passes, though a group that is tried would refuse it".to_owned(),
+        Ok(_) => "passes, though what is tried would refuse it".to_owned(),
         Err(error) => error.reason().to_string(),
     }
 }
@@ -153,7 +153,7 @@ fn principal(caller: &Caller) -> Principal {
         }
     };
     let subject = Subject {
-        tenant: TenantId::from_u128(0),
+        tenant: TenantId::from_u128(caller.tenant),
         application: ApplicationId::from_u128(caller.application),
         user: caller.user.as_ref().map(|user| UserId::from_u128(user.id)),
     };

@@ -15,6 +15,10 @@ use crate::time::Clock;
 /// A second: the grain at which somebody reads that a limit has lapsed. Calls know the moment itself.
 const ENDS: Duration = Duration::from_secs(1);
 
+/// Warnings of a set that the log tells: of 10,000 device groups most may be empty for a while, and as many lines with
+/// each edit would take a core from requests.
+const WARNINGS: usize = 100;
+
 /// Tells what came of a reload, and what lapsed.
 #[derive(Debug, Clone)]
 pub(super) struct Announcer {
@@ -77,7 +81,10 @@ impl Announcer {
             }
             Reload::Loaded(snapshot) => {
                 tracing::info!(version = %snapshot.version, "policy loaded: {}", snapshot.counts());
-                snapshot.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                snapshot.warnings.iter().take(WARNINGS).for_each(|warning| tracing::warn!("{warning}"));
+                if let Some(more @ 1..) = snapshot.warnings.len().checked_sub(WARNINGS) {
+                    tracing::warn!(version = %snapshot.version, "{more} more warnings: `tollgate check` says them all");
+                }
                 self.metrics.reload(ReloadResult::Loaded);
                 self.in_force();
             }

@@ -22,6 +22,8 @@ pub(crate) struct Documents {
 /// What the heads of the files say.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Modes {
+    /// Of the whole set.
+    pub(crate) effect: Effect,
     pub(crate) source: Source,
     pub(crate) unlisted: Unlisted,
     pub(crate) unknown_device: UnknownDevice,
@@ -82,9 +84,12 @@ pub(crate) enum Names {
 #[derive(Debug, Clone)]
 pub(crate) struct Role {
     pub(crate) name: String,
+    /// None if it holds in every one.
+    pub(crate) tenants: Option<Vec<u128>>,
     pub(crate) permissions: Vec<&'static str>,
     pub(crate) entra_groups: Vec<u128>,
     pub(crate) users: Vec<u128>,
+    pub(crate) effect: Effect,
 }
 
 #[derive(Debug, Clone)]
@@ -128,6 +133,8 @@ pub(crate) enum How {
 #[derive(Debug, Clone)]
 pub(crate) struct Application {
     pub(crate) id: u128,
+    /// None if it holds in every one.
+    pub(crate) tenants: Option<Vec<u128>>,
     pub(crate) name: String,
     pub(crate) operations: List,
     pub(crate) device_groups: List,
@@ -155,6 +162,7 @@ pub(crate) struct Device {
 /// Who calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
+    pub(crate) tenant: u128,
     pub(crate) application: u128,
     pub(crate) permissions: Vec<String>,
     /// None for an application on its own.

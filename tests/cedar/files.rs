@@ -23,7 +23,9 @@ impl Documents {
         let head = "Device Name,Domain,Tags,Group,OS Platform,AAD Device ID,Device ID\n";
         let devices = devices.iter().fold(head.to_owned(), |text, device| text + &device.csv());
         let mut files = PolicyFiles::default();
+        let enforce = modes.effect.toml();
         for (name, text) in [
+            ("policy.toml", enforce.to_owned()),
             ("operations.toml", operations.iter().map(Operation::toml).collect()),
             ("roles.toml", roles.iter().map(Role::toml).collect()),
             ("device-groups.toml", groups),
@@ -46,11 +48,26 @@ fn guids(ids: &[u128]) -> String {
     format!("{ids:?}")
 }
 
+fn of_tenants(tenants: Option<&[u128]>) -> String {
+    tenants.map(|ids| format!("tenants = {}\n", guids(ids))).unwrap_or_default()
+}
+
+// === impl Effect ===
+
+impl Effect {
+    fn toml(self) -> &'static str {
+        match self {
+            Self::Enforced => "",
+            Self::Tried => "enforce = false\n",
+        }
+    }
+}
+
 // === impl Modes ===
 
 impl Modes {
     fn toml(&self) -> String {
-        let Self { source, unlisted: _, unknown_device, unknown_action, stale } = *self;
+        let Self { effect: _, source, unlisted: _, unknown_device, unknown_action, stale } = *self;
         let age = stale.map(|mode| format!("max_age = \"{MAX_AGE}h\"\nstale_inventory = {}\n", word(mode)));
         format!(
             "source = {}\nunknown_device = {}\nunknown_action = {}\n{}",
@@ -102,10 +119,12 @@ impl Operation {
 
 impl Role {
     fn toml(&self) -> String {
-        let Self { name, permissions, entra_groups, users } = self;
+        let Self { name, tenants, permissions, entra_groups, users, effect } = self;
         let (groups, users) = (guids(entra_groups), guids(users));
         format!(
-            "[[role]]\nname = {name:?}\npermissions = {permissions:?}\nentra_groups = {groups}\nusers = {users}\n"
+            "[[role]]\nname = {name:?}\npermissions = {permissions:?}\nentra_groups = {groups}\nusers = {users}\n{}{}",
+            of_tenants(tenants.as_deref()),
+            effect.toml()
         )
     }
 }
@@ -123,11 +142,7 @@ impl Group {
     }
 
     fn access(&self) -> String {
-        let enforce = match self.effect {
-            Effect::Enforced => "",
-            Effect::Tried => "enforce = false\n",
-        };
-        format!("entra_groups = {}\n{enforce}", guids(&self.entra_groups))
+        format!("entra_groups = {}\n{}", guids(&self.entra_groups), self.effect.toml())
     }
 }
 
@@ -160,13 +175,14 @@ impl Rule {
 
 impl Application {
     fn toml(&self) -> String {
-        let Self { id, name, operations, device_groups, unscoped_operations } = self;
+        let Self { id, tenants, name, operations, device_groups, unscoped_operations } = self;
         format!(
             "[[application]]\nid = {:?}\nname = {name:?}\noperations = {}\ndevice_groups = {}\n\
-             unscoped_operations = {unscoped_operations:?}\n",
+             unscoped_operations = {unscoped_operations:?}\n{}",
             Uuid::from_u128(*id).to_string(),
             operations.toml(),
-            device_groups.toml()
+            device_groups.toml(),
+            of_tenants(tenants.as_deref())
         )
     }
 }

@@ -9,7 +9,7 @@ use cedar_policy::{
 use uuid::Uuid;
 
 use super::documents::{
-    Caller, Device, Documents, Effect, Names, Operation, Role, Source, UNGROUPED, UnknownAction,
+    Application, Caller, Device, Documents, Effect, Names, Operation, Role, Source, UNGROUPED, UnknownAction,
     UnknownDevice,
 };
 use super::policies::UNDECLARED;
@@ -52,6 +52,11 @@ fn guid(kind: &str, id: u128) -> EntityUid {
     uid(kind, Uuid::from_u128(id))
 }
 
+/// A group or a person, as one that may hold roles in a tenant.
+fn holder_in(tenant: u128, id: u128) -> EntityUid {
+    uid("Holder", format!("{} in {}", Uuid::from_u128(id), Uuid::from_u128(tenant)))
+}
+
 fn user(number: usize) -> EntityUid {
     uid("User", number)
 }
@@ -74,22 +79,29 @@ impl<'d> Judge<'d> {
             let tried = (group.effect == Effect::Tried).then(|| uid("Groups", "tried"));
             entities.push(entity(uid("DeviceGroup", &group.name), tried));
         }
-        for application in &documents.applications {
-            entities.push(entity(guid("Application", application.id), [uid("Entries", "all")]));
+        let all: HashSet<u128> = callers.iter().map(|caller| caller.tenant).collect();
+        let all: Vec<u128> = all.into_iter().collect();
+        // What holds in some tenants alone hangs below what stands for it in one of them.
+        let mut below: HashMap<EntityUid, HashSet<EntityUid>> = HashMap::new();
+        for Application { id, tenants, .. } in &documents.applications {
+            let tenants = tenants.as_ref().unwrap_or(&all).iter();
+            below.entry(guid("Application", *id)).or_default().extend(tenants.map(|id| guid("Tenant", *id)));
         }
-        let mut holders: HashMap<EntityUid, HashSet<EntityUid>> = HashMap::new();
         for role in &documents.roles {
-            entities.push(entity(uid("Role", &role.name), role.grants()));
-            let groups = role.entra_groups.iter().map(|id| guid("EntraGroup", *id));
-            for holder in groups.chain(role.users.iter().map(|id| guid("Person", *id))) {
-                holders.entry(holder).or_default().insert(uid("Role", &role.name));
+            let tried = (role.effect == Effect::Tried).then(|| uid("Roles", "tried"));
+            entities.push(entity(uid("Role", &role.name), role.grants().chain(tried)));
+            for tenant in role.tenants.as_ref().unwrap_or(&all) {
+                for holder in role.entra_groups.iter().chain(&role.users) {
+                    below.entry(holder_in(*tenant, *holder)).or_default().insert(uid("Role", &role.name));
+                }
             }
         }
-        entities.extend(holders.into_iter().map(|(holder, roles)| Entity::new_no_attrs(holder, roles)));
+        entities.extend(below.into_iter().map(|(uid, parents)| Entity::new_no_attrs(uid, parents)));
         for (number, caller) in callers.iter().enumerate() {
             let Some(person) = &caller.user else { continue };
+            let holders = caller.groups().iter().chain([&person.id]).map(|id| holder_in(caller.tenant, *id));
             let groups = caller.groups().iter().map(|id| guid("EntraGroup", *id));
-            entities.push(entity(user(number), groups.chain([guid("Person", person.id)])));
+            entities.push(entity(user(number), groups.chain(holders)));
         }
         entities.extend(documents.place_devices());
         let unlisted = entity(uid("Device", "unlisted"), [uid("DeviceGroup", UNGROUPED)]);
@@ -120,6 +132,7 @@ impl<'d> Judge<'d> {
         let permissions = RestrictedExpression::new_set(caller.permissions.iter().map(text));
         let context = [
             ("application".to_owned(), RestrictedExpression::new_entity_uid(application)),
+            ("tenant".to_owned(), RestrictedExpression::new_entity_uid(guid("Tenant", caller.tenant))),
             ("permissions".to_owned(), permissions),
             ("inventory_hours".to_owned(), RestrictedExpression::new_long(inventory_hours)),
         ];

@@ -1,6 +1,7 @@
 //! The documents as Cedar policies: what each sentence of them permits or forbids.
 //!
-//! Principals are `User` and `Application`, actions are the operations, and a call acts on a resource:
+//! Principals are `User` and `Application`, this one in each `Tenant` that has an entry for it, actions are the
+//! operations, and a call acts on a resource:
 //!
 //! - a `Device`, in the `DeviceGroup` that it belongs to: of a call that names several, each is asked for;
 //! - `Unknown::"device"` or `Unknown::"action"`, which the inventory or the memory of actions lacks;
@@ -25,10 +26,13 @@ impl Documents {
     /// The policies that decide calls.
     pub(crate) fn policies(&self) -> String {
         let mut text = String::new();
+        if self.modes.effect == Effect::Tried {
+            return "permit (principal, action, resource);\n".to_owned();
+        }
         self.operations.iter().for_each(|operation| operation.permit(&mut text));
         if self.modes.unlisted == Unlisted::Refuse {
             text.push_str(
-                "forbid (principal is Application, action, resource) unless { principal in Entries::\"all\" };\n",
+                "forbid (principal is Application, action, resource) unless { principal in context.tenant };\n",
             );
         }
         let unsure = self.unsure();
@@ -100,10 +104,11 @@ impl Operation {
             .unwrap();
         }
         if !delegated.is_empty() {
-            let role = match &roles[..] {
-                [] => "principal in RolePermission::\"any\"".to_owned(),
-                roles => format!("principal in {}", entities("RolePermission", roles)),
+            let roles = match &roles[..] {
+                [] => entities("RolePermission", ["any"]),
+                roles => entities("RolePermission", roles),
             };
+            let role = format!("(principal in {roles} || principal in Roles::\"tried\")");
             writeln!(
                 text,
                 "permit (principal is User, action == Action::{name:?}, resource) \
@@ -118,7 +123,11 @@ impl Operation {
 
 impl Application {
     fn forbid(&self, unsure: &str, text: &mut String) {
-        let called = format!("context.application == Application::\"{}\"", Uuid::from_u128(self.id));
+        let mut called = format!("context.application == Application::\"{}\"", Uuid::from_u128(self.id));
+        if let Some(tenants) = &self.tenants {
+            let tenants = entities("Tenant", tenants.iter().map(|id| Uuid::from_u128(*id)));
+            write!(called, " && {tenants}.contains(context.tenant)").unwrap();
+        }
         if let List::Only(operations) = &self.operations {
             let named = entities("Action", operations);
             writeln!(

@@ -48,6 +48,7 @@ const NO_GROUP: [&str; 4] = ["", UNGROUPED, "UnassignedGroup", "None"];
 /// Ids by their last digits.
 const ENTRA_GROUPS: [u128; 8] = [0xe0, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7];
 const USERS: [u128; 4] = [0xb0, 0xb1, 0xb2, 0xb3];
+const TENANTS: [u128; 2] = [0x71, 0x72];
 const APPLICATIONS: [u128; 8] = [0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7];
 
 /// An application that no file lists.
@@ -55,6 +56,11 @@ const STRANGER: u128 = 0xff;
 
 fn owned(words: Vec<&str>) -> Vec<String> {
     words.into_iter().map(ToOwned::to_owned).collect()
+}
+
+/// Every tenant, or one.
+fn some_tenants(dice: &mut Dice) -> Option<Vec<u128>> {
+    dice.one_in(4).then(|| vec![*dice.of(&TENANTS)])
 }
 
 // === impl Documents ===
@@ -78,10 +84,18 @@ impl Documents {
         let ungrouped = Group::random(UNGROUPED, 0, dice);
         let names: Vec<_> = groups.iter().chain([&ungrouped]).map(|group| group.name.clone()).collect();
         let listed = dice.below(3 * scale);
-        let applications = APPLICATIONS[..listed]
-            .iter()
-            .map(|id| Application::random(*id, &operations, &names, dice))
-            .collect();
+        let mut applications = Vec::new();
+        for id in &APPLICATIONS[..listed] {
+            let first = Application::random(*id, &operations, &names, dice);
+            // Another entry of the application, for the other tenant.
+            if first.tenants.as_deref() == Some(&TENANTS[..1]) && dice.one_in(2) {
+                let name = format!("{}-elsewhere", first.name);
+                let tenants = Some(TENANTS[1..].to_vec());
+                let other = Application::random(*id, &operations, &names, dice);
+                applications.push(Application { name, tenants, ..other });
+            }
+            applications.push(first);
+        }
         let devices = (0..dice.below(12)).map(|number| Device::random(number, dice)).collect();
         Self { operations, roles, groups, ungrouped, applications, devices, modes }
     }
@@ -122,6 +136,7 @@ impl Documents {
 impl Modes {
     fn random(dice: &mut Dice) -> Self {
         Self {
+            effect: if dice.one_in(20) { Effect::Tried } else { Effect::Enforced },
             source: *dice.of(&[Source::Rules, Source::Rules, Source::Inventory]),
             unlisted: *dice.of(&[Unlisted::Refuse, Unlisted::Permission]),
             unknown_device: *dice.of(&[UnknownDevice::Refuse, UnknownDevice::Ungrouped]),
@@ -160,9 +175,11 @@ impl Role {
     fn random(number: usize, dice: &mut Dice) -> Self {
         Self {
             name: format!("role {number}"),
+            tenants: some_tenants(dice),
             permissions: dice.some(&ROLE_WORDS, 2),
             entra_groups: dice.some(&ENTRA_GROUPS, 3),
             users: dice.some(&USERS, 4),
+            effect: if dice.one_in(10) { Effect::Tried } else { Effect::Enforced },
         }
     }
 }
@@ -228,6 +245,7 @@ impl Application {
         let unscoped: Vec<_> = named.iter().filter(|one| one.names == Names::Nowhere).cloned().collect();
         Self {
             id,
+            tenants: some_tenants(dice),
             name: format!("application-{id:x}"),
             operations: if all { List::All } else { List::Only(names(&named)) },
             device_groups: if dice.one_in(3) { List::All } else { List::Only(dice.some(groups, 2)) },
@@ -275,6 +293,6 @@ impl Caller {
                 if all { ENTRA_GROUPS.to_vec() } else { dice.some(&ENTRA_GROUPS, 2) }
             }),
         });
-        Self { application, permissions: owned(permissions), user }
+        Self { tenant: *dice.of(&TENANTS), application, permissions: owned(permissions), user }
     }
 }
