@@ -1,9 +1,9 @@
 //! From what a token says of its issuer to the one entry of the policy that judges it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 
 use super::algorithm::Algorithm;
 use super::claims::names::{ClaimNames, ENTRA};
@@ -20,11 +20,11 @@ pub use rehearsal::{InvalidRehearsalKeys, RehearsalIssuer};
 /// Every entry of `issuers.toml`. A token leads to one of them at most: none is ever tried.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Routes {
-    /// Issuers whose name the policy says, by `iss`, to the letter. The seed is random: nobody can choose names that
+    /// Issuers whose name the policy says, by `iss`, to the letter, in the order in which they are written. The seed is random: nobody can choose names that
     /// collide.
-    issuers: HashMap<Box<str>, Arc<IssuerRoute>, RandomState>,
+    issuers: IndexMap<Box<str>, Arc<IssuerRoute>, RandomState>,
     /// Tenants of a cloud, whose issuers' names only their own documents tell.
-    clouds: HashMap<TenantId, Arc<CloudRoute>, RandomState>,
+    clouds: IndexMap<TenantId, Arc<CloudRoute>, RandomState>,
 }
 
 /// The way that a token took, by identity: it leads to the same verdicts for as long as it is in force.

@@ -107,7 +107,7 @@ const EDITS: [(&str, &str, &str, &str, &str); 24] = [
         "",
         "expected a list of names or the word \"all\"",
     ),
-    ("applications.toml", "device_groups = \"all\"", "", ":32:1:", "missing field `device_groups`"),
+    ("applications.toml", "device_groups = \"all\"", "", ":34:1:", "missing field `device_groups`"),
     ("applications.toml", "unlisted = \"refuse\"", "unlisted = true", "", "wanted string or table"),
     ("limits.toml", "300 per minute", "300 a minute", "", "`300 a minute` is not a rate"),
     ("limits.toml", "\"45 per minute\"", "\"-45 per minute\"", "", "`-45 per minute` is not a rate"),
