@@ -72,6 +72,7 @@ impl Snapshot {
         if !problems.is_empty() {
             return Err(problems.into_sorted());
         }
+        let quotas = if policies.is_tried() { quotas.tried() } else { quotas };
         let (version, verifier) = (version(files), Arc::new(verifier));
         Ok(Self { version, loaded, policies, verifier, quotas, warnings: problems.into_warnings() })
     }
@@ -94,10 +95,10 @@ impl Snapshot {
 /// Who may be promised a part of a limit.
 fn owners(policies: &PolicySet) -> Owners {
     let mut owners = Owners::default();
-    policies.applications().for_each(|(id, name, _)| owners.application(name, *id));
+    policies.application_tenants().for_each(|(id, name, tenants)| owners.application(name, tenants, *id));
     for role in policies.roles() {
         let (groups, users) = role.holders();
-        owners.role(role.name(), groups.copied(), users.copied());
+        owners.role(role.name(), role.tenants(), groups.copied(), users.copied());
     }
     owners
 }

@@ -63,7 +63,7 @@ pub struct TomlFile<'a> {
 }
 
 /// The names that files of a policy set have, for whoever misspelt one. Key files have whatever name `issuers.toml` says.
-const KNOWN_FILES: [&str; 8] = [
+const KNOWN_FILES: [&str; 9] = [
     "applications.toml",
     "device-groups.toml",
     "devices.csv",
@@ -71,6 +71,7 @@ const KNOWN_FILES: [&str; 8] = [
     "issuers.toml",
     "limits.toml",
     "operations.toml",
+    "policy.toml",
     "roles.toml",
 ];
 

@@ -6,7 +6,10 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use toml::Spanned;
+
 use crate::policy::document::Word;
+use crate::principal::Tenants;
 use crate::source::{Place, Problems, SourceFile, known_are};
 
 /// One file on its way from words to values, and where its mistakes go.
@@ -82,6 +85,15 @@ impl<'a> Reading<'a> {
     /// The values of a list; each word that stands for none is a problem and left out.
     pub(crate) fn parse_all<T: FromStr<Err: fmt::Display>>(&mut self, words: &[Word]) -> Vec<T> {
         words.iter().filter_map(|word| self.parse(word)).collect()
+    }
+
+    /// The tenants of a list, of which each is one at least; left out, every tenant.
+    pub(crate) fn tenants(&mut self, words: Option<&Spanned<Vec<Word>>>) -> Tenants {
+        let Some(words) = words else { return Tenants::Every };
+        if words.get_ref().is_empty() {
+            self.at(words.span(), "an empty list of tenants: leave `tenants` out if it is for every one");
+        }
+        Tenants::Only(self.parse_all(words.get_ref()).into())
     }
 
     /// A name that may stand in labels and log lines.

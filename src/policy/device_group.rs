@@ -11,6 +11,7 @@ use crate::policy::compile::{Reading, Taken};
 use crate::policy::document::{
     DeviceGroupDocument, GroupSource, StaleInventory, UngroupedDocument, UnknownAction, UnknownDevice, Word,
 };
+use crate::policy::effect::Effect;
 use crate::policy::inventory::MaxAge;
 use crate::principal::Groups;
 use crate::source::{Place, PolicyFiles, Problems, known_are};
@@ -77,16 +78,6 @@ enum OpensTo {
     Members(Box<[EntraGroupId]>),
     /// None.
     Nobody,
-}
-
-/// What comes of a call that a group is not open to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Effect {
-    /// It is refused.
-    #[default]
-    Refuse,
-    /// It is noted, and passes.
-    Count,
 }
 
 /// Whether a user may act on a group's devices.
@@ -355,14 +346,6 @@ impl DeviceGroup {
             }
             (OpensTo::Members(_), Groups::Overage) => GroupAccess::Unknown,
         }
-    }
-}
-
-// === impl Effect ===
-
-impl Effect {
-    fn of(enforce: Option<bool>) -> Self {
-        if enforce == Some(false) { Self::Count } else { Self::Refuse }
     }
 }
 

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use pingora::http::RequestHeader;
 
 use super::circuit::Passage;
 use super::client::Link;
+use super::incoming;
 use super::links::LinkRewriter;
 use super::statuses::StatusReader;
+use super::succession::Relay;
 use super::upload::Upload;
 use super::upstream::Target;
 use crate::admit::Permit;
@@ -42,6 +45,8 @@ pub struct Exchange {
     pub(super) permit: Option<Permit>,
     /// Present from the decision until it is known whether the upstream answers.
     pub(super) passage: Option<Passage>,
+    /// Present if it is another process's to decide.
+    pub(super) relay: Option<Relay>,
     /// Which of the upstream's addresses is tried.
     pub(super) target: Option<Arc<Target>>,
     /// The API's answer to a call that starts an action, as far as it came.
@@ -95,6 +100,7 @@ impl Exchange {
             snapshot,
             permit: None,
             passage: None,
+            relay: None,
             target: None,
             captured: None,
             statuses: None,
@@ -120,6 +126,18 @@ impl Exchange {
         self.permit = Some(permit);
         self.outcome.decision = Decision::Admitted;
         self.outcome.admission = now.since(self.started);
+    }
+
+    /// It is another process's to decide, and to enter in the books.
+    pub(super) fn relayed(&mut self, relay: Relay) {
+        self.relay = Some(relay);
+        self.entry = Entry::Made;
+    }
+
+    /// The process that was to decide is gone, and may never have heard of it.
+    pub(super) fn orphaned(&mut self) {
+        self.relay = None;
+        self.entry = Entry::Due;
     }
 
     /// The line, or something before or after it, did not.
@@ -153,6 +171,13 @@ impl Exchange {
             permit.forwarded();
         }
         self.forwarded = Some(now);
+    }
+
+    /// Its body streams from here on.
+    pub(super) fn begin_upload(&self, request: &RequestHeader) {
+        if let Some(upload) = &self.upload {
+            upload.begin(incoming::length(request));
+        }
     }
 
     pub(super) fn is_forwarded(&self) -> bool {

@@ -36,6 +36,8 @@ pub(super) struct Incoming<'s> {
     /// Its connection; none over HTTP/2.
     link: Option<&'s Link>,
     clock: &'s Clock,
+    /// Once it was read.
+    body: Option<Bytes>,
     bounds: &'s Bounds,
 }
 
@@ -48,7 +50,12 @@ impl<'s> Incoming<'s> {
         clock: &'s Clock,
         bounds: &'s Bounds,
     ) -> Self {
-        Self { session, address, link, clock, bounds }
+        Self { session, address, link, clock, bounds, body: None }
+    }
+
+    /// The body, if it was read.
+    pub(super) fn into_body(self) -> Option<Bytes> {
+        self.body
     }
 
     fn declared(&self) -> Option<usize> {
@@ -137,6 +144,9 @@ impl Request for Incoming<'_> {
     }
 
     async fn read_body(&mut self, max: usize) -> Result<Bytes, Denial> {
+        if let Some(body) = &self.body {
+            return Ok(body.clone());
+        }
         let declared = self.declared();
         // Without a length there is no telling when the last 64 KiB begin.
         let max = if declared.is_none() { max.min(RETRY_BUFFER) } else { max };
@@ -145,7 +155,7 @@ impl Request for Incoming<'_> {
         }
         let clock = self.clock;
         match clock.timeout(BODY_DEADLINE, self.collect(max, declared)).await {
-            Ok(body) => body,
+            Ok(body) => Ok(self.body.insert(body?).clone()),
             Err(_) => Err(Malformed::BodyTimeout.into()),
         }
     }

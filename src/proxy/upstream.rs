@@ -176,13 +176,7 @@ impl Target {
         sent: &RequestHeader,
         id: RequestId,
     ) -> pingora::Result<()> {
-        for name in [header::AUTHORIZATION, header::CONTENT_TYPE, header::CONTENT_ENCODING] {
-            if !request.headers.contains_key(&name) {
-                for value in sent.headers.get_all(&name) {
-                    request.append_header(name.clone(), value.clone())?;
-                }
-            }
-        }
+        put_back(request, sent)?;
         let claims: Vec<_> = request.headers.keys().filter(|name| claims_origin(name)).cloned().collect();
         for name in claims {
             request.remove_header(&name);
@@ -190,6 +184,18 @@ impl Target {
         request.insert_header(header::HOST, self.authority.clone())?;
         request.insert_header(REQUEST_ID, id.to_string())
     }
+}
+
+/// Puts back what a decision is made on, should a client have had it taken out.
+pub(super) fn put_back(request: &mut RequestHeader, sent: &RequestHeader) -> pingora::Result<()> {
+    for name in [header::AUTHORIZATION, header::CONTENT_TYPE, header::CONTENT_ENCODING] {
+        if !request.headers.contains_key(&name) {
+            for value in sent.headers.get_all(&name) {
+                request.append_header(name.clone(), value.clone())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether the upstream says of a call that it did not begin with it (RFC 9113, section 8.7). HTTP/1.1 has no way to say

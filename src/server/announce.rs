@@ -26,6 +26,9 @@ impl Announcer {
         self.measure();
         let snapshot = self.policies.load();
         self.record(&PolicyEvent::Loaded { version: &snapshot.version });
+        if snapshot.policies.is_tried() {
+            tracing::warn!(version = %snapshot.version, "nothing of the policy is enforced: what it would refuse is noted, and passes");
+        }
         let now = self.clock.wall();
         for End { what, until } in snapshot.quotas.ends().filter(|end| now < end.until) {
             self.record(&PolicyEvent::Until { version: &snapshot.version, what: &what, until });

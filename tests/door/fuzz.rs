@@ -12,11 +12,11 @@ mod tricks;
 use std::collections::{HashSet, VecDeque};
 
 use super::*;
+use crate::support::dice::Dice;
 use crate::support::raw::RawClient;
 use crate::support::within_deadline;
 
 use reader::requests;
-use tricks::Dice;
 
 /// A few seconds in a debug build.
 const CASES: u64 = 6_000;

@@ -154,9 +154,13 @@ impl Whole<'_> {
                 return None;
             }
         };
-        let (alone, whom) = match owner {
+        let whom = match &owner {
+            Owner::Within(_, owner) => owner,
+            owner => owner,
+        };
+        let (alone, whom) = match whom {
             Owner::Application(_) => (Dimension::Application, "application"),
-            Owner::User(_) | Owner::Holders { .. } => (Dimension::User, "user"),
+            Owner::User(_) | Owner::Holders { .. } | Owner::Within(..) => (Dimension::User, "user"),
         };
         if self.per.has(alone) {
             let message = format!(

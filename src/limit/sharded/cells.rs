@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering};
+use super::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::limit::charges::{Charges, Claim, Places, Way};
 use crate::limit::decision::{Asked, At, Hold, Refused, Turn, Verdict, When, decide};
 use crate::limit::key::{LimitKey, StoredKey};
@@ -39,8 +39,18 @@ pub(in crate::limit) trait KeyMap: Default {
     /// Puts `cell` in, unless its key has one: then that one is the answer, and `cell` comes to nothing.
     fn insert(&self, cell: Arc<Cell>) -> Inserted;
 
+    /// Shows `look` every cell that was put in before it began, and perhaps others. A part of the map is locked meanwhile.
+    fn each(&self, look: impl FnMut(&Arc<Cell>));
+
     /// Takes out `cell` itself, and no other with its key.
     fn remove(&self, cell: &Arc<Cell>) -> Removed;
+}
+
+/// Whether anybody is charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::limit) enum Shut {
+    ToAll,
+    ToNobody,
 }
 
 /// What became of a cell that was to be put in.
@@ -65,6 +75,9 @@ pub(in crate::limit) struct Cells<M> {
     pub(super) round: Mutex<VecDeque<Arc<Cell>>>,
     /// Writes down every stamp that enters a log, and every one that leaves it other than by its age.
     pub(in crate::limit) scribe: Scribe,
+    /// Set when another process is to have the keys: nobody is charged any more. Read under the locks of a call's cells, so
+    /// that whoever sets it and then has had each lock once knows that no charge is still being made.
+    shut: AtomicBool,
 }
 
 /// A call that was charged.
@@ -116,7 +129,7 @@ impl<M: KeyMap> Cells<M> {
     ) -> Result<Granted, Refused<'a>> {
         let mut key = LimitKey::default();
         if let Some(quota) = charges.only(&mut key)
-            && let Some(Some(decided)) = self.map.find(&key, |cell| at_once(cell, quota, clock, &self.scribe))
+            && let Some(Some(decided)) = self.map.find(&key, |cell| at_once(cell, quota, clock, self))
         {
             return decided;
         }
@@ -153,15 +166,22 @@ impl<M: KeyMap> Cells<M> {
         let overrun = shut_out(charges, clock)?;
         loop {
             let mut debts: SmallVec<[Debt<'_>; 8]> = SmallVec::new();
+            let mut overrun = overrun;
             charges.try_each(|key, claim| {
-                debts.push((self.cell(key, charges, clock)?, claim));
+                match (self.cell(key, charges, clock), claim.quota.effect) {
+                    (Ok(cell), _) => debts.push((cell, claim)),
+                    (Err(full), Effect::Enforced) => return Err(full),
+                    // A limit that is tried refuses nobody, also where there is no room for its key.
+                    (Err(_), Effect::Shadow) => overrun = overrun.with(claim.place),
+                }
                 Ok(())
             })?;
+            debts.retain(|(_, claim)| !overrun.has(claim.place));
             // No two calls wait for each other: all lock in this order, and no rule is there twice.
             if !debts.is_sorted_by_key(|(_, claim)| claim.rule()) {
                 debts.sort_unstable_by_key(|(_, claim)| claim.rule());
             }
-            let Some(decided) = attempt(&debts, charges, hold, clock, &self.scribe) else {
+            let Some(decided) = attempt(&debts, charges, hold, clock, self) else {
                 let emptied = debts.iter().filter(|(cell, _)| cell.log.lock().is_none());
                 emptied.for_each(|(cell, _)| self.take_out(cell));
                 continue;
@@ -169,6 +189,15 @@ impl<M: KeyMap> Cells<M> {
             let (mut turn, stamps) = decided?;
             turn.overrun = turn.overrun.and(overrun);
             return Ok(Outcome { debts, turn, stamps });
+        }
+    }
+
+    /// Charges nobody from now on, or again.
+    pub(in crate::limit) fn shut(&self, shut: Shut) {
+        self.shut.store(shut == Shut::ToAll, Ordering::Relaxed);
+        // Whoever has a lock may have looked before; whoever has it next has not.
+        if shut == Shut::ToAll {
+            self.map.each(|cell| drop(cell.log.lock()));
         }
     }
 
@@ -283,14 +312,17 @@ impl Cell {
 
 /// Charges a call to its only key, unless that takes long, or more than the ring has to be looked at, or the key is
 /// gone: then nothing happens, and there is no answer.
-fn at_once<'a>(
+fn at_once<'a, M>(
     cell: &Arc<Cell>,
     quota: &'a std::sync::Arc<Quota>,
     clock: &Clock,
-    scribe: &Scribe,
+    Cells { scribe, shut, .. }: &Cells<M>,
 ) -> Option<Result<Granted, Refused<'a>>> {
     let mut log = cell.log.lock();
     let log = log.as_mut()?;
+    if shut.load(Ordering::Relaxed) {
+        return Some(Err(Refused::Ended));
+    }
     if !log.is_plain() {
         return None;
     }
@@ -317,17 +349,20 @@ fn at_once<'a>(
 }
 
 /// Locks the cells, reads the clock and charges the call; nothing if the sweep has emptied one of the cells.
-fn attempt<'a>(
+fn attempt<'a, M>(
     debts: &[Debt<'a>],
     charges: &Charges<'a>,
     hold: Hold,
     clock: &Clock,
-    scribe: &Scribe,
+    Cells { scribe, shut, .. }: &Cells<M>,
 ) -> Option<Result<(Turn, Stamps), Refused<'a>>> {
     let mut locked: Locked<'_> = debts.iter().map(|(cell, _)| cell.log.lock()).collect();
     let mut asked: SmallVec<[Asked<'_, '_>; 8]> = SmallVec::new();
     for (log, (_, claim)) in locked.iter_mut().zip(debts) {
         asked.push((*claim, log.as_mut()?));
+    }
+    if shut.load(Ordering::Relaxed) {
+        return Some(Err(Refused::Ended));
     }
     let now = clock.steady();
     asked.iter_mut().filter(|(_, log)| !log.is_plain()).for_each(|(_, log)| log.settle(now));

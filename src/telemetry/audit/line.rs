@@ -8,7 +8,7 @@ use std::fmt::Display;
 use serde::{Serialize, Serializer};
 
 use self::object::Object;
-use crate::id::{DeviceGroupId, DeviceRef, LimitName, Permission};
+use crate::id::{DeviceGroupId, DeviceRef, LimitName, Permission, RoleName};
 use crate::outcome::Outcome;
 use crate::principal::ScopedDevice;
 use crate::source::Problem;
@@ -127,9 +127,15 @@ pub(super) fn request(event: Event, outcome: &Outcome) -> Vec<u8> {
         left.shown("window", standing.rate.window);
         left.number("remaining", standing.remaining);
     });
-    // Limits that are not enforced yet, and would have refused the call.
+    // What is not enforced yet, and would have refused the call.
+    if let Some(reason) = findings.would_refuse() {
+        line.word("would_refuse", reason.as_str());
+    }
+    if let Some(tried) = &findings.tried {
+        line.text("would_say", &tried.message);
+        line.texts("roles_overrun", tried.roles.iter().map(RoleName::as_str));
+    }
     line.texts("limits_overrun", findings.overrun.iter().map(LimitName::as_str));
-    // Device groups that are not enforced yet, and would have refused the call.
     line.texts("device_groups_overrun", findings.scope.overrun.iter().map(DeviceGroupId::as_str));
     if let Some(end) = end {
         if let Some(status) = end.upstream_status {

@@ -9,7 +9,6 @@ mod fields;
 use std::collections::{HashSet, VecDeque};
 
 use super::super::tls::{frames, secure_with};
-use super::tricks::Dice;
 use super::*;
 use crate::support::frames::{Event, FrameClient};
 use crate::support::upstream::RecordedRequest;
