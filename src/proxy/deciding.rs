@@ -40,6 +40,7 @@ impl Gateway {
         let began = self.succession.began();
         let decision = loop {
             if let Some(to) = self.succession.settled().await {
+                request.end_of_nothing().await?;
                 return Ok(Way::On(Relay { to, body: request.into_body() }));
             }
             let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;

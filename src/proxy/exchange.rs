@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use pingora::http::RequestHeader;
 
 use super::circuit::Passage;
 use super::client::Link;
+use super::incoming;
 use super::links::LinkRewriter;
 use super::statuses::StatusReader;
 use super::succession::Relay;
@@ -169,6 +171,13 @@ impl Exchange {
             permit.forwarded();
         }
         self.forwarded = Some(now);
+    }
+
+    /// Its body streams from here on.
+    pub(super) fn begin_upload(&self, request: &RequestHeader) {
+        if let Some(upload) = &self.upload {
+            upload.begin(incoming::length(request));
+        }
     }
 
     pub(super) fn is_forwarded(&self) -> bool {

@@ -21,7 +21,7 @@ use super::client::Link;
 use super::deciding::Way;
 use super::exchange::{Books, Exchange};
 use super::forwarded::{self, TrustedHops};
-use super::incoming::{self, unread};
+use super::incoming::unread;
 use super::links::PublicUrl;
 use super::pages;
 use super::reply::{self, Connection, Reply};
@@ -144,7 +144,7 @@ impl ProxyHttp for Gateway {
             if relay.body.is_some() {
                 request.remove_header(&header::EXPECT);
             }
-            exchange.upload.iter().for_each(|upload| upload.begin(incoming::length(session.req_header())));
+            exchange.begin_upload(session.req_header());
             return put_back(request, session.req_header());
         }
         let (Some(permit), Some(target)) = (&exchange.permit, &exchange.target) else {
@@ -160,7 +160,7 @@ impl ProxyHttp for Gateway {
             pages::ask(request)?;
         }
         exchange.forwarded(self.line.clock.steady());
-        exchange.upload.iter().for_each(|upload| upload.begin(incoming::length(session.req_header())));
+        exchange.begin_upload(session.req_header());
         Ok(())
     }
 
