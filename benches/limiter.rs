@@ -50,6 +50,7 @@ pub(crate) fn bench(c: &mut Criterion) {
 pub(crate) struct World {
     set: QuotaSet,
     operation: OperationId,
+    scope: Scope,
     pub(crate) limiter: Limiter,
     pub(crate) clock: Clock,
 }
@@ -162,15 +163,14 @@ impl World {
         let mut problems = Problems::default();
         let set = QuotaSet::compile(&files, &documented, &Owners::default(), Wall::default(), &mut problems);
         assert!(problems.is_empty(), "{problems:?}");
-        Self { set, operation, limiter: Limiter::new(), clock }
+        Self { set, operation, scope: Scope::default(), limiter: Limiter::new(), clock }
     }
 
     /// One call by this application, forwarded if it is admitted: then, how many windows it is in.
     pub(crate) fn call(&self, application: u64) -> Option<usize> {
         let application = ApplicationId::from_u128(application.into());
         let subject = Subject { tenant: TenantId::from_u128(1), application, user: None };
-        let scope = Scope::default();
-        let charges = self.set.charges(&subject, &self.operation, &scope);
+        let charges = self.set.charges(&subject, &self.operation, &self.scope);
         // The limiter in memory never waits, so one poll is all it takes.
         let acquire = pin!(self.limiter.acquire(&charges, &self.clock));
         let Poll::Ready(admitted) = acquire.poll(&mut Context::from_waker(Waker::noop())) else {

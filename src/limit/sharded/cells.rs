@@ -6,26 +6,32 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering};
-use crate::limit::charges::{Charges, Claim, Places, Way};
+use crate::limit::charges::{Charges, Claim, Places};
 use crate::limit::decision::{Asked, At, Hold, Refused, Turn, Verdict, When, decide};
 use crate::limit::key::{LimitKey, StoredKey};
-use crate::limit::quota::{Effect, Quota};
+use crate::limit::quota::Effect;
 use crate::limit::scribe::Scribe;
 use crate::limit::store::Swept;
 use crate::limit::window::{Cost, Full, SlidingWindowLog, Stamp};
 use crate::time::{Clock, Steady};
 
+#[path = "cells/alone.rs"]
+mod alone;
 #[path = "cells/charged.rs"]
 mod charged;
+#[path = "cells/shut.rs"]
+mod shut;
 #[path = "cells/usages.rs"]
 mod usages;
 
 pub(in crate::limit) use charged::{Charged, Reserved};
+use shut::Shut;
 
-/// The place of one key: its log, until the sweep has taken it out. 80 bytes for most keys, and the counters of `Arc`.
+/// The place of one key: its log, until the sweep has taken it out. 88 bytes for most keys, and the counter of `Arc`.
 #[derive(Debug)]
 pub(in crate::limit) struct Cell {
     pub(super) key: StoredKey,
+    shut: Shut,
     /// INVARIANT: once `None`, always `None`.
     pub(super) log: Mutex<Option<SlidingWindowLog>>,
 }
@@ -109,17 +115,19 @@ const FULL_STEP: usize = 64;
 
 impl<M: KeyMap> Cells<M> {
     /// Charges a call to all its limits, or to none.
+    #[inline]
     pub(in crate::limit) fn acquire<'a>(
         &self,
         charges: &Charges<'a>,
         clock: &Clock,
     ) -> Result<Granted, Refused<'a>> {
-        let mut key = LimitKey::default();
-        if let Some(quota) = charges.only(&mut key)
-            && let Some(Some(decided)) = self.map.find(&key, |cell| at_once(cell, quota, clock, &self.scribe))
-        {
-            return decided;
+        match self.acquire_alone(charges, clock) {
+            Some(decided) => decided,
+            None => self.acquire_all(charges, clock),
         }
+    }
+
+    fn acquire_all<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Granted, Refused<'a>> {
         let Outcome { debts, turn, stamps } = self.decide(charges, Hold::Never, clock)?;
         let charged = Charged::new(debts, &stamps, &self.scribe);
         Ok(Granted { charged, overrun: turn.overrun })
@@ -225,7 +233,7 @@ impl<M: KeyMap> Cells<M> {
         let one_more = |keys| (keys < max_keys).then_some(keys + 1);
         let counted = self.keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         counted.map_err(|_| Refused::NoCell)?;
-        let cell = Arc::new(Cell { key: key.into(), log: Mutex::new(Some(SlidingWindowLog::default())) });
+        let cell = Arc::new(Cell::new(key.into(), SlidingWindowLog::default()));
         match self.map.insert(cell.clone()) {
             Inserted::New => {
                 self.round.lock().push_back(cell.clone());
@@ -252,6 +260,10 @@ impl<M: KeyMap> Cells<M> {
 // === impl Cell ===
 
 impl Cell {
+    pub(super) fn new(key: StoredKey, log: SlidingWindowLog) -> Self {
+        Self { key, shut: Shut::default(), log: Mutex::new(Some(log)) }
+    }
+
     /// Every stamp that enters the log of a cell enters it here: of a call admitted now, or of one that has its turn
     /// later.
     fn enter(
@@ -262,6 +274,7 @@ impl Cell {
         now: Steady,
         scribe: &Scribe,
     ) -> Stamp {
+        self.shut.forget();
         let (bounds, cost) = (claim.bounds(), claim.quota.cost);
         let stamp = match at {
             At::Now => log.admit(bounds, cost, now),
@@ -276,44 +289,10 @@ impl Cell {
 
     /// Every stamp that leaves a log other than by its age leaves it here.
     fn leave(&self, log: &mut SlidingWindowLog, stamp: Stamp, cost: Cost, scribe: &Scribe) {
+        self.shut.forget();
         log.refund(stamp, cost);
         scribe.given_back(&self.key, stamp, cost);
     }
-}
-
-/// Charges a call to its only key, unless that takes long, or more than the ring has to be looked at, or the key is
-/// gone: then nothing happens, and there is no answer.
-fn at_once<'a>(
-    cell: &Arc<Cell>,
-    quota: &'a std::sync::Arc<Quota>,
-    clock: &Clock,
-    scribe: &Scribe,
-) -> Option<Result<Granted, Refused<'a>>> {
-    let mut log = cell.log.lock();
-    let log = log.as_mut()?;
-    if !log.is_plain() {
-        return None;
-    }
-    let now = clock.steady();
-    let (cost, mut granted) = (quota.cost, Granted::default());
-    let busy = quota.in_flight.filter(|most| log.in_flight() >= most.get());
-    match (log.full(&quota.bounds, cost, now), busy, quota.effect) {
-        (Some(full), _, Effect::Enforced) => return Some(Err(Refused::Over(quota, full, now))),
-        (None, Some(_), Effect::Enforced) => return Some(Err(Refused::InFlight(quota))),
-        (Some(_), _, Effect::Shadow) | (_, Some(_), Effect::Shadow) => {
-            granted.overrun = Places::default().with(0);
-        }
-        (None, None, _) if log.must_grow(&quota.bounds, cost) => return None,
-        (None, None, _) => {
-            let claim = Claim { quota, place: 0, way: Way::Whole };
-            let stamp = cell.enter(log, claim, At::Now, now, scribe);
-            if quota.in_flight.is_some() {
-                log.depart();
-            }
-            granted.charged = Charged::only(cell.clone(), quota, stamp, scribe);
-        }
-    }
-    Some(Ok(granted))
 }
 
 /// Locks the cells, reads the clock and charges the call; nothing if the sweep has emptied one of the cells.

@@ -93,6 +93,7 @@ impl World {
     fn call(&self, number: u128) -> usize {
         self.with_charges(number, |of| match self.cells.acquire(of, &self.clock) {
             Ok(mut granted) => {
+                assert!(!granted.overrun.has(0), "no limit is only tried");
                 granted.charged.keep();
                 1
             }
@@ -211,6 +212,25 @@ fn a_charge_that_is_given_back_leaves_no_trace_whoever_calls_meanwhile() {
         other.join().unwrap();
         assert_eq!(world.remaining(2)[0] as usize, 1 - mine);
         assert_eq!(mine + world.call(2), 1, "there is room for one, sooner or later");
+    });
+}
+
+#[test]
+fn a_refusal_that_meets_a_charge_given_back_keeps_nobody_out_afterwards() {
+    every_order(&limit("model-one", "\"tenant\"", "\"1 per minute\""), |world| {
+        let other = spawn(&world, |world| world.call_in_vain(1));
+        let mine = world.call(1);
+        other.join().unwrap();
+        assert_eq!(mine + world.call(1), 1, "there is room for one, sooner or later");
+    });
+}
+
+#[test]
+fn who_is_refused_by_what_another_has_found_is_refused_for_a_call_that_stays() {
+    every_order(&limit("model-one", "\"tenant\"", "\"1 per minute\""), |world| {
+        let other = spawn(&world, |world| world.call(1) + world.call(1));
+        let mine = world.call(1) + world.call(1);
+        assert_eq!(mine + other.join().unwrap(), 1);
     });
 }
 
