@@ -165,7 +165,7 @@ impl Limiter {
     }
 
     /// Which calls are held, and when each has its turn, in the order in which they came. It keeps calls that come to wait
-    /// from it meanwhile: 1 ms with 10,000 of them.
+    /// from it meanwhile: 1 ms with 10,000 of them (measured by `cargo bench -- held`).
     pub fn turns(&self) -> Vec<(Lane, Steady)> {
         self.held.turns()
     }
