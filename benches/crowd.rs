@@ -84,10 +84,10 @@ pub(crate) fn bench() {
 }
 
 /// A call that is refused at once, after which the connection is kept.
-const WHOLE: &[u8] = b"GET /api/machines HTTP/1.1\r\nHost: gateway\r\n\r\n";
+pub(crate) const WHOLE: &[u8] = b"GET /api/machines HTTP/1.1\r\nHost: gateway\r\n\r\n";
 
 /// A connection from an address of its own share, after this was said and answered.
-async fn connect(gateway: SocketAddr, number: u16, said: &[u8]) -> tokio::net::TcpStream {
+pub(crate) async fn connect(gateway: SocketAddr, number: u16, said: &[u8]) -> tokio::net::TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     let from =
         Ipv4Addr::from_bits(Ipv4Addr::new(127, 0, 1, 1).to_bits() + u32::from(number / OF_ONE_ADDRESS));

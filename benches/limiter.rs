@@ -15,7 +15,7 @@ use governor::clock::MonotonicClock;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tollgate::id::{ApplicationId, OperationId, TenantId};
-use tollgate::limit::{DocumentedLimit, Limiter, NamedDevices, Owners, QuotaSet, Starts};
+use tollgate::limit::{Charges, DocumentedLimit, Limiter, NamedDevices, Owners, QuotaSet, Starts};
 use tollgate::principal::{Scope, Subject};
 use tollgate::source::{PolicyFiles, Problems, SourceFile};
 use tollgate::time::{Clock, Wall};
@@ -49,7 +49,8 @@ pub(crate) fn bench(c: &mut Criterion) {
 /// A limiter, and one operation under some limits, each per tenant and application.
 pub(crate) struct World {
     set: QuotaSet,
-    operation: OperationId,
+    pub(crate) operation: OperationId,
+    scope: Scope,
     pub(crate) limiter: Limiter,
     pub(crate) clock: Clock,
 }
@@ -148,8 +149,13 @@ impl World {
                 "[[limit]]\nname = \"bench-{number}\"\noperations = \"all\"\nper = [\"tenant\", \"application\"]\nwindows = {rates:?}\n"
             )
         };
+        Self::of(&(0..limits).map(limit).collect::<String>(), clock)
+    }
+
+    /// The same under the limits of this file.
+    pub(crate) fn of(limits: &str, clock: Clock) -> Self {
         let mut files = PolicyFiles::default();
-        files.insert(SourceFile::new("limits.toml", (0..limits).map(limit).collect::<String>()));
+        files.insert(SourceFile::new("limits.toml", limits));
         let operation = "call".parse::<OperationId>().unwrap();
         let (devices, rates) = (NamedDevices::None, vec![]);
         let documented = [DocumentedLimit {
@@ -162,15 +168,19 @@ impl World {
         let mut problems = Problems::default();
         let set = QuotaSet::compile(&files, &documented, &Owners::default(), Wall::default(), &mut problems);
         assert!(problems.is_empty(), "{problems:?}");
-        Self { set, operation, limiter: Limiter::new(), clock }
+        Self { set, operation, scope: Scope::default(), limiter: Limiter::new(), clock }
+    }
+
+    /// What a call by this caller is charged to.
+    pub(crate) fn charges<'a>(&'a self, subject: &'a Subject) -> Charges<'a> {
+        self.set.charges(subject, &self.operation, &self.scope)
     }
 
     /// One call by this application, forwarded if it is admitted: then, how many windows it is in.
     pub(crate) fn call(&self, application: u64) -> Option<usize> {
         let application = ApplicationId::from_u128(application.into());
         let subject = Subject { tenant: TenantId::from_u128(1), application, user: None };
-        let scope = Scope::default();
-        let charges = self.set.charges(&subject, &self.operation, &scope);
+        let charges = self.charges(&subject);
         // The limiter in memory never waits, so one poll is all it takes.
         let acquire = pin!(self.limiter.acquire(&charges, &self.clock));
         let Poll::Ready(admitted) = acquire.poll(&mut Context::from_waker(Waker::noop())) else {

@@ -17,6 +17,7 @@ mod held;
 mod instructions;
 mod inventory;
 mod limiter;
+mod locks;
 mod plain;
 mod policy;
 mod survive;
@@ -49,6 +50,7 @@ fn main() {
     swap::bench();
     flat::bench();
     instructions::bench();
+    locks::bench();
     held::bench();
     benches();
     Criterion::default().configure_from_args().final_summary();

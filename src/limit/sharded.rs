@@ -9,6 +9,9 @@
 //!   does so without the shard. Only new keys of the same shard, one of 256, wait for that.
 //! - *Half a charge.* All logs of a call are locked before the first is looked at and until the last is written.
 //! - *A reading too old.* The clock is read when the locks are held, so that no stamp is older than one before it.
+//! - *A refusal for a reason that is gone.* What a refused call has found, until when the key is full, lies beside the log,
+//!   and the next call with a single key is refused by it without the lock. Whatever changes the log wipes it out first,
+//!   under the lock; a call that reads it in that very moment is refused as one that came just before would have been.
 //! - *A charge to a log that nobody finds.* The sweep takes the log out of its cell under the cell's lock, and only
 //!   then the cell out of the map. A call that finds an empty cell takes it out too and starts over.
 //! - *Starting over for ever.* The sweep passes over a cell that a call holds, so a call starts over only if it got the
@@ -20,10 +23,10 @@
 //!   call may find room in one and none in the next: it is refused, as it would have been just before.
 
 use std::borrow::Borrow;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use dashmap::{DashMap, Entry};
-use foldhash::fast::RandomState;
+use foldhash::fast::{FoldHasher, RandomState};
 
 use crate::limit::key::{LimitKey, StoredKey};
 use crate::limit::sync;
@@ -34,14 +37,21 @@ mod cells;
 #[cfg(test)]
 mod model;
 
-pub(super) use cells::{Cell, Cells, Charged, Granted, Inserted, KeyMap, Placed, Removed, Reserved, Shut};
+pub(super) use cells::{Cell, Cells, Charged, Closed, Granted, Inserted, KeyMap, Placed, Removed, Reserved};
 
 /// The cells of every key that the process knows.
 pub(super) type ShardedStore = Cells<DashKeys>;
 
 /// [`KeyMap`] by DashMap. Key and cell are one allocation, so that the table itself is 9 bytes a slot.
 #[derive(Clone)]
-pub(super) struct DashKeys(std::sync::Arc<DashMap<ByKey, (), RandomState>>);
+pub(super) struct DashKeys(std::sync::Arc<DashMap<ByKey, (), KeyHash>>);
+
+/// foldhash, fed with keys in the pieces that they were put together from: a processor waits for bytes that it has just
+/// written in two pieces and reads in one.
+#[derive(Clone, Default)]
+struct KeyHash(RandomState);
+
+struct KeyHasher(FoldHasher<'static>);
 
 /// A cell that is found by its key.
 #[derive(Debug)]
@@ -103,7 +113,7 @@ impl KeyMap for DashKeys {
 
 impl Default for DashKeys {
     fn default() -> Self {
-        let map = DashMap::with_hasher_and_shard_amount(RandomState::default(), SHARDS);
+        let map = DashMap::with_hasher_and_shard_amount(KeyHash::default(), SHARDS);
         Self(std::sync::Arc::new(map))
     }
 }
@@ -114,12 +124,44 @@ impl std::fmt::Debug for DashKeys {
     }
 }
 
+// === impl KeyHash ===
+
+impl BuildHasher for KeyHash {
+    type Hasher = KeyHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher(self.0.build_hasher())
+    }
+}
+
+impl Hasher for KeyHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let (ids, rest) = bytes.as_chunks();
+        ids.iter().for_each(|id| self.0.write_u128(u128::from_ne_bytes(*id)));
+        let (numbers, rest) = rest.as_chunks();
+        numbers.iter().for_each(|number| self.0.write_u32(u32::from_ne_bytes(*number)));
+        rest.iter().for_each(|byte| self.0.write_u8(*byte));
+    }
+
+    #[inline]
+    fn write_usize(&mut self, length: usize) {
+        self.0.write_usize(length);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+}
+
 // === impl Cells ===
 
 impl Cells<DashKeys> {
     /// Puts in a key as another process left it. Nobody else uses the cells yet.
     pub(super) fn restore(&self, key: StoredKey, log: SlidingWindowLog) {
-        let cell = Arc::new(Cell { key, log: sync::Mutex::new(Some(log)) });
+        let cell = Arc::new(Cell::new(key, log));
         if let Inserted::New = self.map.insert(cell.clone()) {
             self.keys.fetch_add(1, sync::Ordering::Relaxed);
             self.round.lock().push_back(cell);

@@ -9,7 +9,8 @@
 //!    first and held while the keys are decided. For a call that is held, the place among them is taken before its turn
 //!    is known, and given back if none can be.
 //! 3. *A refusal is free.* A refused call is counted nowhere, and says when its caller alone would be admitted.
-//! 4. *Late readings.* The clock is read once for each attempt, when nothing else can be admitted to its keys any more.
+//! 4. *Late readings.* The clock is read when nothing else can be admitted to the keys of a call any more, or, for a
+//!    refusal, when it is known what they were full with: never before that.
 //! 5. *Given back.* An [`Admission`] that is dropped before it was [`forwarded`](Admission::forwarded) was never there.
 //! 6. *Kept.* A key with a call that a window still counts is never forgotten, not to make room for another either.
 //!    What is written under one version of a limit is counted under the next, whatever became of its *N* and *W*.
@@ -160,7 +161,7 @@ impl Limiter {
     }
 
     /// Which calls are held, and when each has its turn, in the order in which they came. It keeps calls that come to wait
-    /// from it meanwhile: 1 ms with 10,000 of them.
+    /// from it meanwhile: 1 ms with 10,000 of them (measured by `cargo bench -- held`).
     pub fn turns(&self) -> Vec<(Lane, Steady)> {
         self.held.turns()
     }

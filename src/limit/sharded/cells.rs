@@ -6,29 +6,35 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
-use crate::limit::charges::{Charges, Claim, Places, Way};
+use crate::limit::charges::{Charges, Claim, Places};
 use crate::limit::decision::{Asked, At, Hold, Refused, Turn, Verdict, When, decide};
 use crate::limit::key::{LimitKey, StoredKey};
-use crate::limit::quota::{Effect, Quota};
+use crate::limit::quota::Effect;
 use crate::limit::scribe::Scribe;
 use crate::limit::store::Swept;
 use crate::limit::window::{Cost, SlidingWindowLog, Stamp};
 use crate::time::{Clock, Steady};
 
+#[path = "cells/alone.rs"]
+mod alone;
 #[path = "cells/charged.rs"]
 mod charged;
+#[path = "cells/shut.rs"]
+mod shut;
 #[path = "cells/shut_out.rs"]
 mod shut_out;
 #[path = "cells/usages.rs"]
 mod usages;
 
 pub(in crate::limit) use charged::{Charged, Reserved};
+use shut::Shut;
 use shut_out::shut_out;
 
-/// The place of one key: its log, until the sweep has taken it out. 80 bytes for most keys, and the counters of `Arc`.
+/// The place of one key: its log, until the sweep has taken it out. 88 bytes for most keys, and the counter of `Arc`.
 #[derive(Debug)]
 pub(in crate::limit) struct Cell {
     pub(super) key: StoredKey,
+    shut: Shut,
     /// INVARIANT: once `None`, always `None`.
     pub(super) log: Mutex<Option<SlidingWindowLog>>,
 }
@@ -51,7 +57,7 @@ pub(in crate::limit) trait KeyMap: Default {
 
 /// Whether anybody is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::limit) enum Shut {
+pub(in crate::limit) enum Closed {
     ToAll,
     ToNobody,
 }
@@ -80,7 +86,7 @@ pub(in crate::limit) struct Cells<M> {
     pub(in crate::limit) scribe: Scribe,
     /// Set when another process is to have the keys: nobody is charged any more. Read under the locks of a call's cells, so
     /// that whoever sets it and then has had each lock once knows that no charge is still being made.
-    shut: AtomicBool,
+    closed: AtomicBool,
 }
 
 /// A call that was charged.
@@ -125,17 +131,19 @@ const FULL_STEP: usize = 64;
 
 impl<M: KeyMap> Cells<M> {
     /// Charges a call to all its limits, or to none.
+    #[inline]
     pub(in crate::limit) fn acquire<'a>(
         &self,
         charges: &Charges<'a>,
         clock: &Clock,
     ) -> Result<Granted, Refused<'a>> {
-        let mut key = LimitKey::default();
-        if let Some(quota) = charges.only(&mut key)
-            && let Some(Some(decided)) = self.map.find(&key, |cell| at_once(cell, quota, clock, self))
-        {
-            return decided;
+        match self.acquire_alone(charges, clock) {
+            Some(decided) => decided,
+            None => self.acquire_all(charges, clock),
         }
+    }
+
+    fn acquire_all<'a>(&self, charges: &Charges<'a>, clock: &Clock) -> Result<Granted, Refused<'a>> {
         let Outcome { debts, turn, stamps } = self.decide(charges, Hold::Never, clock)?;
         let charged = Charged::new(debts, &stamps, &self.scribe);
         Ok(Granted { charged, overrun: turn.overrun })
@@ -196,10 +204,10 @@ impl<M: KeyMap> Cells<M> {
     }
 
     /// Charges nobody from now on, or again.
-    pub(in crate::limit) fn shut(&self, shut: Shut) {
-        self.shut.store(shut == Shut::ToAll, Ordering::Relaxed);
+    pub(in crate::limit) fn close(&self, closed: Closed) {
+        self.closed.store(closed == Closed::ToAll, Ordering::Relaxed);
         // Whoever has a lock may have looked before; whoever has it next has not.
-        if shut == Shut::ToAll {
+        if closed == Closed::ToAll {
             self.map.each(|cell| drop(cell.log.lock()));
         }
     }
@@ -257,7 +265,7 @@ impl<M: KeyMap> Cells<M> {
         let one_more = |keys| (keys < max_keys).then_some(keys + 1);
         let counted = self.keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         counted.map_err(|_| Refused::NoCell)?;
-        let cell = Arc::new(Cell { key: key.into(), log: Mutex::new(Some(SlidingWindowLog::default())) });
+        let cell = Arc::new(Cell::new(key.into(), SlidingWindowLog::default()));
         match self.map.insert(cell.clone()) {
             Inserted::New => {
                 self.round.lock().push_back(cell.clone());
@@ -284,6 +292,10 @@ impl<M: KeyMap> Cells<M> {
 // === impl Cell ===
 
 impl Cell {
+    pub(super) fn new(key: StoredKey, log: SlidingWindowLog) -> Self {
+        Self { key, shut: Shut::default(), log: Mutex::new(Some(log)) }
+    }
+
     /// Every stamp that enters the log of a cell enters it here: of a call admitted now, or of one that has its turn
     /// later.
     fn enter(
@@ -294,6 +306,7 @@ impl Cell {
         now: Steady,
         scribe: &Scribe,
     ) -> Stamp {
+        self.shut.forget();
         let (bounds, cost) = (claim.bounds(), claim.quota.cost);
         let stamp = match at {
             At::Now => log.admit(bounds, cost, now),
@@ -308,47 +321,10 @@ impl Cell {
 
     /// Every stamp that leaves a log other than by its age leaves it here.
     fn leave(&self, log: &mut SlidingWindowLog, stamp: Stamp, cost: Cost, scribe: &Scribe) {
+        self.shut.forget();
         log.refund(stamp, cost);
         scribe.given_back(&self.key, stamp, cost);
     }
-}
-
-/// Charges a call to its only key, unless that takes long, or more than the ring has to be looked at, or the key is
-/// gone: then nothing happens, and there is no answer.
-fn at_once<'a, M>(
-    cell: &Arc<Cell>,
-    quota: &'a std::sync::Arc<Quota>,
-    clock: &Clock,
-    Cells { scribe, shut, .. }: &Cells<M>,
-) -> Option<Result<Granted, Refused<'a>>> {
-    let mut log = cell.log.lock();
-    let log = log.as_mut()?;
-    if shut.load(Ordering::Relaxed) {
-        return Some(Err(Refused::Ended));
-    }
-    if !log.is_plain() {
-        return None;
-    }
-    let now = clock.steady();
-    let (cost, mut granted) = (quota.cost, Granted::default());
-    let busy = quota.in_flight.filter(|most| log.in_flight() >= most.get());
-    match (log.full(&quota.bounds, cost, now), busy, quota.effect) {
-        (Some(full), _, Effect::Enforced) => return Some(Err(Refused::Over(quota, full, now))),
-        (None, Some(_), Effect::Enforced) => return Some(Err(Refused::InFlight(quota))),
-        (Some(_), _, Effect::Shadow) | (_, Some(_), Effect::Shadow) => {
-            granted.overrun = Places::default().with(0);
-        }
-        (None, None, _) if log.must_grow(&quota.bounds, cost) => return None,
-        (None, None, _) => {
-            let claim = Claim { quota, place: 0, way: Way::Whole };
-            let stamp = cell.enter(log, claim, At::Now, now, scribe);
-            if quota.in_flight.is_some() {
-                log.depart();
-            }
-            granted.charged = Charged::only(cell.clone(), quota, stamp, scribe);
-        }
-    }
-    Some(Ok(granted))
 }
 
 /// Locks the cells, reads the clock and charges the call; nothing if the sweep has emptied one of the cells.
@@ -357,14 +333,14 @@ fn attempt<'a, M>(
     charges: &Charges<'a>,
     hold: Hold,
     clock: &Clock,
-    Cells { scribe, shut, .. }: &Cells<M>,
+    Cells { scribe, closed, .. }: &Cells<M>,
 ) -> Option<Result<(Turn, Stamps), Refused<'a>>> {
     let mut locked: Locked<'_> = debts.iter().map(|(cell, _)| cell.log.lock()).collect();
     let mut asked: SmallVec<[Asked<'_, '_>; 8]> = SmallVec::new();
     for (log, (_, claim)) in locked.iter_mut().zip(debts) {
         asked.push((*claim, log.as_mut()?));
     }
-    if shut.load(Ordering::Relaxed) {
+    if closed.load(Ordering::Relaxed) {
         return Some(Err(Refused::Ended));
     }
     let now = clock.steady();

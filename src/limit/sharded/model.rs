@@ -16,7 +16,7 @@ use crate::time::Clock;
 mod cells;
 mod sync;
 
-use cells::{Cell, Cells, Inserted, KeyMap, Placed, Removed, Shut};
+use cells::{Cell, Cells, Closed, Inserted, KeyMap, Placed, Removed};
 use sync::{Arc, Mutex};
 
 /// [`KeyMap`] in the simplest way, and always in the same order: the checker repeats what it has seen.
@@ -97,6 +97,7 @@ impl World {
     fn call(&self, number: u128) -> usize {
         self.with_charges(number, |of| match self.cells.acquire(of, &self.clock) {
             Ok(mut granted) => {
+                assert!(!granted.overrun.has(0), "no limit is only tried");
                 granted.charged.keep();
                 1
             }
@@ -223,15 +224,25 @@ fn once_the_windows_are_shut_nothing_is_charged_that_whoever_reads_them_then_doe
     every_order(&two_limits(9, 9), |world| {
         world.call_in_vain(1);
         let reader = spawn(&world, |world| {
-            world.cells.shut(Shut::ToAll);
+            world.cells.close(Closed::ToAll);
             world.remaining(1)[0]
         });
         let charged = world.call(1);
         let seen = reader.join().unwrap();
         assert_eq!(9 - seen as usize, charged);
         assert_eq!((world.remaining(1)[0], world.call(1)), (seen, 0));
-        world.cells.shut(Shut::ToNobody);
+        world.cells.close(Closed::ToNobody);
         assert_eq!(world.call(1), 1);
+    });
+}
+
+#[test]
+fn a_refusal_that_meets_a_charge_given_back_keeps_nobody_out_afterwards() {
+    every_order(&limit("model-one", "\"tenant\"", "\"1 per minute\""), |world| {
+        let other = spawn(&world, |world| world.call_in_vain(1));
+        let mine = world.call(1);
+        other.join().unwrap();
+        assert_eq!(mine + world.call(1), 1, "there is room for one, sooner or later");
     });
 }
 
@@ -239,11 +250,20 @@ fn once_the_windows_are_shut_nothing_is_charged_that_whoever_reads_them_then_doe
 fn a_key_that_is_new_while_the_windows_are_shut_is_charged_nothing_that_is_not_seen() {
     every_order(&limit("model-one", "\"tenant\"", "\"9 per minute\""), |world| {
         let reader = spawn(&world, |world| {
-            world.cells.shut(Shut::ToAll);
+            world.cells.close(Closed::ToAll);
             world.remaining(1).first().copied()
         });
         let charged = world.call(1);
         assert_eq!(9 - reader.join().unwrap().unwrap_or(9) as usize, charged);
+    });
+}
+
+#[test]
+fn who_is_refused_by_what_another_has_found_is_refused_for_a_call_that_stays() {
+    every_order(&limit("model-one", "\"tenant\"", "\"1 per minute\""), |world| {
+        let other = spawn(&world, |world| world.call(1) + world.call(1));
+        let mine = world.call(1) + world.call(1);
+        assert_eq!(mine + other.join().unwrap(), 1);
     });
 }
 

@@ -10,6 +10,7 @@ use crate::limit::{Charges, QuotaSet};
 use crate::time::Clock;
 
 mod memory;
+mod shut;
 
 type Store = ShardedStore;
 
@@ -175,7 +176,7 @@ fn a_key_is_in_the_map_once_however_many_threads_put_it_in_and_take_it_out() {
     in_threads(|number| {
         for n in 0..20_000 {
             let place = (n * 7 + number) % keys.len();
-            let cell = Arc::new(Cell { key: (&keys[place]).into(), log: sync::Mutex::default() });
+            let cell = Arc::new(Cell::new((&keys[place]).into(), SlidingWindowLog::default()));
             match map.insert(cell.clone()) {
                 Inserted::New => {
                     // Nobody else takes it out, so that it is the only one in there until it goes.

@@ -9,7 +9,7 @@ use crate::limit::charges::Charges;
 use crate::limit::open::{OpenActions, OpenBefore};
 use crate::limit::saved::Restored;
 use crate::limit::scribe::{self, Opened};
-use crate::limit::sharded::{ShardedStore, Shut};
+use crate::limit::sharded::{Closed, ShardedStore};
 use crate::time::{BootId, Clock, Steady};
 
 /// The windows and the open actions of a folder, to which nothing is written yet.
@@ -60,7 +60,7 @@ impl Limiter {
     /// # Errors
     /// The disk does not take what is not written yet: then calls are admitted as before, except those that were held.
     pub fn pass_to(&self, heir: Heir) -> Result<(), Unwritten> {
-        self.store.shut(Shut::ToAll);
+        self.store.close(Closed::ToAll);
         self.held.end(Steady::default());
         let passed = self.open.pass_to(heir).and_then(|()| self.store.scribe.suspend());
         passed.inspect_err(|_| self.take_back())
@@ -71,7 +71,7 @@ impl Limiter {
         self.store.scribe.resume();
         self.open.take_back();
         self.held.go_on();
-        self.store.shut(Shut::ToNobody);
+        self.store.close(Closed::ToNobody);
     }
 
     /// Writes all that it counts to a folder that another process has. To be called when it admits nobody.

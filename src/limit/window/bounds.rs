@@ -1,12 +1,15 @@
 //! What a window is measured by: rates with their margins, and what a call costs.
 
-use std::num::NonZeroU32;
+use std::collections::HashMap;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::str::FromStr;
+use std::sync::LazyLock;
 
+use crate::limit::sync::Mutex;
 use crate::outcome::Rate;
 
 /// One rate as a log keeps it: in any window of this length, at most so many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bound {
     /// The rate.
     pub rate: Rate,
@@ -22,7 +25,14 @@ pub struct Bounds {
     pub(super) longest: u32,
     /// The largest of their counts.
     pub(super) largest: NonZeroU32,
+    /// The same for equal bounds, for as long as the process lives, and never that of others; none for those that came
+    /// when all numbers were given out.
+    number: Option<NonZeroU16>,
 }
+
+/// The bounds that have a number: as many as there are limits that differ, each some 100 bytes. At the most 6 MB, after
+/// thousands of reloads that each change a rate.
+static NUMBERS: LazyLock<Mutex<HashMap<Box<[Bound]>, NonZeroU16>>> = LazyLock::new(Mutex::default);
 
 /// By how much a window is longer than its rate says, in milliseconds: for the jitter between us and whoever counts too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,7 +78,13 @@ impl Bounds {
         let each: Box<[Bound]> = each.into_iter().collect();
         let longest = each.iter().map(|bound| bound.millis).max().unwrap_or(0);
         let largest = each.iter().map(|bound| bound.rate.count).max().unwrap_or(NonZeroU32::MIN);
-        Self { each, longest, largest }
+        let number = number(&each);
+        Self { each, longest, largest, number }
+    }
+
+    /// A number that says which bounds these are, if they have one.
+    pub(in crate::limit) const fn number(&self) -> Option<NonZeroU16> {
+        self.number
     }
 
     /// The longest of their windows, in milliseconds.
@@ -90,6 +106,16 @@ impl Bounds {
     pub fn each(&self) -> &[Bound] {
         &self.each
     }
+}
+
+fn number(bounds: &[Bound]) -> Option<NonZeroU16> {
+    let mut numbers = NUMBERS.lock();
+    if let Some(number) = numbers.get(bounds) {
+        return Some(*number);
+    }
+    let number = u16::try_from(numbers.len() + 1).ok().and_then(NonZeroU16::new)?;
+    numbers.insert(bounds.into(), number);
+    Some(number)
 }
 
 // === impl Margin ===
