@@ -25,7 +25,7 @@ use super::links::PublicUrl;
 use super::pages;
 use super::reply::{self, Connection, Reply};
 use super::strict;
-use super::upstream::Upstream;
+use super::upstream::{REQUEST_ID, Upstream};
 use super::writing::{self, write};
 use crate::admit::{Line, Permit, admit};
 use crate::denial::Denial;
@@ -171,7 +171,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
     ) -> Result<()> {
         // Only we say what is ours.
-        for name in reply::OURS {
+        for name in &reply::OURS {
             response.remove_header(name);
         }
         if response.status.is_informational() {
@@ -345,6 +345,6 @@ fn failure(error: &Error, exchange: &Exchange) -> Denial {
 }
 
 fn client_id(request: &RequestHeader) -> Option<Arc<str>> {
-    let id = request.headers.get("x-request-id")?.to_str().ok()?;
+    let id = request.headers.get(REQUEST_ID)?.to_str().ok()?;
     Some(id.chars().take(CLIENT_ID_CHARACTERS).collect::<String>().into())
 }
