@@ -118,11 +118,15 @@ impl Process {
     pub(crate) fn started(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.find_map(|line| {
+        let mut said = Vec::new();
+        let address: Option<SocketAddr> = lines.find_map(|line| {
             let line = line.unwrap();
             let address = line.strip_prefix("address ").or(line.strip_prefix("gateway  http://"));
-            address.map(|address| address.split(' ').next().unwrap().parse().unwrap())
+            let address = address.map(|address| address.split(' ').next().unwrap().parse().unwrap());
+            said.push(line);
+            address
         });
+        assert!(address.is_some(), "{command:?} said:\n{}", said.join("\n"));
         let address = address.unwrap();
         while TcpStream::connect(address).is_err() {
             assert!(child.try_wait().unwrap().is_none(), "it ended at its start");

@@ -9,6 +9,7 @@ use criterion::{Criterion, criterion_group};
 mod acquire;
 mod admit;
 mod calls;
+mod cedar;
 mod crowd;
 mod flat;
 mod gateway;
@@ -38,7 +39,7 @@ fn settings() -> Criterion {
 criterion_group! {
     name = benches;
     config = settings();
-    targets = window::bench, limiter::bench, token::bench, policy::bench, inventory::bench, survive::bench, admit::bench, gateway::bench
+    targets = window::bench, limiter::bench, token::bench, policy::bench, cedar::bench, inventory::bench, survive::bench, admit::bench, gateway::bench
 }
 
 fn main() {

@@ -1,11 +1,13 @@
-//! What a journal of the windows costs an admission, and how long a start takes that reads them back.
+//! What a journal of the windows costs an admission, how long a start takes that reads them back, and how long a process
+//! that takes another one's place keeps calls waiting.
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, Throughput};
-use tollgate::journal::StateFolder;
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput};
+use tollgate::journal::{Heir, StateFolder};
 use tollgate::limit::Limiter;
 use tollgate::time::{BootId, Clock};
 
@@ -25,7 +27,10 @@ const NEVER_FULL: [&str; 2] = ["1000000 per minute", "1000000 per hour"];
 /// measured.
 const BATCH: u64 = 50_000;
 
-/// Measures an admission with a journal and without, and a start with a million keys.
+/// Of a busy tenant: callers with a key of their own in each limit.
+const SOME_KEYS: u64 = 10_000;
+
+/// Measures an admission with a journal and without, a start with a million keys, and hand-overs.
 pub(crate) fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("survive");
     group.throughput(Throughput::Elements(1));
@@ -71,7 +76,30 @@ pub(crate) fn bench(c: &mut Criterion) {
             BatchSize::PerIteration,
         );
     });
+    hand_over(&mut group);
     group.finish();
+}
+
+/// What calls wait for while a process takes another one's place: the windows are put into a folder by the one, and read
+/// back by the other.
+fn hand_over(group: &mut BenchmarkGroup<'_, WallTime>) {
+    for keys in [SOME_KEYS, KEYS] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let world = World::new(1, DOCUMENTED, Clock::System);
+        (0..keys).for_each(|number| assert!(world.call(number).is_some()));
+        group.throughput(Throughput::Elements(keys));
+        group.bench_function(format!("a_hand_over_with_{keys}_keys"), |b| {
+            b.iter_with_large_drop(|| {
+                let (to, _) = std::sync::mpsc::channel();
+                world.limiter.pass_to(Heir(to)).unwrap();
+                world.limiter.write_to(&state, BOOT, &world.clock).unwrap();
+                let read = Limiter::read(&state, MAX_KEYS, BOOT, &world.clock).unwrap().in_memory();
+                assert_eq!(read.keys(), keys as usize);
+                read
+            });
+        });
+    }
 }
 
 /// Waits until the journal has written what was handed in.

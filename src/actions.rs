@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::id::{ActionId, DeviceRef};
-use crate::journal::{Durability, Journal, JournalError, JournalNumbers, StateFolder};
+use crate::journal::{
+    Durability, Heir, JournalError, JournalNumbers, Outlet, Replayed, StateFolder, Unwritten,
+};
 use crate::principal::Target;
 
 /// The actions that were started through this process and, with a state folder, those before it: the newest of them.
@@ -24,8 +26,15 @@ use crate::principal::Target;
 #[derive(Debug)]
 pub struct Actions {
     known: Arc<RwLock<Known>>,
-    /// None where the memory ends with the process.
-    journal: Option<Journal>,
+    /// To nowhere where the memory ends with the process.
+    outlet: Outlet,
+}
+
+/// The actions of a state folder, to which nothing is written yet.
+#[derive(Debug)]
+pub struct KnownBefore {
+    known: Known,
+    replayed: Replayed,
 }
 
 #[derive(Debug)]
@@ -60,11 +69,11 @@ impl Actions {
     pub const DEFAULT_CAPACITY: usize = 100_000;
 
     /// What its file is called.
-    const NAME: &str = "actions";
+    pub const NAME: &str = "actions";
 
     /// None yet, and never more than `capacity`: then the oldest goes first. They are forgotten with the process.
     pub fn new(capacity: usize) -> Self {
-        Self { known: Arc::new(RwLock::new(Known::new(capacity))), journal: None }
+        Self::from(Known::new(capacity))
     }
 
     /// Those of the folder, and each new one is written to it.
@@ -72,6 +81,14 @@ impl Actions {
     /// # Errors
     /// If the folder's file can't be used.
     pub fn open(capacity: usize, folder: &StateFolder) -> Result<Self, JournalError> {
+        Self::read(capacity, folder)?.start()
+    }
+
+    /// Those of the folder.
+    ///
+    /// # Errors
+    /// If the folder's file can't be used.
+    pub fn read(capacity: usize, folder: &StateFolder) -> Result<KnownBefore, JournalError> {
         let mut known = Known::new(capacity);
         let mut strange = 0_u64;
         let replayed = folder.replay(Self::NAME, |bytes| match Record::read(bytes) {
@@ -81,24 +98,49 @@ impl Actions {
         if strange > 0 {
             tracing::error!(records = strange, "records of actions could not be read and are left out");
         }
-        let known = Arc::new(RwLock::new(known));
-        let memory = known.clone();
-        let live = move |put: &mut dyn FnMut(&[u8])| write_all(&memory, put);
-        let journal = replayed.start(Durability::Power, QUEUE, Box::new(live))?;
-        Ok(Self { known, journal: Some(journal) })
+        Ok(KnownBefore { known, replayed })
     }
 
     /// Notes whose an action is. The API's word is the last one: a second record of the same action replaces the first.
     pub fn record(&self, action: ActionId, device: DeviceRef) {
-        let record = self.journal.as_ref().map(|journal| (journal, Record::write(&action, &device)));
+        let record = (!self.outlet.is_closed()).then(|| Record::write(&action, &device));
         let mut known = self.known.write();
         known.record(action, device);
         // Under the lock, so that the file has the records in the order of the memory.
-        if let Some((journal, record)) = record
-            && journal.append(&record).is_err()
+        if let Some(record) = record
+            && self.outlet.put(Self::NAME, &record).is_err()
         {
             tracing::warn!("the state file has no room for an action: it is kept in memory until it has");
         }
+    }
+
+    /// Notes what the process before this one has noted since it handed over.
+    pub fn receive(&self, record: &[u8]) {
+        match Record::read(record) {
+            Some((action, device)) => self.record(action, device),
+            None => tracing::error!("an action that the process before this one noted cannot be read"),
+        }
+    }
+
+    /// Leaves the folder's file to another process, and tells it what is noted from now on.
+    ///
+    /// # Errors
+    /// The disk does not take what is not written yet: then everything is as before.
+    pub fn pass_to(&self, heir: Heir) -> Result<(), Unwritten> {
+        self.outlet.pass_to(heir)
+    }
+
+    /// Takes the file back from a process that has not written to it.
+    pub fn take_back(&self) {
+        self.outlet.take_back();
+    }
+
+    /// Writes all that is known to a folder that another process has.
+    ///
+    /// # Errors
+    /// If its file can't be written.
+    pub fn write_to(&self, folder: &StateFolder) -> Result<(), JournalError> {
+        folder.write(Self::NAME, |put| write_all(&self.known, put))
     }
 
     /// What a call acts on, by the devices and the action that it names.
@@ -126,14 +168,39 @@ impl Actions {
 
     /// The name of its journal, and how that stands; none where the memory ends with the process.
     pub fn journal(&self) -> Option<(&'static str, JournalNumbers)> {
-        self.journal.as_ref().map(|journal| (journal.name(), journal.numbers()))
+        self.outlet.journal()
     }
 
     /// Writes what is not written yet; from now on nothing is. It blocks the thread, for 5 s at most.
     pub fn close(&self) {
-        if let Some(journal) = &self.journal {
-            journal.close();
-        }
+        self.outlet.close();
+    }
+}
+
+impl From<Known> for Actions {
+    fn from(known: Known) -> Self {
+        Self { known: Arc::new(RwLock::new(known)), outlet: Outlet::default() }
+    }
+}
+
+// === impl KnownBefore ===
+
+impl KnownBefore {
+    /// Begins to write each new one to the folder.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(self) -> Result<Actions, JournalError> {
+        let known = Arc::new(RwLock::new(self.known));
+        let memory = known.clone();
+        let live = move |put: &mut dyn FnMut(&[u8])| write_all(&memory, put);
+        let journal = self.replayed.start(Durability::Power, QUEUE, Box::new(live))?;
+        Ok(Actions { known, outlet: Outlet::new(journal) })
+    }
+
+    /// The same, and they end with the process.
+    pub fn in_memory(self) -> Actions {
+        self.known.into()
     }
 }
 

@@ -77,6 +77,8 @@ struct Policy {
     version: String,
     loaded: Wall,
     age_seconds: u64,
+    /// False if nothing of the set is enforced.
+    enforced: bool,
     counts: Counts,
     #[serde(skip_serializing_if = "Option::is_none")]
     inventory_modified: Option<Wall>,
@@ -182,6 +184,7 @@ async fn policy(State(admin): State<Admin>) -> impl IntoResponse {
         version: snapshot.version.to_string(),
         loaded: snapshot.loaded,
         age_seconds: admin.line.clock.wall().since(snapshot.loaded).as_secs(),
+        enforced: !snapshot.policies.is_tried(),
         counts: snapshot.counts(),
         inventory_modified: admin.policies.inventory_date(),
         refused: admin.policies.refused().map(|refused| RefusedSet {

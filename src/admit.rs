@@ -13,7 +13,7 @@ use crate::denial::Denial;
 use crate::id::ActionId;
 use crate::limit::{Admission, Caller, FailedLogins, LimitError, Limiter};
 use crate::outcome::Findings;
-use crate::policy::{Answer, Contents, Operation};
+use crate::policy::{Answer, Contents, Operation, Reach};
 use crate::principal::{Principal, Scope, Target};
 use crate::snapshot::Snapshot;
 use crate::time::Clock;
@@ -94,7 +94,7 @@ pub async fn admit(
     let routed = policies.route(request.head().method, request.head().target)?; // no such call
     found.operation = Some(routed.operation.id().clone());
     let principal = authenticate(line, world, request.head()).await?; // no token, or not who it says
-    found.application = policies.application_name(&principal.subject.application).cloned();
+    found.application = policies.application_name(&principal.subject).cloned();
     found.principal = Some(principal.clone());
     found.groups = policies.named_groups(&principal);
     let mut targets = actions.resolve(&routed.device, routed.action.as_ref()); // behind an action is a device
@@ -106,12 +106,16 @@ pub async fn admit(
         targets.extend(contents.devices.into_iter().map(Target::Device));
         found.scope = Scope::named(&targets);
     }
-    found.scope = grant.reach(&targets, clock)?; // every device, or refused
+    let Reach { scope, tried } = grant.reach(&targets, clock)?; // every device, or refused
+    (found.scope, found.tried) = (scope, tried);
     if quotas.counts_devices(routed.operation.id()) {
         policies.look_up(&mut found.scope);
     }
     let caller = Caller { subject: &principal.subject, groups: &found.groups, at: clock.wall() };
-    let charges = quotas.charges(caller, routed.operation.id(), &found.scope);
+    let charges = match found.would_refuse() {
+        None => quotas.charges(caller, routed.operation.id(), &found.scope),
+        Some(_) => quotas.charges_of_tried(caller, routed.operation.id(), &found.scope),
+    };
     let turn = limiter.acquire(&charges, clock);
     let admission = hold(turn, request, clock, &mut found.held).await?; // gone while it was held
     found.standings = limiter.standings(&charges, clock);

@@ -12,19 +12,24 @@
 //!   and everything from there on is given up, with a line in the log and a number that shows it.
 //! - **What a full disk takes.** Nothing, as long as the queue has room: the writer tries again each second. Records
 //!   that find no room are counted, and made up for by writing the file anew when the disk takes it.
+//! - **Passing on.** A journal can be [suspended](Journal::suspend), read back by another process and given over to it; what
+//!   its owner still has to say then goes to that process ([`Outlet`]).
 //! - **Twice.** While a file is written anew, a record may get into it from the memory and again from the queue. The
 //!   owner's records must bear that: reading one twice, in the order in which they were handed in, must change nothing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod file;
+mod outlet;
 mod queue;
 mod writer;
 
+pub use outlet::{Bequest, Heir, Outlet};
 pub use queue::{Full, Position, Unwritten};
 
 use file::JournalFile;
@@ -35,8 +40,8 @@ use writer::Writer;
 #[derive(Debug)]
 pub struct StateFolder {
     path: PathBuf,
-    /// Locked; the system lets go of it when the process ends, however it does.
-    _lock: File,
+    /// Locked; the system lets go of it when the last process ends that has it, however it does.
+    lock: File,
 }
 
 /// A journal whose records have been read back and which takes none yet.
@@ -106,6 +111,9 @@ pub enum JournalError {
         /// What the system said.
         error: io::Error,
     },
+    /// A lock that came from another process is not that of this folder.
+    #[error("the state folder `{0}` is not the one that the running process has")]
+    Other(PathBuf),
     /// A file in it begins otherwise than a journal does.
     #[error("the state file `{0}` is not a journal of this version: move it away to begin with an empty one")]
     NotAJournal(PathBuf),
@@ -137,10 +145,49 @@ impl StateFolder {
         options.write(true).create(true).truncate(false).mode(FILE_MODE);
         let lock = options.open(path.join(Self::LOCK)).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(fs::TryLockError::WouldBlock) => Err(JournalError::InUse(path.to_owned())),
             Err(fs::TryLockError::Error(error)) => Err(failed(error)),
         }
+    }
+
+    /// The folder of another process, with the lock that it passed on: both have it then, until one lets go.
+    ///
+    /// # Errors
+    /// If the lock is another folder's.
+    pub fn received(path: &Path, lock: OwnedFd) -> Result<Self, JournalError> {
+        let lock = File::from(lock);
+        let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let failed = |error| JournalError::Folder { path: path.to_owned(), error };
+        let own = fs::metadata(path.join(Self::LOCK)).map(id);
+        if own.is_ok_and(|own| lock.metadata().is_ok_and(|held| id(held) == own)) {
+            // It is held already, and only a mistake could have lost it.
+            lock.try_lock().map_err(|error| failed(error.into()))?;
+            return Ok(Self { path: path.to_owned(), lock });
+        }
+        Err(JournalError::Other(path.to_owned()))
+    }
+
+    /// The folder's lock, to be passed on.
+    pub fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a journal of this name that holds what `live` writes, in the place of any that is there.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    pub fn write(
+        &self,
+        name: &'static str,
+        live: impl FnOnce(&mut dyn FnMut(&[u8])),
+    ) -> Result<(), JournalError> {
+        JournalFile::write(&self.path, name, live)
     }
 
     /// Reads the journal of this name back: `read` gets each record, in the order in which they were handed in. There
@@ -208,6 +255,26 @@ impl Journal {
     /// What it is called.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Takes nothing from now on, and writes what was handed in; then it leaves the file alone, so that another process
+    /// can have it. Dropped or closed in that state, it writes nothing more. It blocks the thread, for 5 s at most.
+    ///
+    /// # Errors
+    /// The disk does not take all of it: then it goes on as before.
+    pub fn suspend(&self) -> Result<(), Unwritten> {
+        self.queue.suspend()
+    }
+
+    /// Goes on after [`suspend`](Self::suspend). Nobody else may have written to the file. What was refused meanwhile is made
+    /// up for from the owner's memory at the next record.
+    pub fn resume(&self) {
+        self.queue.resume();
+    }
+
+    /// Says that records of the owner went elsewhere. They are made up for from its memory at the next record.
+    fn miss(&self) {
+        self.queue.miss();
     }
 
     /// How it stands.

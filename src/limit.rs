@@ -59,5 +59,7 @@ pub use open::{OpenActions, OpenQuota};
 pub use overview::{FullKey, FullWindow, MAX_TOP};
 pub use owners::Owners;
 pub use quota::{DocumentedLimit, End, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Starts};
-pub use store::{Admission, Hold, LimitError, Limiter, Names, OverLimit, Refusal, RetryAfter, Swept};
+pub use store::{
+    Admission, Hold, LimitError, Limiter, LimiterBefore, Names, OverLimit, Refusal, RetryAfter, Swept,
+};
 pub use window::{Bound, Bounds, Cost, InvalidMargin, Margin, SlidingWindowLog, Stamp, Usage};

@@ -13,6 +13,10 @@ use crate::id::{ApplicationName, EntraGroupId, LimitName, OperationId, RequestId
 use crate::principal::{Principal, Scope};
 use crate::time::Wall;
 
+mod tried;
+
+pub use tried::Tried;
+
 /// Declares [`ReasonCode`] with the stable word of each, so that the list is written once.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
@@ -292,6 +296,8 @@ pub struct Findings {
     pub groups: SmallVec<[EntraGroupId; 4]>,
     /// The devices it acts on.
     pub scope: Scope,
+    /// The first check that the call did not pass and that is not enforced; device groups and limits say so themselves.
+    pub tried: Option<Box<Tried>>,
     /// The member `Comment` of its body.
     pub comment: Option<Arc<str>>,
     /// How the limits stood just after it was admitted, or refused for them.

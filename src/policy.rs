@@ -6,6 +6,7 @@
 //! applications.toml ─▶ Applications ─┼▶ permit: may this caller call it at all
 //! device-groups.toml ▶ DeviceGroups ─┤
 //! devices.csv, .json ▶ Inventory ────┴▶ Grant::reach: may it on these devices
+//! policy.toml ───────▶ Enforcement: whether what these refuse is refused
 //! ```
 //!
 //! A set is compiled once and never changes; decisions take no lock and ask nobody.
@@ -18,10 +19,11 @@ use smallvec::SmallVec;
 use crate::id::{ActionId, ApplicationId, ApplicationName, DeviceGroupId, DeviceRef, EntraGroupId};
 use crate::policy::application::Applications;
 use crate::policy::device_group::DeviceGroups;
+use crate::policy::effect::{Effect, Enforcement};
 use crate::policy::inventory::Inventory;
 use crate::policy::operation::Operations;
 use crate::policy::role::Roles;
-use crate::principal::{Groups, Principal, PrincipalKind, Scope};
+use crate::principal::{Groups, Principal, PrincipalKind, Scope, Subject, Tenants};
 use crate::source::{Place, PolicyFiles, Problems};
 use crate::time::Wall;
 
@@ -31,6 +33,7 @@ mod compile;
 mod decide;
 mod device_group;
 mod document;
+mod effect;
 mod facts;
 mod grounds;
 mod inventory;
@@ -40,7 +43,7 @@ mod role;
 mod route;
 
 pub use body::{BadBody, BodyContract, BodyError, Contents};
-pub use decide::{Grant, PermitError, ReachError, TokenKind};
+pub use decide::{Grant, PermitError, Reach, ReachError, TokenKind};
 pub(crate) use document::schemas;
 pub use facts::Facts;
 pub use grounds::Ground;
@@ -50,6 +53,7 @@ pub use role::{InvalidRolePermission, Role, RolePermission};
 /// The policy of one version: operations, roles, applications, device groups and the inventory.
 #[derive(Debug)]
 pub struct PolicySet {
+    enforcement: Enforcement,
     operations: Operations,
     roles: Roles,
     groups: Arc<DeviceGroups>,
@@ -136,6 +140,7 @@ impl PolicySet {
     /// inventory, is shared with it if it says what it said.
     #[must_use]
     pub fn compile_after(previous: Option<&Self>, files: &PolicyFiles, problems: &mut Problems) -> Self {
+        let enforcement = Enforcement::compile(files, problems);
         let operations = Operations::compile(files, problems);
         let groups = match previous.map(|previous| &previous.groups).filter(|groups| groups.says(files)) {
             Some(groups) => {
@@ -149,7 +154,7 @@ impl PolicySet {
         let before = previous.map(|previous| (&previous.inventory, &*previous.groups));
         let inventory = Inventory::compile(files, &groups, before, problems);
         let named = roles.entra_groups().chain(groups.entra_groups()).copied().collect();
-        let set = Self { operations, roles, groups, applications, inventory, named };
+        let set = Self { enforcement, operations, roles, groups, applications, inventory, named };
         // What is left of a set with mistakes looks odder than it is.
         if problems.is_empty() {
             odd::warn(&set, files, problems);
@@ -184,9 +189,14 @@ impl PolicySet {
         }
     }
 
-    /// The name that `applications.toml` gives an application.
-    pub fn application_name(&self, id: &ApplicationId) -> Option<&ApplicationName> {
-        self.applications.get(id).map(|application| application.name())
+    /// The name that `applications.toml` gives an application in a tenant.
+    pub fn application_name(&self, subject: &Subject) -> Option<&ApplicationName> {
+        self.applications.of(subject).map(|application| application.name())
+    }
+
+    /// The names that it gives an application in any tenant.
+    pub fn application_names(&self, id: &ApplicationId) -> impl Iterator<Item = &ApplicationName> {
+        self.applications.named(id).map(|application| application.name())
     }
 
     /// Those of a user's groups that the set names.
@@ -233,6 +243,20 @@ impl PolicySet {
         self.applications.iter().map(|(id, entry)| (id, entry.name(), &entry.places().name))
     }
 
+    /// The tenants in which each entry holds, by its application and name.
+    pub fn application_tenants(&self) -> impl Iterator<Item = (&ApplicationId, &ApplicationName, &Tenants)> {
+        self.applications.iter().map(|(id, entry)| (id, entry.name(), entry.tenants()))
+    }
+
+    /// The tenants that entries and roles are confined to, and where each of these stands, by what it is.
+    pub fn tenants(&self) -> impl Iterator<Item = (String, &Tenants, &Place)> {
+        let entries = self.applications.iter().map(|(_, entry)| {
+            (format!("the entry of `{}`", entry.name()), entry.tenants(), &entry.places().name)
+        });
+        let role = |role: &'_ Role| format!("the role `{}`", role.name());
+        entries.chain(self.roles.iter().map(move |one| (role(one), one.tenants(), one.place())))
+    }
+
     /// Whether a file of this name, if a set has one, is part of its inventory.
     pub fn is_inventory(name: &str) -> bool {
         Inventory::is_of(name)
@@ -243,6 +267,11 @@ impl PolicySet {
         self.inventory.written()
     }
 
+    /// Takes the oldest file of the inventory to have been written then, whatever the disk says: for rehearsals.
+    pub(crate) fn date_inventory(&mut self, written: Option<Wall>) {
+        self.inventory.date(written);
+    }
+
     /// When the oldest file of the inventory that these files have was written.
     pub fn inventory_date_of(files: &PolicyFiles) -> Option<Wall> {
         Inventory::written_in(files)
@@ -251,6 +280,11 @@ impl PolicySet {
     /// Whether its inventory can become too old.
     pub fn inventory_ages(&self) -> bool {
         self.groups.max_age().is_some()
+    }
+
+    /// Whether nothing of the set is enforced: what it would refuse is noted, and passes.
+    pub fn is_tried(&self) -> bool {
+        self.enforcement.effect() == Effect::Count
     }
 
     /// How much it holds.

@@ -33,6 +33,16 @@ pub struct Subject {
     pub user: Option<UserId>,
 }
 
+/// The tenants in which something of the policy holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Tenants {
+    /// Every one whose tokens are accepted.
+    #[default]
+    Every,
+    /// These.
+    Only(Box<[TenantId]>),
+}
+
 /// What kind of token it was, with the claims that only this kind has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PrincipalKind {
@@ -103,6 +113,26 @@ pub struct ScopedDevice {
     pub id: Option<DeviceId>,
     /// Its device group; none if no device group binds the caller, since then nobody looked.
     pub group: Option<DeviceGroupId>,
+}
+
+// === impl Tenants ===
+
+impl Tenants {
+    /// Whether it holds in this one.
+    pub fn have(&self, tenant: &TenantId) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Only(tenants) => tenants.contains(tenant),
+        }
+    }
+
+    /// Whether there is one in which both hold.
+    pub fn meet(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Every, _) | (_, Self::Every) => true,
+            (Self::Only(tenants), other) => tenants.iter().any(|tenant| other.have(tenant)),
+        }
+    }
 }
 
 // === impl Scope ===

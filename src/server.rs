@@ -3,6 +3,7 @@
 mod announce;
 mod chores;
 mod handover;
+mod memory;
 mod proxied;
 mod service;
 mod signals;
@@ -14,27 +15,27 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::actions::Actions;
 use crate::admin::Admin;
 use crate::admit::Line;
 use crate::journal::{JournalError, StateFolder};
-use crate::limit::{FailedLogins, Limiter, OpenActions};
-use crate::proxy::{Books, Gateway, PublicUrl};
+use crate::limit::FailedLogins;
+use crate::proxy::{Books, Gateway, PublicUrl, Succession};
 use crate::reload::{PolicySource, PolicyStore};
 use crate::settings::{DoorSettings, Settings};
 use crate::source::Problem;
 use crate::telemetry::audit::{Audit, AuditError};
 use crate::telemetry::metrics::Metrics;
-use crate::time::{BootId, Clock};
+use crate::time::Clock;
 use crate::token::KeyRefresher;
 
 use announce::Announcer;
-use handover::{Handover, Listeners};
+use handover::{Handover, Legacy, Listeners, Telling};
+use memory::{Estate, Inherited, Memory};
 use service::Service;
 use signals::Asked;
 pub use signals::Signals;
@@ -59,9 +60,10 @@ pub struct Server {
     service: Service,
     admin_listener: AbortHandle,
     handover: Option<Arc<Handover>>,
+    estate: Estate,
     certificates: Option<Arc<Certificates>>,
-    /// Held so that nobody else writes to it.
-    _state: Option<StateFolder>,
+    /// Turns to true when the process before this one is gone; none if there was none.
+    before: Option<watch::Receiver<bool>>,
     /// For everything that is not a request.
     background: Runtime,
 }
@@ -97,13 +99,19 @@ pub enum StartError {
         error: String,
     },
     /// The listeners can't pass from one process to another.
-    #[error("cannot hand listeners over in `{folder}`: {error}")]
+    #[error("cannot hand over in `{folder}`: {error}")]
     Handover {
         /// The folder.
         folder: PathBuf,
         /// What is wrong.
         error: io::Error,
     },
+    /// The running process has a state folder, which this one was not given.
+    #[error("the running process keeps its state in a folder: give the same with `--state`")]
+    StateWanted,
+    /// It has none.
+    #[error("the running process keeps no state: leave `--state` out, or stop that process first")]
+    StateUnwanted,
     /// The audit can't be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -116,12 +124,12 @@ pub enum StartError {
 }
 
 /// Why a gateway ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum End {
     /// It was told to.
     Stopped,
-    /// Another process serves in its place.
-    Relieved,
+    /// Another process decides in its place, and is told how the last calls end.
+    Relieved(Telling),
 }
 
 impl Server {
@@ -147,24 +155,36 @@ impl Server {
             .clone()
             .map(|target| Audit::start(target, settings.audit_full, metrics.clone(), clock.clone()))
             .transpose()?;
-        let state = settings.state.as_deref().map(StateFolder::open).transpose()?;
-        let actions = match &state {
-            Some(folder) => Actions::open(Actions::DEFAULT_CAPACITY, folder)?,
-            None => Actions::new(Actions::DEFAULT_CAPACITY),
-        };
-        let limiter = match &state {
-            Some(folder) => {
-                let open = OpenActions::open(folder, &clock)?;
-                let max_keys = policies.load().quotas.max_keys();
-                Limiter::open(folder, max_keys, BootId::read(), &clock)?.with_open_actions(open)
+        let max_keys = policies.load().quotas.max_keys();
+        let (memory, state, legacy) = match (predecessor, settings.state.as_deref()) {
+            (Some(predecessor), _) => {
+                let (inherited, state, legacy) =
+                    predecessor.relieve(|folder| Inherited::read(folder, max_keys, &clock))?;
+                let memory = if state.is_some() { inherited.start()? } else { inherited.in_memory() };
+                (memory, state, Some(legacy))
             }
-            None if policies.load().quotas.durable().is_some() => {
-                tracing::warn!("limits.toml says `durable`, and there is no `--state` to write to");
-                Limiter::new()
+            (None, Some(folder)) => {
+                let folder = StateFolder::open(folder)?;
+                (Inherited::read(&folder, max_keys, &clock)?.start()?, Some(folder), None)
             }
-            None => Limiter::new(),
+            (None, None) => (Memory::empty(), None, None),
         };
+        if state.is_none() && policies.load().quotas.durable().is_some() {
+            tracing::warn!("limits.toml says `durable`, and there is no `--state` to write to");
+        }
+        let Memory { limiter, actions } = memory;
         let line = Arc::new(Line { limiter, logins: FailedLogins::new(), actions, clock: clock.clone() });
+        let succession = Arc::new(Succession::default());
+        let estate =
+            Estate { line: line.clone(), state: state.map(Arc::new), succession: succession.clone() };
+        let (before, relay) = match legacy.map(Legacy::into_parts) {
+            Some((stream, relay)) => {
+                let line = line.clone();
+                let take = move |name: &str, record: &[u8]| Estate::receive(&line, name, record);
+                (Some(Legacy::listen(stream, take).map_err(StartError::Thread)?), Some(relay))
+            }
+            None => (None, None),
+        };
         let stopping = Arc::new(AtomicBool::new(false));
 
         let background = tokio::runtime::Builder::new_multi_thread()
@@ -209,13 +229,9 @@ impl Server {
             books: Arc::new(Books { metrics: metrics.clone(), audit: audit.clone() }),
             bounds: settings.door.bounds.clone(),
             stopping: stopping.clone(),
+            succession,
         };
-        let service = Service::start(gateway, listener, address, &settings, certificates.clone())?;
-        if let Some(predecessor) = predecessor
-            && let Err(error) = predecessor.relieve()
-        {
-            tracing::warn!(%error, "the process before this one was not told that this one serves");
-        }
+        let service = Service::start(gateway, (listener, address), relay, &settings, certificates.clone())?;
         Ok(Self {
             address,
             admin: admin_address,
@@ -228,8 +244,9 @@ impl Server {
             service,
             admin_listener,
             handover,
+            estate,
             certificates,
-            _state: state,
+            before,
             background,
         })
     }
@@ -245,8 +262,8 @@ impl Server {
     }
 
     /// Runs until SIGTERM or SIGINT, then stops; a second one of them ends what is still waited for. SIGHUP reads the
-    /// policy and the certificates again and reopens the audit file. SIGQUIT hands the listeners to the process that
-    /// waits for them, and then stops; if none waits, or it does not come to serve, this one goes on.
+    /// policy and the certificates again and reopens the audit file. SIGQUIT hands everything to the process that waits
+    /// for it, and then stops; if none waits, or it does not come to serve, this one goes on.
     pub fn run(self, mut signals: Signals) {
         let end = self.background.block_on(async {
             loop {
@@ -254,7 +271,7 @@ impl Server {
                     Asked::Stop => break End::Stopped,
                     Asked::Reload => self.reload(),
                     Asked::HandOver => match self.hand_over().await {
-                        Ok(()) => break End::Relieved,
+                        Ok(telling) => break End::Relieved(telling),
                         Err(error) => tracing::error!(%error, "no process took over: this one goes on"),
                     },
                 }
@@ -273,10 +290,10 @@ impl Server {
         }
     }
 
-    async fn hand_over(&self) -> io::Result<()> {
-        let handover = self.handover.clone();
+    async fn hand_over(&self) -> io::Result<Telling> {
+        let (handover, estate) = (self.handover.clone(), self.estate.clone());
         let handover = handover.ok_or_else(|| io::Error::other("it needs `--handover`"))?;
-        self.background.spawn_blocking(move || handover.give()).await.map_err(io::Error::other)?
+        self.background.spawn_blocking(move || handover.give(&estate)).await.map_err(io::Error::other)?
     }
 
     /// Readiness fails; after the delay that was set the listeners close, idle connections are told to go, and requests
@@ -289,17 +306,19 @@ impl Server {
     fn stop_unless(self, end: End, hurried: impl Future<Output = ()>) {
         self.stopping.store(true, Ordering::Release);
         tracing::info!("shutting down");
-        let delay = if end == End::Stopped { self.door.shutdown_delay } else { Duration::ZERO };
-        self.line.limiter.end(self.line.clock.steady() + delay + self.door.shutdown_grace);
         let clock = Clock::System;
         let orderly = async {
-            match end {
-                End::Stopped => clock.sleep(self.door.shutdown_delay).await,
-                End::Relieved => {
+            match &end {
+                End::Stopped => {
+                    let delay = self.door.shutdown_delay;
+                    self.line.limiter.end(self.line.clock.steady() + delay + self.door.shutdown_grace);
+                    clock.sleep(delay).await;
+                }
+                End::Relieved(_) => {
                     self.admin_listener.abort();
                     // A connection that closes just as its client calls again would fail that call: the next answer on
                     // each says so first.
-                    let _ = clock.timeout(self.door.shutdown_grace, self.service.drain()).await;
+                    let _ = clock.timeout(self.door.shutdown_grace, self.drain()).await;
                 }
             }
             clock.timeout(self.door.shutdown_grace, self.service.close()).await
@@ -317,9 +336,23 @@ impl Server {
         self.line.actions.close();
         self.line.limiter.open_actions().close();
         self.line.limiter.close();
+        if let End::Relieved(telling) = end {
+            telling.finish();
+        }
         if let Some(audit) = &self.audit {
             audit.close();
         }
+    }
+}
+
+impl Server {
+    /// Takes no further connection. Done when nobody calls here any more, the process before this one included.
+    async fn drain(&self) {
+        self.service.take_no_more();
+        if let Some(mut gone) = self.before.clone() {
+            let _ = gone.wait_for(|gone| *gone).await;
+        }
+        self.service.all_ended().await;
     }
 }
 

@@ -136,11 +136,6 @@ pub struct Settings {
 /// Flags that contradict each other, or would send secrets over an open wire.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSettings {
-    /// The running process owns the state folder until it has ended.
-    #[error(
-        "`--upgrade` can't take `--state` over from the running process: leave one of them out, or stop that process first"
-    )]
-    UpgradeWithState,
     /// There is nothing to stand in front of.
     #[error("give `--cloud` or `--upstream`: which API is behind the gateway")]
     NoUpstream,
@@ -194,11 +189,6 @@ impl TryFrom<ServeFlags> for Settings {
             return Err(InvalidSettings::AdminExposed(flags.admin));
         }
         let handover: Option<HandoverSettings> = flags.handover.into();
-        if handover.as_ref().is_some_and(|handover| handover.start == StartMode::Upgrade)
-            && flags.state.is_some()
-        {
-            return Err(InvalidSettings::UpgradeWithState);
-        }
         Ok(Self {
             upstream,
             public_url: flags.public_url,
@@ -286,14 +276,6 @@ mod tests {
         let both = upstream(&["--cloud", "eu", "--upstream", "https://api.example"]);
         assert!(both.unwrap_err().contains("cannot be used with"));
         assert!(upstream(&["--cloud", "mars"]).unwrap_err().contains("[possible values: commercial, us, eu"));
-    }
-
-    #[test]
-    fn a_state_folder_is_not_taken_over_while_its_owner_runs() {
-        let flags = ["--upstream", "https://h", "--handover", "h", "--state", "s"];
-        assert!(settings(&flags).is_ok());
-        let error = settings(&[&flags[..], &["--upgrade"]].concat()).unwrap_err();
-        assert!(error.contains("`--upgrade` can't take `--state` over"), "{error}");
     }
 
     #[test]

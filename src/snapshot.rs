@@ -1,11 +1,15 @@
 //! Everything that the files of a policy set say, compiled together: what one request is decided by.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 
+use crate::id::LimitName;
 use crate::limit::{DocumentedLimit, NamedDevices, Owners, QuotaSet, Starts};
 use crate::policy::{BodyContract, DeviceScope, Operation, PolicySet};
+use crate::principal::Tenants;
 use crate::source::{PolicyFiles, Problem, Problems};
 use crate::time::Wall;
 use crate::token::Verifier;
@@ -23,6 +27,8 @@ pub struct Snapshot {
     pub verifier: Arc<Verifier>,
     /// The limits.
     pub quotas: QuotaSet,
+    /// The limits whose windows lack times that the set before had no use for, and how long that takes to heal.
+    pub lacking: BTreeMap<LimitName, Duration>,
     /// What is legal in the files but worth a second look, in the order of files and lines.
     pub warnings: Vec<Problem>,
 }
@@ -72,8 +78,12 @@ impl Snapshot {
         if !problems.is_empty() {
             return Err(problems.into_sorted());
         }
+        strangers(&policies, &verifier, files, &mut problems);
+        let quotas = if policies.is_tried() { quotas.tried() } else { quotas };
         let (version, verifier) = (version(files), Arc::new(verifier));
-        Ok(Self { version, loaded, policies, verifier, quotas, warnings: problems.into_warnings() })
+        let lacking = previous.map(|previous| quotas.lacking(&previous.quotas)).unwrap_or_default();
+        let warnings = problems.into_warnings();
+        Ok(Self { version, loaded, policies, verifier, quotas, lacking, warnings })
     }
 
     /// How much of everything there is.
@@ -91,13 +101,26 @@ impl Snapshot {
     }
 }
 
+/// Says which tenants the policy confines something to and no issuer speaks for.
+fn strangers(policies: &PolicySet, verifier: &Verifier, files: &PolicyFiles, problems: &mut Problems) {
+    for (what, tenants, place) in policies.tenants() {
+        let Tenants::Only(tenants) = tenants else { continue };
+        for tenant in tenants.iter().filter(|tenant| !verifier.knows(tenant)) {
+            let message = format_args!(
+                "{what} is for the tenant {tenant}, whose tokens no issuer of issuers.toml may sign"
+            );
+            problems.warn_place(files, place, message);
+        }
+    }
+}
+
 /// Who may be promised a part of a limit.
 fn owners(policies: &PolicySet) -> Owners {
     let mut owners = Owners::default();
-    policies.applications().for_each(|(id, name, _)| owners.application(name, *id));
+    policies.application_tenants().for_each(|(id, name, tenants)| owners.application(name, tenants, *id));
     for role in policies.roles() {
         let (groups, users) = role.holders();
-        owners.role(role.name(), groups.copied(), users.copied());
+        owners.role(role.name(), role.tenants(), groups.copied(), users.copied());
     }
     owners
 }

@@ -63,7 +63,7 @@ pub struct TomlFile<'a> {
 }
 
 /// The names that files of a policy set have, for whoever misspelt one. Key files have whatever name `issuers.toml` says.
-const KNOWN_FILES: [&str; 8] = [
+const KNOWN_FILES: [&str; 9] = [
     "applications.toml",
     "device-groups.toml",
     "devices.csv",
@@ -71,8 +71,15 @@ const KNOWN_FILES: [&str; 8] = [
     "issuers.toml",
     "limits.toml",
     "operations.toml",
+    "policy.toml",
     "roles.toml",
 ];
+
+/// What can be left out of a set for a mistake of its own: an operation.
+pub const OPERATION: &str = "operation";
+
+/// Whom a part of a limit can be promised to: an application or a role.
+pub const OWNER: &str = "owner";
 
 /// The names of the folders in a policy set.
 const KNOWN_FOLDERS: [&str; 3] = ["devices", "operations", "tests"];
@@ -258,6 +265,21 @@ impl<'a> TomlFile<'a> {
     /// The file.
     pub fn source(&self) -> &'a SourceFile {
         self.source
+    }
+
+    /// The names of the entries of `[[key]]`, also of those with mistakes; none for one that says no name, and for
+    /// something else than such entries.
+    pub fn names(&self, key: &str) -> Vec<Option<String>> {
+        let entries = match self.table.get(key).map(Spanned::get_ref) {
+            None => return Vec::new(),
+            Some(DeValue::Array(entries)) => entries,
+            Some(_) => return vec![None],
+        };
+        let name = |entry: &Spanned<DeValue<'_>>| match entry.get_ref().get("name").map(Spanned::get_ref) {
+            Some(DeValue::String(name)) => Some(name.to_string()),
+            Some(_) | None => None,
+        };
+        entries.iter().map(name).collect()
     }
 
     /// Takes the entries of `[[key]]`, each by itself: a bad one becomes a problem and the others are still read.

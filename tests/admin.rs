@@ -210,6 +210,7 @@ async fn the_policy_page_says_what_is_in_force_since_when_and_how_much_of_it() {
             "version": version(&policy()).to_string(),
             "loaded": "2026-11-24T09:46:40.000Z",
             "age_seconds": 90,
+            "enforced": true,
             "counts": {
                 "operations": 6, "roles": 2, "device_groups": 2, "applications": 2, "devices": 3, "limits": 2,
                 "issuers": 2,

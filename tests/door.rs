@@ -1,6 +1,7 @@
 //! The door: what a slow, greedy or careless client can do to others, which is nothing.
 
 mod certificates;
+mod conformance;
 mod floods;
 mod fuzz;
 mod panics;

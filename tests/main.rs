@@ -9,6 +9,7 @@
 //! - `audit`: what the trail says, and when.
 //! - `bodies`: what is read, what streams, and what a refused body does to its connection.
 //! - `catalogue`: the shipped operations are the documented ones, and their devices are found where the API has them.
+//! - `cedar`: decisions beside those that another engine makes of the same documents.
 //! - `check`: what `tollgate check` says of a policy set.
 //! - `commands`: the binary: what it prints, how it starts, stops and refuses to; TLS.
 //! - `door`: what slow, greedy and careless clients can do to others.
@@ -37,6 +38,7 @@ mod admin;
 mod audit;
 mod bodies;
 mod catalogue;
+mod cedar;
 mod check;
 mod commands;
 mod door;

@@ -335,6 +335,30 @@ async fn what_was_used_stays_used_when_a_limit_grows_or_shrinks() {
 }
 
 #[tokio::test]
+async fn a_reload_says_which_limits_lack_times_since_they_grew_and_for_how_long() {
+    let folder = Folder::new(&collects(5));
+    let audit = folder.parent.path().join("audit.jsonl");
+    let upstream = upstream();
+    let gateway = Setup::new(upstream.address()).policy_folder(&folder.path).audit(&audit).start();
+    for count in [4, 9, 8] {
+        folder.write(Way::InPlace, &collects(count));
+        in_force(&gateway, &collects(count)).await;
+    }
+    folder.write(Way::InPlace, &policy());
+    in_force(&gateway, &policy()).await;
+    let lacking = || -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(&audit).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.filter(|line| line["event"] == "policy").map(|line| line["lacking_s"].clone()).collect()
+    };
+    until("the start and four reloads in the audit", || lacking().len() == 5).await;
+    let null = serde_json::Value::Null;
+    let expected =
+        [null.clone(), null.clone(), json!({ "collect": 60.0 }), null, json!({ "collect": 3_600.0 })];
+    assert_eq!(lacking(), expected);
+}
+
+#[tokio::test]
 async fn keys_that_were_fetched_survive_a_reload_of_other_files() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -1,5 +1,7 @@
 //! What tests share. A panic here is a failed test: the message shows what was expected and what came.
 
+pub(crate) mod dice;
+pub(crate) mod frames;
 pub(crate) mod gateway;
 pub(crate) mod key_site;
 pub(crate) mod process;

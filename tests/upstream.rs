@@ -5,6 +5,7 @@ mod http2;
 mod limited;
 mod pages;
 mod places;
+mod repeats;
 
 use std::time::Duration;
 

@@ -169,9 +169,11 @@ impl Closed {
 }
 
 fn name_of(application: &ApplicationId, policies: &PolicySet) -> String {
-    match policies.application_name(application) {
-        Some(name) => name.to_string(),
-        None => application.to_string(),
+    let mut names = policies.application_names(application);
+    match (names.next(), names.next()) {
+        (Some(name), None) => name.to_string(),
+        // None, or one in each of several tenants.
+        (None | Some(_), _) => application.to_string(),
     }
 }
 

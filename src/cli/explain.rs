@@ -108,6 +108,10 @@ fn conclude(call: &Call, played: &Played, rehearsal: &Rehearsal) -> Result<(), F
     say(Steps::of(call, played, rehearsal.snapshot()));
     match &played.verdict {
         Ok(()) => {
+            if let Some(reason) = played.findings.would_refuse() {
+                let why = played.findings.tried.as_ref().map(|tried| format!(": {}", tried.message));
+                say(format_args!("not enforced, `{reason}`{}", why.unwrap_or_default()));
+            }
             say("admitted");
             Ok(())
         }

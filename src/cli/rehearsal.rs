@@ -104,6 +104,11 @@ impl Rehearsal {
         &self.snapshot
     }
 
+    /// Takes the inventory to have been written then, whatever the disk says.
+    pub(super) fn date_inventory(&mut self, written: Option<Wall>) {
+        self.snapshot.policies.date_inventory(written);
+    }
+
     /// The issuers that a token can be of, in the order of `issuers.toml`.
     pub(super) fn issuers(&self) -> &[RehearsalIssuer] {
         &self.issuers

@@ -11,7 +11,7 @@ use crate::time::Clock;
 #[command(after_help = "\
 Stops on SIGTERM or SIGINT, after the requests in flight; a second one waits for nothing.
 SIGHUP reads the policy again and reopens the audit file.
-SIGQUIT hands the listeners to a process that waits for them (--handover, --upgrade).
+SIGQUIT hands listeners and windows to a process that waits for them (--handover, --upgrade).
 Exit codes: 0 stopped when told to, 2 could not start")]
 pub(super) struct Serve {
     #[command(flatten)]

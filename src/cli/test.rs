@@ -52,22 +52,24 @@ impl Test {
         let files = suite::with_devices(files, &cases, &mut problems);
         let snapshot = Snapshot::compile(&files, None, Clock::System.wall());
         let snapshot = snapshot.map_err(|problems| super::mistakes(&problems))?;
-        let rehearsal = Rehearsal::new(snapshot)?;
+        let mut rehearsal = Rehearsal::new(snapshot)?;
         let suite = Suite::read(&cases, &rehearsal, &mut problems);
         if !problems.is_empty() {
             return Err(super::mistakes(&problems.into_sorted()));
         }
         say(format_args!("policy {version}: {} cases", suite.cases.len()));
-        play_all(&suite, &rehearsal)
+        play_all(&suite, &mut rehearsal)
     }
 }
 
-fn play_all(suite: &Suite, rehearsal: &Rehearsal) -> Result<(), Failure> {
+fn play_all(suite: &Suite, rehearsal: &mut Rehearsal) -> Result<(), Failure> {
     let mut coverage = Coverage::of(rehearsal.snapshot());
+    let written = rehearsal.snapshot().policies.inventory_date();
     let mut failed = 0;
     for cases in suite.cases.chunk_by(|a, b| a.place.file == b.place.file) {
         let mut went_wrong = Vec::new();
         for case in cases {
+            rehearsal.date_inventory(case.inventory.or(written));
             if let Err(mismatch) = play::play(case, rehearsal, &mut coverage) {
                 went_wrong.push((case, mismatch));
             }

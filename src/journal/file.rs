@@ -136,6 +136,28 @@ impl JournalFile {
         Ok(Replayed { file, records, lost_bytes })
     }
 
+    /// Writes a file from nothing but what `live` writes.
+    pub(super) fn write(
+        folder: &Path,
+        name: &'static str,
+        live: impl FnOnce(&mut dyn FnMut(&[u8])),
+    ) -> Result<(), JournalError> {
+        let path = new_path(folder, name);
+        let failed = |error| JournalError::File { path: path.clone(), error };
+        let mut new = NewFile::create(path.clone()).map_err(failed)?;
+        let mut written = Ok(());
+        live(&mut |record| {
+            if written.is_ok() {
+                written = new.put(record);
+            }
+        });
+        let finish = |mut new: NewFile| {
+            new.flushed()?;
+            fs::rename(&new.path, self::path(folder, name))
+        };
+        written.and_then(|()| finish(new)).map_err(failed)
+    }
+
     pub(super) fn name(&self) -> &'static str {
         self.name
     }
@@ -171,13 +193,7 @@ impl JournalFile {
     /// more, should that fail.
     pub(super) fn begin_anew(&mut self) -> io::Result<NewFile> {
         self.needed = self.length;
-        let path = new_path(&self.folder, self.name);
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)?;
-        let mut to = BufWriter::with_capacity(1 << 16, file);
-        to.write_all(MAGIC)?;
-        let length = MAGIC.len() as u64;
-        Ok(NewFile { path, to, length, needed: length, buffer: Vec::new() })
+        NewFile::create(new_path(&self.folder, self.name))
     }
 
     /// Puts a new file, which is whole and on the disk, in the place of this one at once.
@@ -205,6 +221,15 @@ impl JournalFile {
 // === impl NewFile ===
 
 impl NewFile {
+    fn create(path: PathBuf) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)?;
+        let mut to = BufWriter::with_capacity(1 << 16, file);
+        to.write_all(MAGIC)?;
+        let length = MAGIC.len() as u64;
+        Ok(Self { path, to, length, needed: length, buffer: Vec::new() })
+    }
+
     /// Puts a record that is still needed.
     pub(super) fn put(&mut self, record: &[u8]) -> io::Result<()> {
         self.buffer.clear();

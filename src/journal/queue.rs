@@ -29,7 +29,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// The writer waits on it: there are records, or somebody waits for them, or it is to end.
     work: Condvar,
-    /// Whoever closes waits on it: the writer has ended.
+    /// Whoever closes or suspends waits on it: the writer has ended, or rests.
     ended: Condvar,
     progress: watch::Sender<Progress>,
 }
@@ -45,6 +45,12 @@ struct State {
     /// Of the records without room, how many were made up for.
     made_up: u64,
     phase: Phase,
+    /// Whether the writer waits for records, and has none.
+    rests: bool,
+    /// Whether the file may be another's already, so that it is not to be written anew.
+    given: bool,
+    /// Whether the file lacks what went elsewhere while it was another's.
+    lacks: bool,
     numbers: JournalNumbers,
 }
 
@@ -82,6 +88,8 @@ pub(super) enum Gap {
 enum Phase {
     #[default]
     Open,
+    /// Nothing is taken for now; the writer writes what there is, and then leaves the file alone.
+    Suspended,
     /// Nothing is taken any more; the writer writes what there is.
     Closing,
     /// The writer has ended.
@@ -158,7 +166,7 @@ impl Queue {
 
     pub(super) fn end_of_records(&self) -> Result<Position, Full> {
         let state = self.state.lock();
-        let whole = state.gap() == Gap::None && state.phase == Phase::Open;
+        let whole = state.gap() == Gap::None && matches!(state.phase, Phase::Open | Phase::Suspended);
         whole.then_some(Position(state.handed)).ok_or(Full)
     }
 
@@ -191,9 +199,13 @@ impl Queue {
     pub(super) fn take(&self, mut spare: Vec<u8>) -> Option<Task> {
         spare.clear();
         let mut state = self.state.lock();
-        while state.frames.is_empty() && !self.must_sync(&state) && state.phase == Phase::Open {
+        let is_on = |phase| matches!(phase, Phase::Open | Phase::Suspended);
+        while state.frames.is_empty() && !self.must_sync(&state) && is_on(state.phase) {
+            state.rests = true;
+            self.ended.notify_all();
             self.work.wait(&mut state);
         }
+        state.rests = false;
         if self.durability == Durability::Process {
             let nobody_waits = |state: &mut State| {
                 let is_awaited = state.awaited.written.max(state.awaited.synced) > self.reached().written;
@@ -238,10 +250,16 @@ impl Queue {
         self.state.lock().gap()
     }
 
+    /// Whether the file may be another's.
+    pub(super) fn is_given(&self) -> bool {
+        self.state.lock().given
+    }
+
     /// The file was written anew, from what was in memory after so many records had found no room.
     pub(super) fn close_gap(&self, dropped: u64) {
         let mut state = self.state.lock();
         state.made_up = state.made_up.max(dropped);
+        state.lacks = false;
     }
 
     /// Waits before the next attempt, unless the journal is closing.
@@ -283,9 +301,41 @@ impl Queue {
         self.state.lock().numbers
     }
 
+    /// Takes nothing from now on, and waits until the writer has written what there is and leaves the file alone.
+    pub(super) fn suspend(&self) -> Result<(), Unwritten> {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Open || state.gap() != Gap::None {
+            return Err(Unwritten);
+        }
+        (state.phase, state.given) = (Phase::Suspended, true);
+        self.work.notify_one();
+        let busy = |state: &mut State| !(state.rests && state.frames.is_empty());
+        self.ended.wait_while_for(&mut state, busy, PATIENCE);
+        // What is refused meanwhile comes later than what was asked for.
+        let written = state.rests && state.frames.is_empty() && self.reached().written == state.handed;
+        if written {
+            return Ok(());
+        }
+        (state.phase, state.given) = (Phase::Open, false);
+        Err(Unwritten)
+    }
+
+    /// Notes that a record went elsewhere, which is made up for at the next.
+    pub(super) fn miss(&self) {
+        self.state.lock().lacks = true;
+    }
+
+    /// Takes records again. What was refused meanwhile is made up for at the next.
+    pub(super) fn resume(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Suspended {
+            (state.phase, state.given) = (Phase::Open, false);
+        }
+    }
+
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
-        if state.phase == Phase::Open {
+        if matches!(state.phase, Phase::Open | Phase::Suspended) {
             state.phase = Phase::Closing;
         }
         drop(state);
@@ -310,7 +360,7 @@ impl Queue {
 impl State {
     fn gap(&self) -> Gap {
         let dropped = self.numbers.dropped;
-        if dropped > self.made_up { Gap::Open(dropped) } else { Gap::None }
+        if dropped > self.made_up || self.lacks { Gap::Open(dropped) } else { Gap::None }
     }
 }
 

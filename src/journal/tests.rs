@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod passing;
+
 const ROOM: usize = 1 << 20;
 
 fn nothing_lives() -> Live {

@@ -43,7 +43,7 @@ impl Writer {
             self.write(&task);
             self.rest = self.rest.saturating_sub(1);
             match self.queue.gap() {
-                _ if self.rest > 0 => {}
+                _ if self.rest > 0 || self.queue.is_given() => {}
                 Gap::Open(dropped) => self.rewrite(dropped),
                 Gap::None if self.file.is_long() => self.rewrite(0),
                 Gap::None => {}

@@ -10,7 +10,7 @@ use crate::limit::quota::{Idle, Limited, Owner, Part, WhenFull};
 use crate::limit::window::{Bound, Bounds};
 use crate::limit::{Charges, DocumentedLimit, LimitKey, NamedDevices, Owners, Quota, QuotaSet, Starts};
 use crate::outcome::Rate;
-use crate::principal::{Scope, Subject};
+use crate::principal::{Scope, Subject, Tenants};
 use crate::source::{PolicyFiles, Problem, Problems, SourceFile};
 use crate::time::{Clock, ManualClock, Wall};
 
@@ -42,10 +42,10 @@ pub(super) fn documented() -> Vec<DocumentedLimit> {
 /// The application `soar` (number 1), the role `responders` (group 1 and user 1), and `both` of both kinds.
 pub(super) fn owners() -> Owners {
     let mut owners = Owners::default();
-    owners.application(&"soar".into(), ApplicationId::from_u128(1));
-    owners.role(&"responders".into(), [EntraGroupId::from_u128(1)], [UserId::from_u128(1)]);
-    owners.application(&"both".into(), ApplicationId::from_u128(2));
-    owners.role(&"both".into(), [], []);
+    owners.application(&"soar".into(), &Tenants::Every, ApplicationId::from_u128(1));
+    owners.role(&"responders".into(), &Tenants::Every, [EntraGroupId::from_u128(1)], [UserId::from_u128(1)]);
+    owners.application(&"both".into(), &Tenants::Every, ApplicationId::from_u128(2));
+    owners.role(&"both".into(), &Tenants::Every, [], []);
     owners
 }
 

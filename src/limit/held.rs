@@ -172,6 +172,11 @@ impl Held {
         }
     }
 
+    /// The process does not end after all.
+    pub(super) fn go_on(&self) {
+        self.0.lock().ends = None;
+    }
+
     /// How many calls are held.
     pub(super) fn count(&self) -> usize {
         self.0.lock().seats.len()

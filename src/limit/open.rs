@@ -26,7 +26,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::id::{ActionId, LimitName, OperationId};
-use crate::journal::{Durability, Journal, JournalError, JournalNumbers, StateFolder};
+use crate::journal::Outlet;
 use crate::limit::key::Per;
 use crate::limit::quota::Effect;
 use crate::limit::store::{Names, RetryAfter};
@@ -34,10 +34,12 @@ use crate::limit::sync::{Arc, Mutex};
 use crate::time::{Clock, Steady, Wall};
 
 mod key;
+mod lasting;
 mod record;
 mod slots;
 
 pub(super) use key::OpenKey;
+pub(super) use lasting::OpenBefore;
 pub(super) use record::MAX_OPEN_FOR;
 use record::Record;
 pub(super) use slots::Slots;
@@ -64,8 +66,8 @@ pub struct OpenActions(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     memory: Arc<Mutex<Memory>>,
-    /// None where the memory ends with the process.
-    journal: Option<Journal>,
+    /// To nowhere where the memory ends with the process.
+    outlet: Outlet,
 }
 
 /// INVARIANT: each action in `lapsing` is in its key's `open` and in `actions`, and the other way round.
@@ -111,9 +113,6 @@ const RETRY: Duration = Duration::from_secs(60);
 /// Actions that are copied at once when the file is written anew: the lock is held for some 100 microseconds.
 const STEP: usize = 1_000;
 
-/// Bytes of records that may wait for the disk: some 5,000 of them.
-const QUEUE: usize = 1 << 20;
-
 // === impl OpenActions ===
 
 impl OpenActions {
@@ -121,28 +120,7 @@ impl OpenActions {
     pub const MAX: usize = 10_000;
 
     /// What its file is called.
-    const NAME: &str = "open-actions";
-
-    /// Those of the folder that have not lapsed; from now on each that begins or ends is written to it.
-    ///
-    /// # Errors
-    /// If the folder's file can't be used.
-    pub fn open(folder: &StateFolder, clock: &Clock) -> Result<Self, JournalError> {
-        let (mut memory, mut strange) = (Memory::default(), 0_u64);
-        let replayed = folder.replay(Self::NAME, |bytes| match Record::read(bytes) {
-            Some(record) => memory.replay(record, clock),
-            None => strange += 1,
-        })?;
-        if strange > 0 {
-            tracing::error!(records = strange, "records of open actions could not be read and are left out");
-        }
-        memory.forget(clock.steady());
-        let memory = Arc::new(Mutex::new(memory));
-        let live = memory.clone();
-        let live = move |put: &mut dyn FnMut(&[u8])| write_all(&live, put);
-        let journal = Some(replayed.start(Durability::Power, QUEUE, Box::new(live))?);
-        Ok(Self(Arc::new(Inner { memory, journal })))
-    }
+    pub const NAME: &str = "open-actions";
 
     /// Takes a place in each of these limits if `decide` says so, and in none if one has no room: then `decide` is not
     /// asked. Nobody else takes a place meanwhile.
@@ -162,7 +140,9 @@ impl OpenActions {
         // No `Slots` before the end: one that is dropped takes the lock.
         let (mut taken, mut overrun) = (SmallVec::new(), Names::new());
         for (quota, key) in asked {
+            let room = memory.len() + taken.len() < Self::MAX;
             match (memory.first(&key, quota.most), quota.effect) {
+                (None, Effect::Shadow) if !room => overrun.push(quota.name.clone()),
                 (None, _) => taken.push((key, quota.open_for)),
                 (Some(_), Effect::Shadow) => overrun.push(quota.name.clone()),
                 (Some(lapse), Effect::Enforced) => {
@@ -188,7 +168,7 @@ impl OpenActions {
     pub fn ended(&self, action: &ActionId) {
         let mut memory = self.0.memory.lock();
         if memory.close(action) {
-            self.write(&Record::closed(action));
+            self.write(|| Record::closed(action).write());
         }
     }
 
@@ -208,39 +188,12 @@ impl OpenActions {
         counts
     }
 
-    /// The name of its journal, and how that stands; none where the memory ends with the process.
-    pub fn journal(&self) -> Option<(&'static str, JournalNumbers)> {
-        self.0.journal.as_ref().map(|journal| (journal.name(), journal.numbers()))
-    }
-
-    /// Writes what is not written yet; from now on nothing is. It blocks the thread, for 5 s at most.
-    pub fn close(&self) {
-        if let Some(journal) = &self.0.journal {
-            journal.close();
-        }
-    }
-
     /// To be called under the lock, so that the file has the records in the order of the memory.
-    fn write(&self, record: &Record) {
-        if let Some(journal) = &self.0.journal
-            && journal.append(&record.write()).is_err()
-        {
+    fn write(&self, record: impl FnOnce() -> Vec<u8>) {
+        if !self.0.outlet.is_closed() && self.0.outlet.put(Self::NAME, &record()).is_err() {
             tracing::warn!(
                 "the state file has no room for an open action: it is kept in memory until it has"
             );
-        }
-    }
-}
-
-/// Writes every action that is open, the next to lapse first, and those that are opened meanwhile.
-fn write_all(memory: &Mutex<Memory>, put: &mut dyn FnMut(&[u8])) {
-    let mut last: Option<Lapse> = None;
-    loop {
-        let step = memory.lock().step(last.as_ref());
-        step.iter().for_each(|((_, key, action), until)| put(&Record::opened(action, key, *until).write()));
-        match step.into_iter().next_back() {
-            Some((lapse, _)) => last = Some(lapse),
-            None => return,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::id::{ApplicationId, ApplicationName, EntraGroupId, RoleName, UserId};
 use crate::limit::quota::Owner;
+use crate::principal::Tenants;
 
 /// Everybody whom a policy set names: applications, the holders of roles, and users.
 #[derive(Debug, Default)]
@@ -32,21 +33,23 @@ pub(super) enum InvalidOwner {
 // === impl Owners ===
 
 impl Owners {
-    /// An application of this name.
-    pub fn application(&mut self, name: &ApplicationName, id: ApplicationId) {
-        self.add(name.as_str(), Owner::Application(id));
+    /// An application of this name, in these tenants.
+    pub fn application(&mut self, name: &ApplicationName, tenants: &Tenants, id: ApplicationId) {
+        self.add(name.as_str(), Owner::Application(id).within(tenants));
     }
 
-    /// A role of this name, and who holds it.
+    /// A role of this name, and who holds it in these tenants.
     pub fn role(
         &mut self,
         name: &RoleName,
+        tenants: &Tenants,
         groups: impl IntoIterator<Item = EntraGroupId>,
         users: impl IntoIterator<Item = UserId>,
     ) {
         let users: HashSet<_> = users.into_iter().collect();
         self.users.extend(&users);
-        self.add(name.as_str(), Owner::Holders { groups: groups.into_iter().collect(), users });
+        let holders = Owner::Holders { groups: groups.into_iter().collect(), users };
+        self.add(name.as_str(), holders.within(tenants));
     }
 
     fn add(&mut self, name: &str, owner: Owner) {

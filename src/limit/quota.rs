@@ -200,10 +200,45 @@ impl QuotaSet {
         operation: &'a OperationId,
         scope: &'a Scope,
     ) -> Charges<'a> {
-        let (caller, from, by) = (caller.into(), Steady::default(), None);
-        let (quotas, actions) = self.eras(operation).map_or((&[][..], &[][..]), |eras| eras.at(caller.at));
+        let caller = caller.into();
+        let limits = self.eras(operation).map_or((&[][..], &[][..]), |eras| eras.at(caller.at));
+        self.charges_to(limits, caller, operation, scope)
+    }
+
+    /// The same of a call that passes since what refuses it is not enforced: limits that are tried do not count it, just
+    /// as if it had been refused, and those that are enforced do.
+    pub fn charges_of_tried<'a>(
+        &'a self,
+        caller: impl Into<Caller<'a>>,
+        operation: &'a OperationId,
+        scope: &'a Scope,
+    ) -> Charges<'a> {
+        let caller = caller.into();
+        let limits = self.eras(operation).map_or((&[][..], &[][..]), |eras| eras.enforced_at(caller.at));
+        self.charges_to(limits, caller, operation, scope)
+    }
+
+    fn charges_to<'a>(
+        &'a self,
+        (quotas, actions): (&'a [Arc<Quota>], &'a [Arc<OpenQuota>]),
+        caller: Caller<'a>,
+        operation: &'a OperationId,
+        scope: &'a Scope,
+    ) -> Charges<'a> {
+        let (from, by) = (Steady::default(), None);
         let Self { max_keys, max_held, durable, .. } = *self;
         Charges { quotas, actions, caller, scope, operation, from, by, max_keys, max_held, durable }
+    }
+
+    /// The same set, none of whose limits is enforced but that on failed logins: the others count as if they were, and say
+    /// whom they would refuse. What must survive a crash is then no limit, and nothing is waited for.
+    #[must_use]
+    pub fn tried(self) -> Self {
+        let tried =
+            |(operation, eras): (&OperationId, &Arc<Eras>)| (operation.clone(), Arc::new(eras.tried()));
+        let by_operation: HashMap<_, _, _> = self.by_operation.iter().map(tried).collect();
+        let by_address = by_operation.iter().map(|(name, eras)| (address(name), eras.clone())).collect();
+        Self { by_operation, by_address, durable: None, ..self }
     }
 
     /// Whether a limit of the operation counts by device or device group, so that these must be known.

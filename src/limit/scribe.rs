@@ -102,12 +102,37 @@ impl Scribe {
         self.0.as_ref().map(|desk| (desk.journal.name(), desk.journal.numbers()))
     }
 
+    /// Writes what is not written yet, and then leaves the file alone until it is resumed.
+    ///
+    /// # Errors
+    /// The disk does not take it: then it goes on.
+    pub(super) fn suspend(&self) -> Result<(), Unwritten> {
+        self.0.as_ref().map_or(Ok(()), |desk| desk.journal.suspend())
+    }
+
+    /// Goes on writing.
+    pub(super) fn resume(&self) {
+        if let Some(desk) = &self.0 {
+            desk.journal.resume();
+        }
+    }
+
     /// Writes what is not written yet; from now on nothing is.
     pub(super) fn close(&self) {
         if let Some(desk) = &self.0 {
             desk.journal.close();
         }
     }
+}
+
+/// Writes these keys to a folder, in the place of what it has.
+pub(super) fn write_to(
+    folder: &StateFolder,
+    keys: &DashKeys,
+    boot: BootId,
+    clock: &Clock,
+) -> Result<(), JournalError> {
+    folder.write(NAME, |put| Ledger::new(1, boot, clock).write_all(keys, put))
 }
 
 // === impl Opened ===

@@ -34,7 +34,7 @@ mod cells;
 #[cfg(test)]
 mod model;
 
-pub(super) use cells::{Cell, Cells, Charged, Granted, Inserted, KeyMap, Placed, Removed, Reserved};
+pub(super) use cells::{Cell, Cells, Charged, Granted, Inserted, KeyMap, Placed, Removed, Reserved, Shut};
 
 /// The cells of every key that the process knows.
 pub(super) type ShardedStore = Cells<DashKeys>;
@@ -87,6 +87,10 @@ impl KeyMap for DashKeys {
                 Inserted::New
             }
         }
+    }
+
+    fn each(&self, mut look: impl FnMut(&Arc<Cell>)) {
+        self.0.iter().for_each(|found| look(&found.key().0));
     }
 
     fn remove(&self, cell: &Arc<Cell>) -> Removed {

@@ -35,6 +35,7 @@ mod refusal;
 mod surviving;
 
 pub use refusal::{LimitError, OverLimit, Refusal, RetryAfter};
+pub use surviving::LimiterBefore;
 
 /// What was admitted, for every key: one for the process, older than any policy and younger than none.
 #[derive(Debug, Default)]
@@ -93,11 +94,6 @@ impl Limiter {
     /// A limiter that has admitted nothing.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// The same, with these actions under way.
-    pub fn with_open_actions(self, open: OpenActions) -> Self {
-        Self { open, ..self }
     }
 
     /// Charges a call to all its limits, or to none if one of them has no room. A call that nothing limits is admitted.

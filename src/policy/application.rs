@@ -2,17 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 
+use smallvec::SmallVec;
+
 use crate::id::{ApplicationId, ApplicationName, OperationId};
-use crate::policy::compile::{Reading, Taken, quoted};
+use crate::policy::compile::{Reading, Sought, Taken, quoted};
 use crate::policy::device_group::{DeviceGroups, GroupIndex, GroupSet};
 use crate::policy::document::{ApplicationDocument, ListOrAll, Unlisted, Word};
 use crate::policy::operation::{DeviceScope, Operation, Operations};
-use crate::source::{Place, PolicyFiles, Problems, did_you_mean};
+use crate::principal::{Subject, Tenants};
+use crate::source::{OWNER, Place, PolicyFiles, Problems, did_you_mean};
 
 /// One entry of `applications.toml`.
 #[derive(Debug)]
 pub(crate) struct Application {
     name: ApplicationName,
+    tenants: Tenants,
     operations: Allowed<OperationId>,
     /// None if it is not confined to any.
     device_groups: Option<GroupSet>,
@@ -23,6 +27,8 @@ pub(crate) struct Application {
 /// Where an entry says what it confines to.
 #[derive(Debug, Clone)]
 pub(crate) struct ApplicationPlaces {
+    /// Its id.
+    pub(crate) id: Place,
     /// Its name.
     pub(crate) name: Place,
     /// Its operations.
@@ -41,7 +47,8 @@ enum Allowed<T> {
 /// The entries of `applications.toml`.
 #[derive(Debug, Default)]
 pub(crate) struct Applications {
-    entries: HashMap<ApplicationId, Application, foldhash::fast::RandomState>,
+    /// Of each application, of which no tenant has two.
+    entries: HashMap<ApplicationId, SmallVec<[Application; 1]>, foldhash::fast::RandomState>,
     unlisted: Unlisted,
     /// Where it says so, if it does.
     unlisted_place: Option<Place>,
@@ -90,38 +97,56 @@ impl Applications {
         problems: &mut Problems,
     ) -> Self {
         let mut applications = Self::default();
-        let Some(source) = files.require(Self::FILE, problems) else { return applications };
-        let Some(mut file) = source.toml(problems) else { return applications };
+        let source = files.require(Self::FILE, problems);
+        let opened = Sought::open(OWNER, "application", source, problems);
+        let (Some(source), Some((mut file, mut sought))) = (source, opened) else { return applications };
         if let Some(word) = file.value("unlisted", problems) {
             applications.unlisted_place = Some(source.place_of(word.span()));
             applications.unlisted = word.into_inner();
         }
         let documents = file.entries::<ApplicationDocument>("application", problems);
-        file.finish(problems);
+        sought.finish(file, problems);
 
         let mut reading = Reading::new(source, problems);
-        let (mut names, mut ids) = (Taken::new("application"), Taken::new("application id"));
+        let mut names = Taken::new("application");
         for document in documents {
             let document = document.into_inner();
             let id = reading.parse::<ApplicationId>(&document.id);
-            if let Some(id) = id {
-                reading.take(&mut ids, id, document.id.span());
-            }
             reading.take(&mut names, document.name.get_ref().clone(), document.name.span());
             let application = Application::read(&document, operations, groups, &mut reading);
             if let (Some(id), Some(application)) = (id, application) {
-                applications.entries.insert(id, application);
+                applications.add(id, application, &document.id, &mut reading);
             }
         }
+        let there: HashSet<&str> = applications.iter().map(|(_, entry)| entry.name.as_str()).collect();
+        sought.leave_out(|name| there.contains(name), problems);
         applications
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+    fn add(&mut self, id: ApplicationId, application: Application, word: &Word, reading: &mut Reading<'_>) {
+        let entries = self.entries.entry(id).or_default();
+        if let Some(first) = entries.iter().find(|other| other.tenants.meet(&application.tenants)) {
+            let every = [&first.tenants, &application.tenants].into_iter().all(|one| *one == Tenants::Every);
+            let (twice, line) = (if every { "twice" } else { "twice for one tenant" }, first.places.id.line);
+            let message =
+                format!("the application id `{id}` is given {twice}, in line {line} for the first time");
+            reading.at(word.span(), message);
+        }
+        entries.push(application);
     }
 
-    pub(crate) fn get(&self, id: &ApplicationId) -> Option<&Application> {
-        self.entries.get(id)
+    pub(crate) fn len(&self) -> usize {
+        self.entries.values().map(SmallVec::len).sum()
+    }
+
+    /// The entry that holds for a caller.
+    pub(crate) fn of(&self, subject: &Subject) -> Option<&Application> {
+        self.named(&subject.application).find(|entry| entry.tenants.have(&subject.tenant))
+    }
+
+    /// Every entry of an application.
+    pub(crate) fn named(&self, id: &ApplicationId) -> impl Iterator<Item = &Application> {
+        self.entries.get(id).into_iter().flatten()
     }
 
     /// What becomes of an application without an entry.
@@ -136,7 +161,7 @@ impl Applications {
 
     /// Every entry, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ApplicationId, &Application)> {
-        self.entries.iter()
+        self.entries.iter().flat_map(|(id, entries)| entries.iter().map(move |entry| (id, entry)))
     }
 }
 
@@ -157,8 +182,7 @@ impl Application {
             let operation = operations.get(word.get_ref());
             if operation.is_none() {
                 let known = did_you_mean(word.get_ref(), operations.iter().map(|known| known.id().as_str()));
-                reading.at(word.span(), format_args!("unknown operation `{}`", word.get_ref()));
-                reading.hint(known);
+                reading.unknown(Operations::ONE, word, known);
             }
             operation
         };
@@ -186,13 +210,15 @@ impl Application {
             }
             unscoped_operations.insert(operation.id().clone());
         }
+        let tenants = reading.tenants(document.tenants.as_ref());
         let places = ApplicationPlaces {
+            id: reading.place(document.id.span()),
             name: reading.place(document.name.span()),
             operations: reading.place(document.operations.span()),
             device_groups: reading.place(document.device_groups.span()),
         };
         let application =
-            Self { name: name?, operations: allowed, device_groups, unscoped_operations, places };
+            Self { name: name?, tenants, operations: allowed, device_groups, unscoped_operations, places };
         application.warn(document, operations, groups, reading);
         Some(application)
     }
@@ -246,6 +272,11 @@ impl Application {
 
     pub(crate) fn name(&self) -> &ApplicationName {
         &self.name
+    }
+
+    /// The tenants in which it holds.
+    pub(crate) fn tenants(&self) -> &Tenants {
+        &self.tenants
     }
 
     pub(crate) fn operation(&self, id: &OperationId) -> OperationAnswer {

@@ -6,8 +6,11 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use toml::Spanned;
+
 use crate::policy::document::Word;
-use crate::source::{Place, Problems, SourceFile, known_are};
+use crate::principal::Tenants;
+use crate::source::{Place, Problems, SourceFile, TomlFile, known_are};
 
 /// One file on its way from words to values, and where its mistakes go.
 pub(crate) struct Reading<'a> {
@@ -19,6 +22,13 @@ pub(crate) struct Reading<'a> {
 pub(crate) struct Taken<K> {
     what: &'static str,
     places: HashMap<K, (Arc<str>, usize)>,
+}
+
+/// Things that a set needs to know when others name them, on their way out of a file: which of them the file has, also if
+/// a mistake keeps it from being read.
+pub(crate) struct Sought {
+    what: &'static str,
+    names: Vec<Option<String>>,
 }
 
 /// The longest name: it stands in metrics, audit lines and headers.
@@ -44,6 +54,24 @@ impl<'a> Reading<'a> {
     /// Adds to the mistake that was noted last what would probably be right, if anybody knows.
     pub(crate) fn hint(&mut self, hint: Option<String>) {
         self.problems.hint(hint);
+    }
+
+    /// How many mistakes there are so far.
+    pub(crate) fn mistakes(&self) -> usize {
+        self.problems.count()
+    }
+
+    /// Notes that a thing of this name is not what the file says, for a mistake that was noted.
+    pub(crate) fn leave_out(&mut self, what: &'static str, name: String) {
+        self.problems.leave_out(what, Some(name));
+    }
+
+    /// Notes that a word names nothing of its kind, unless that may be missing for a mistake of its own.
+    pub(crate) fn unknown(&mut self, what: &'static str, word: &Word, hint: Option<String>) {
+        if !self.problems.is_left_out(what, word.get_ref()) {
+            self.at(word.span(), format_args!("unknown {what} `{}`", word.get_ref()));
+            self.hint(hint);
+        }
     }
 
     /// Notes something legal but odd at a place of the file.
@@ -84,6 +112,15 @@ impl<'a> Reading<'a> {
         words.iter().filter_map(|word| self.parse(word)).collect()
     }
 
+    /// The tenants of a list, of which each is one at least; left out, every tenant.
+    pub(crate) fn tenants(&mut self, words: Option<&Spanned<Vec<Word>>>) -> Tenants {
+        let Some(words) = words else { return Tenants::Every };
+        if words.get_ref().is_empty() {
+            self.at(words.span(), "an empty list of tenants: leave `tenants` out if it is for every one");
+        }
+        Tenants::Only(self.parse_all(words.get_ref()).into())
+    }
+
     /// A name that may stand in labels and log lines.
     pub(crate) fn name<T: for<'t> From<&'t str>>(&mut self, word: &Word) -> Option<T> {
         let text = word.get_ref();
@@ -120,6 +157,40 @@ impl<'a> Reading<'a> {
                 taken.places.insert(key, (file.clone(), line));
             }
         }
+    }
+}
+
+// === impl Sought ===
+
+impl Sought {
+    /// The file's table and its entries of `key`, each of them a `what`; no table after a mistake of syntax or where there
+    /// is no file.
+    pub(crate) fn open<'s>(
+        what: &'static str,
+        key: &str,
+        source: Option<&'s SourceFile>,
+        problems: &mut Problems,
+    ) -> Option<(TomlFile<'s>, Self)> {
+        let file = source.and_then(|source| source.toml(problems));
+        let Some(file) = file else {
+            problems.leave_out(what, None);
+            return None;
+        };
+        let names = file.names(key);
+        Some((file, Self { what, names }))
+    }
+
+    /// Ends the file. What stands under a key that it should not have is nobody's, and may be anything.
+    pub(crate) fn finish(&mut self, file: TomlFile<'_>, problems: &mut Problems) {
+        let before = problems.count();
+        file.finish(problems);
+        self.names.extend((problems.count() > before).then_some(None));
+    }
+
+    /// Notes those that are not there: a mistake of theirs has been told, and whoever names them makes none.
+    pub(crate) fn leave_out(self, there: impl Fn(&str) -> bool, problems: &mut Problems) {
+        let missing = self.names.into_iter().filter(|name| !name.as_deref().is_some_and(&there));
+        missing.for_each(|name| problems.leave_out(self.what, name));
     }
 }
 

@@ -1,150 +1,49 @@
 //! Who may do what to which device: deny by default, each row of the two tables a sentence.
 
-use std::sync::Arc;
+use smallvec::SmallVec;
 
-use crate::id::{
-    ActionId, ApplicationId, ApplicationName, DeviceGroupId, DeviceRef, OperationId, Permission,
-};
-use crate::outcome::ReasonCode;
+use crate::id::{DeviceGroupId, DeviceRef};
+use crate::outcome::Tried;
 use crate::policy::PolicySet;
 use crate::policy::application::{Application, GroupAnswer, OperationAnswer, UnscopedAnswer};
-use crate::policy::device_group::{Effect, GroupAccess, GroupIndex};
+use crate::policy::device_group::{GroupAccess, GroupIndex};
 use crate::policy::document::{StaleInventory, UnknownAction, UnknownDevice, Unlisted};
+use crate::policy::effect::Effect;
 use crate::policy::operation::{DeviceScope, Operation};
-use crate::policy::role::{RoleAnswer, RolePermission};
+use crate::policy::role::RoleAnswer;
 use crate::principal::{Groups, Principal, PrincipalKind, Scope, ScopedDevice, Target};
 use crate::time::Clock;
 
+mod refusal;
+
+pub use refusal::{PermitError, ReachError, TokenKind};
+
 /// Leave to call an operation, on whatever devices [`reach`](Self::reach) lets it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[must_use = "leave to call an operation says nothing of its devices yet"]
 pub struct Grant<'a> {
     policies: &'a PolicySet,
     operation: &'a Operation,
     bounds: Bounds<'a>,
+    tried: Option<Box<Tried>>,
+}
+
+/// Leave to make a call on its devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach {
+    /// The devices.
+    pub scope: Scope,
+    /// The check that refused it all the same, and is not enforced.
+    pub tried: Option<Box<Tried>>,
 }
 
 /// What holds a call to certain device groups. Where neither does, nobody looks a device up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Bounds<'a> {
     /// The user's groups, if there is a device group that they do not open.
     user: Option<&'a Groups>,
     /// The entry of the application, if it confines to device groups.
     application: Option<&'a Application>,
-}
-
-/// Whether a token is an application's own or a user's: permissions have different names in the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenKind {
-    /// Permissions are `roles`.
-    Application,
-    /// Permissions are `scp`.
-    User,
-}
-
-/// Why a caller may not call an operation at all. Its text is meant for the caller.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PermitError {
-    /// The token has none of the permissions that the operation asks for.
-    #[error(
-        "Missing {}. API required {}: {}, {}: {}.",
-        kind.missing(), kind.required(), listed(needed, "none would do"), kind.held(), listed(held, "none")
-    )]
-    MissingPermission {
-        /// Any one of these would do; empty if nobody of this kind may call it.
-        needed: Vec<Permission>,
-        /// What the token has.
-        held: Vec<Permission>,
-        /// What kind of token it is.
-        kind: TokenKind,
-    },
-    /// `applications.toml` has no entry for the application, and such applications are refused.
-    #[error("The application `{application}` is not listed in this gateway's policy")]
-    UnlistedApplication {
-        /// The application.
-        application: ApplicationId,
-    },
-    /// The entry of the application, or of the one that the user came through, does not name the operation.
-    #[error("The policy does not allow the application `{application}` the operation `{operation}`")]
-    Operation {
-        /// The application.
-        application: ApplicationName,
-        /// The operation.
-        operation: OperationId,
-    },
-    /// No role of the user holds the role permission.
-    #[error("{}", missing_role(needed))]
-    MissingRole {
-        /// Any one of these role permissions would do; empty where any role would.
-        needed: Vec<RolePermission>,
-    },
-    /// Whether a role does, depends on groups that the token could not carry.
-    #[error("{OVERAGE}")]
-    GroupOverage,
-}
-
-/// Why a caller with leave to call an operation may not call it on these devices. Its text is meant for the caller.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReachError {
-    /// The inventory lacks the device.
-    #[error("Machine {named} was not found")]
-    UnknownDevice {
-        /// As the call names it.
-        named: DeviceRef,
-    },
-    /// The inventory is too old to be believed.
-    #[error(
-        "The device inventory is older than {max_age}, so this gateway cannot tell which group the device is in"
-    )]
-    StaleInventory {
-        /// How old it may be, such as `36h`.
-        max_age: Arc<str>,
-    },
-    /// The device is in a group that is not the caller's.
-    #[error("The device `{named}` is in the device group `{group}`, which is not open to this caller")]
-    DeviceGroup {
-        /// As the call names it.
-        named: DeviceRef,
-        /// The group.
-        group: DeviceGroupId,
-    },
-    /// The caller is confined to device groups, and nothing says which devices the operation would act on.
-    #[error(
-        "The application is confined to device groups, and the devices of the operation `{operation}` are not known beforehand"
-    )]
-    Unscoped {
-        /// The operation.
-        operation: OperationId,
-    },
-    /// Nobody knows the device behind the action.
-    #[error("The device of the action `{action}` is not known to this gateway")]
-    UnknownAction {
-        /// The action.
-        action: ActionId,
-    },
-    /// Whether the device's group is open to the user depends on groups that the token could not carry.
-    #[error("{OVERAGE}")]
-    GroupOverage,
-}
-
-const OVERAGE: &str =
-    "The user is in more groups than the token can carry, so this gateway cannot tell what they may do";
-
-/// Permissions in the service's style: `A,B`.
-fn listed(permissions: &[Permission], nothing: &'static str) -> String {
-    if permissions.is_empty() {
-        return nothing.to_owned();
-    }
-    let words: Vec<&str> = permissions.iter().map(Permission::as_str).collect();
-    words.join(",")
-}
-
-fn missing_role(needed: &[RolePermission]) -> String {
-    if needed.is_empty() {
-        return "Missing role. The user holds no role of this gateway's policy.".to_owned();
-    }
-    let words: Vec<&str> = needed.iter().map(|permission| permission.as_str()).collect();
-    format!("Missing role permission. API required role permission: {}.", words.join(" or "))
 }
 
 /// Whether the caller may call the operation: the permission first, then the application's entry, then the role.
@@ -153,17 +52,37 @@ fn missing_role(needed: &[RolePermission]) -> String {
 /// |---|---|---|---|---|
 /// | any | missing | any | any | `missing_permission` |
 /// | any | held | omits the operation | any | `application` |
-/// | application | held | none, `unlisted = "refuse"` | - | `application` |
+/// | application | held | none for its tenant, `unlisted = "refuse"` | - | `application` |
 /// | application | held | none, `unlisted = "permission"` | - | granted |
 /// | application | held | names the operation | - | granted |
 /// | user | held | none, or names the operation | missing | `missing_role` |
 /// | user | held | none, or names the operation | depends on groups left out | `group_overage` |
+/// | user | held | none, or names the operation | either, and surely holds a role with `enforce = false` | granted, and it is noted |
 /// | user | held | none, or names the operation | held | granted |
+///
+/// In a set with `enforce = false` each of the refusals is noted, and granted.
 pub(crate) fn permit<'a>(
     policies: &'a PolicySet,
     principal: &'a Principal,
     operation: &'a Operation,
 ) -> Result<Grant<'a>, PermitError> {
+    let grant = |bounds, tried| Grant { policies, operation, bounds, tried };
+    match (judge(policies, principal, operation), policies.enforcement.effect()) {
+        (Ok((bounds, tried)), _) => Ok(grant(bounds, tried)),
+        (Err(error), Effect::Refuse) => Err(error),
+        (Err(error), Effect::Count) => {
+            let tried = Tried::new(error.reason(), &error, SmallVec::new());
+            Ok(grant(Bounds::default(), Some(Box::new(tried))))
+        }
+    }
+}
+
+/// The same of a set that is enforced: what binds the call from here on, and what would have refused it.
+fn judge<'a>(
+    policies: &'a PolicySet,
+    principal: &'a Principal,
+    operation: &Operation,
+) -> Result<(Bounds<'a>, Option<Box<Tried>>), PermitError> {
     let subject = &principal.subject;
     let (kind, needed) = match principal.kind {
         PrincipalKind::Application { .. } => (TokenKind::Application, operation.application()),
@@ -173,13 +92,14 @@ pub(crate) fn permit<'a>(
     if !needed.iter().any(|permission| held.contains(permission)) {
         return Err(PermitError::MissingPermission { needed: needed.to_vec(), held: held.to_vec(), kind });
     }
-    let entry = policies.applications.get(&subject.application);
+    let entry = policies.applications.of(subject);
     if let Some(application) = entry
         && application.operation(operation.id()) == OperationAnswer::Omitted
     {
         let application = application.name().clone();
         return Err(PermitError::Operation { application, operation: operation.id().clone() });
     }
+    let mut tried = None;
     let user = match (&principal.kind, entry, policies.applications.unlisted()) {
         // Nobody has said anything of this application.
         (PrincipalKind::Application { .. }, None, Unlisted::Refuse) => {
@@ -191,18 +111,32 @@ pub(crate) fn permit<'a>(
         (PrincipalKind::Application { .. }, Some(_), _) => None,
         // A user needs a role, whatever the application.
         (PrincipalKind::User { groups, .. }, _, _) => {
-            match policies.roles.answer(operation.roles(), subject.user.as_ref(), groups) {
-                RoleAnswer::Held => Some(groups),
-                RoleAnswer::Missing => {
-                    return Err(PermitError::MissingRole { needed: operation.roles().to_vec() });
-                }
-                RoleAnswer::Unknown => return Err(PermitError::GroupOverage),
+            let error = match policies.roles.answer(operation.roles(), subject, groups) {
+                RoleAnswer::Held => None,
+                RoleAnswer::Missing => Some(PermitError::MissingRole { needed: operation.roles().to_vec() }),
+                RoleAnswer::Unknown => Some(PermitError::GroupOverage),
+            };
+            if let Some(error) = error {
+                tried = Some(try_roles(policies, principal, error)?);
             }
+            Some(groups)
         }
     };
     let user = user.filter(|groups| policies.groups.bind(groups));
-    let application = entry.and_then(Application::confining);
-    Ok(Grant { policies, operation, bounds: Bounds { user, application } })
+    Ok((Bounds { user, application: entry.and_then(Application::confining) }, tried))
+}
+
+/// Lets a user pass who lacks the role permission and surely holds a role that is not enforced: what it leaves out is
+/// noted and not refused. The permission, the application's entry, device groups and limits hold as ever.
+fn try_roles(
+    policies: &PolicySet,
+    principal: &Principal,
+    error: PermitError,
+) -> Result<Box<Tried>, PermitError> {
+    let held = policies.roles.iter().filter(|role| role.effect() == Effect::Count);
+    let roles: SmallVec<_> =
+        held.filter(|role| role.is_held_by(principal)).map(|role| role.name().clone()).collect();
+    if roles.is_empty() { Err(error) } else { Ok(Box::new(Tried::new(error.reason(), &error, roles))) }
 }
 
 // === impl Grant ===
@@ -225,8 +159,22 @@ impl Grant<'_> {
     /// | any of these three, of a group with `enforce = false` | bound | may, and it is noted |
     /// | a device of any other group | bound | may |
     ///
-    /// A name that fits several devices counts as all of them.
-    pub fn reach(&self, targets: &[Target], clock: &Clock) -> Result<Scope, ReachError> {
+    /// A name that fits several devices counts as all of them. In a set with `enforce = false` each of the refusals is
+    /// noted, and the call may.
+    pub fn reach(&self, targets: &[Target], clock: &Clock) -> Result<Reach, ReachError> {
+        match (self.reach_all(targets, clock), self.policies.enforcement.effect()) {
+            (Ok(scope), _) => Ok(Reach { scope, tried: self.tried.clone() }),
+            (Err(error), Effect::Refuse) => Err(error),
+            (Err(error), Effect::Count) => {
+                let mut scope = Scope::named(targets);
+                self.policies.look_up(&mut scope);
+                let tried = || Box::new(Tried::new(error.reason(), &error, SmallVec::new()));
+                Ok(Reach { scope, tried: self.tried.clone().or_else(|| Some(tried())) })
+            }
+        }
+    }
+
+    fn reach_all(&self, targets: &[Target], clock: &Clock) -> Result<Scope, ReachError> {
         if targets.is_empty() {
             return self.reach_nothing();
         }
@@ -327,61 +275,6 @@ impl Grant<'_> {
 impl Bounds<'_> {
     fn open(&self) -> bool {
         self.user.is_none() && self.application.is_none()
-    }
-}
-
-// === impl TokenKind ===
-
-impl TokenKind {
-    const fn missing(self) -> &'static str {
-        match self {
-            Self::Application => "application roles",
-            Self::User => "scopes",
-        }
-    }
-
-    const fn required(self) -> &'static str {
-        match self {
-            Self::Application => "roles",
-            Self::User => "scopes",
-        }
-    }
-
-    const fn held(self) -> &'static str {
-        match self {
-            Self::Application => "application roles",
-            Self::User => "token scopes",
-        }
-    }
-}
-
-// === impl PermitError ===
-
-impl PermitError {
-    /// The word for it.
-    pub fn reason(&self) -> ReasonCode {
-        match self {
-            Self::MissingPermission { .. } => ReasonCode::MissingPermission,
-            Self::UnlistedApplication { .. } | Self::Operation { .. } => ReasonCode::Application,
-            Self::MissingRole { .. } => ReasonCode::MissingRole,
-            Self::GroupOverage => ReasonCode::GroupOverage,
-        }
-    }
-}
-
-// === impl ReachError ===
-
-impl ReachError {
-    /// The word for it.
-    pub fn reason(&self) -> ReasonCode {
-        match self {
-            Self::UnknownDevice { .. } => ReasonCode::UnknownDevice,
-            Self::StaleInventory { .. } => ReasonCode::StaleInventory,
-            Self::DeviceGroup { .. } => ReasonCode::DeviceGroup,
-            Self::Unscoped { .. } => ReasonCode::UnscopedOperation,
-            Self::UnknownAction { .. } => ReasonCode::UnknownAction,
-            Self::GroupOverage => ReasonCode::GroupOverage,
-        }
     }
 }
 

@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 
 use crate::id::{DeviceGroupId, EntraGroupId};
-use crate::policy::compile::{Reading, Taken};
+use crate::policy::compile::{Reading, Sought, Taken};
 use crate::policy::document::{
     DeviceGroupDocument, GroupSource, StaleInventory, UngroupedDocument, UnknownAction, UnknownDevice, Word,
 };
+use crate::policy::effect::Effect;
 use crate::policy::inventory::MaxAge;
 use crate::principal::Groups;
 use crate::source::{Place, PolicyFiles, Problems, known_are};
@@ -79,16 +80,6 @@ enum OpensTo {
     Nobody,
 }
 
-/// What comes of a call that a group is not open to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Effect {
-    /// It is refused.
-    #[default]
-    Refuse,
-    /// It is noted, and passes.
-    Count,
-}
-
 /// Whether a user may act on a group's devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GroupAccess {
@@ -106,11 +97,18 @@ impl DeviceGroups {
     /// The file that says it.
     pub(crate) const FILE: &str = "device-groups.toml";
 
+    /// What one is called in messages.
+    const ONE: &str = "device group";
+
     pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
         let mut groups = Self::default();
-        let Some(source) = files.require(Self::FILE, problems) else { return groups };
+        let Some(source) = files.require(Self::FILE, problems) else {
+            problems.leave_out(Self::ONE, None);
+            return groups;
+        };
         groups.digest = Some(source.stamp().digest);
-        let Some(mut file) = source.toml(problems) else { return groups };
+        let opened = Sought::open(Self::ONE, "device_group", Some(source), problems);
+        let Some((mut file, mut sought)) = opened else { return groups };
         if let Some(word) = file.value("source", problems) {
             groups.source = word.into_inner();
         }
@@ -124,7 +122,7 @@ impl DeviceGroups {
         let stale_inventory = file.value("stale_inventory", problems);
         let ungrouped = file.value::<UngroupedDocument>("ungrouped", problems);
         let documents = file.entries::<DeviceGroupDocument>("device_group", problems);
-        file.finish(problems);
+        sought.finish(file, problems);
 
         let mut reading = Reading::new(source, problems);
         groups.max_age = max_age.as_ref().and_then(|word| reading.parse(word));
@@ -156,6 +154,7 @@ impl DeviceGroups {
         // Of two of one name, which is a mistake, the lower ranked stays.
         let names = groups.ranked().map(|(index, group)| (group.id.clone(), index));
         groups.by_name = names.chain([(UNGROUPED.into(), groups.ungrouped())]).collect();
+        sought.leave_out(|name| groups.by_name.contains_key(name), problems);
         groups
     }
 
@@ -233,8 +232,7 @@ impl DeviceGroups {
         }
         let all = self.ranked.iter().chain([&self.ungrouped]);
         let known = known_are(word.get_ref(), all.map(|group| group.id.as_str()));
-        reading.at(word.span(), format_args!("unknown device group `{}`", word.get_ref()));
-        reading.hint(known);
+        reading.unknown(Self::ONE, word, known);
         None
     }
 
@@ -355,14 +353,6 @@ impl DeviceGroup {
             }
             (OpensTo::Members(_), Groups::Overage) => GroupAccess::Unknown,
         }
-    }
-}
-
-// === impl Effect ===
-
-impl Effect {
-    fn of(enforce: Option<bool>) -> Self {
-        if enforce == Some(false) { Self::Count } else { Self::Refuse }
     }
 }
 

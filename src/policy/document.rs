@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
 
+use crate::policy::effect::Enforcement;
 use crate::source::{FileSchema, list_or_all, one_or_many};
 
 /// A word and its place.
@@ -108,6 +109,9 @@ pub(crate) struct RoleDocument {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) users: Vec<Word>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(crate) tenants: Option<Spanned<Vec<Word>>>,
+    pub(crate) enforce: Option<bool>,
 }
 
 /// `[[device_group]]` of `device-groups.toml`.
@@ -210,6 +214,8 @@ pub(crate) struct ApplicationDocument {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) unscoped_operations: Vec<Word>,
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(crate) tenants: Option<Spanned<Vec<Word>>>,
 }
 
 /// `unlisted` of `applications.toml`.
@@ -240,6 +246,7 @@ pub(crate) enum ListOrAll {
 /// The schemas of this room's files.
 pub(crate) fn schemas() -> Vec<FileSchema> {
     vec![
+        Enforcement::schema(),
         FileSchema::new("operations.toml").entries::<OperationDocument>("operation"),
         FileSchema::new("roles.toml").entries::<RoleDocument>("role"),
         FileSchema::new("device-groups.toml")

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{DeviceGroupId, DeviceId};
+use crate::id::{DeviceGroupId, DeviceId, TenantId};
 use crate::policy::PolicySet;
 use crate::policy::application::{OperationAnswer, UnscopedAnswer};
 use crate::policy::compile::quoted;
-use crate::policy::device_group::{DeviceGroup, Effect};
+use crate::policy::device_group::DeviceGroup;
 use crate::policy::document::{GroupSource, StaleInventory, UnknownAction, UnknownDevice, Unlisted};
+use crate::policy::effect::Effect;
 use crate::policy::operation::{DeviceScope, Operation};
+use crate::principal::Tenants;
 
 /// Of each subject, such as an application or an Entra group, what is so.
 pub type Facts = BTreeMap<String, BTreeSet<String>>;
@@ -26,6 +28,9 @@ impl PolicySet {
         }
         for (id, entry) in self.applications.iter() {
             let subject = format!("application `{}` ({id})", entry.name());
+            if let Tenants::Only(tenants) = entry.tenants() {
+                add(subject.clone(), format!("has this entry in {} alone", of_tenants(tenants)));
+            }
             for operation in self.operations() {
                 let id = operation.id();
                 if entry.operation(id) == OperationAnswer::Named {
@@ -46,10 +51,21 @@ impl PolicySet {
             let (groups, users) = role.holders();
             let groups = groups.map(|group| format!("Entra group {group}"));
             for subject in groups.chain(users.map(|user| format!("user {user}"))) {
-                add(subject.clone(), format!("holds the role `{}`", role.name()));
+                let within = match role.tenants() {
+                    Tenants::Every => String::new(),
+                    Tenants::Only(tenants) => format!(" in {}", of_tenants(tenants)),
+                };
+                add(subject.clone(), format!("holds the role `{}`{within}", role.name()));
                 let callable =
                     self.operations().filter(|call| role.covers(call) && !call.delegated().is_empty());
-                callable.for_each(|call| add(subject.clone(), format!("may call `{}`", call.id())));
+                callable.for_each(|call| add(subject.clone(), format!("may call `{}`{within}", call.id())));
+                if role.effect() == Effect::Count {
+                    let name = role.name();
+                    add(
+                        subject,
+                        format!("is refused nothing for a lack of roles{within}: `{name}` is not enforced"),
+                    );
+                }
             }
         }
         for (_, group) in self.all_groups() {
@@ -86,6 +102,10 @@ impl PolicySet {
     }
 
     fn modes(&self) -> Vec<String> {
+        let enforced = match self.enforcement.effect() {
+            Effect::Refuse => "what the policy refuses is refused",
+            Effect::Count => "what the policy refuses is noted, and passes: nothing of it is enforced",
+        };
         let unlisted = match self.applications.unlisted() {
             Unlisted::Refuse => "applications without an entry are refused",
             Unlisted::Permission => "the permissions of applications without an entry decide",
@@ -103,7 +123,7 @@ impl PolicySet {
             GroupSource::Inventory => "the inventory says which group a device is in",
         };
         let mut modes: Vec<_> =
-            [unlisted, unknown_device, unknown_action, source].map(str::to_owned).to_vec();
+            [enforced, unlisted, unknown_device, unknown_action, source].map(str::to_owned).to_vec();
         if let Some(age) = self.groups.max_age() {
             let then = match self.groups.stale_inventory() {
                 StaleInventory::Refuse => "refused",
@@ -113,6 +133,11 @@ impl PolicySet {
         }
         modes
     }
+}
+
+fn of_tenants(tenants: &[TenantId]) -> String {
+    let tenants: Vec<_> = tenants.iter().map(ToString::to_string).collect();
+    format!("the tenants {}", tenants.join(", "))
 }
 
 fn operation(operation: &Operation) -> Vec<String> {

@@ -10,6 +10,7 @@ use crate::policy::application::{Application, GroupAnswer, OperationAnswer, Unsc
 use crate::policy::compile::quoted;
 use crate::policy::device_group::{DeviceGroup, GroupAccess, GroupIndex};
 use crate::policy::document::{UnknownDevice, Unlisted};
+use crate::policy::effect::Effect;
 use crate::policy::operation::{DeviceScope, Operation};
 use crate::policy::role::{Role, RoleAnswer};
 use crate::principal::{Groups, Principal, PrincipalKind, Scope};
@@ -61,7 +62,7 @@ impl PolicySet {
         if held.is_empty() {
             return grounds;
         }
-        let entry = self.applications.get(&principal.subject.application);
+        let entry = self.applications.of(&principal.subject);
         grounds.push(self.entry_ground(entry, principal, operation));
         let omitted = entry.is_some_and(|entry| entry.operation(operation.id()) == OperationAnswer::Omitted);
         if let (PrincipalKind::User { groups, .. }, false) = (&principal.kind, omitted) {
@@ -118,14 +119,18 @@ impl PolicySet {
         if grounds.len() > before {
             return grounds;
         }
-        let user = principal.subject.user.as_ref();
-        let found = match self.roles.answer(operation.roles(), user, groups) {
+        let found = match self.roles.answer(operation.roles(), &principal.subject, groups) {
             RoleAnswer::Unknown => {
                 "and whether the user holds one depends on groups that the token leaves out"
             }
             RoleAnswer::Held | RoleAnswer::Missing => "and holds none of those",
         };
         grounds.push(Ground::new(found, None));
+        let tried = self.roles.iter().filter(|role| role.effect() == Effect::Count);
+        grounds.extend(tried.filter(|role| role.is_held_by(principal)).map(|role| {
+            let found = format_args!("and passes, since `{}` is held and not enforced", role.name());
+            Ground::new(found, Some(role.place()))
+        }));
         let others = self.roles.iter().filter(|role| role.covers(operation) && !role.is_vacant());
         grounds.extend(
             others.map(|role| Ground::new(format_args!("`{}` would do", role.name()), Some(role.place()))),
@@ -135,7 +140,7 @@ impl PolicySet {
 
     /// What [`Grant::reach`](crate::policy::Grant::reach) looked at, for a caller who may make the call.
     pub fn reach_grounds(&self, principal: &Principal, operation: &Operation, scope: &Scope) -> Vec<Ground> {
-        let entry = self.applications.get(&principal.subject.application).and_then(Application::confining);
+        let entry = self.applications.of(&principal.subject).and_then(Application::confining);
         let user = match &principal.kind {
             PrincipalKind::User { groups, .. } => Some(groups).filter(|groups| self.groups.bind(groups)),
             PrincipalKind::Application { .. } => None,

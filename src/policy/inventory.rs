@@ -122,6 +122,11 @@ impl Inventory {
         self.written
     }
 
+    /// Says when its oldest file was written.
+    pub(crate) fn date(&mut self, written: Option<Wall>) {
+        self.written = written;
+    }
+
     /// How many devices there are.
     pub(crate) fn len(&self) -> usize {
         self.listing.devices.len()

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use crate::policy::PolicySet;
 use crate::policy::application::OperationAnswer;
 use crate::policy::compile::quoted;
-use crate::policy::device_group::Effect;
 use crate::policy::document::Unlisted;
+use crate::policy::effect::Effect;
 use crate::policy::operation::Operation;
 use crate::source::{PolicyFiles, Problems};
 
@@ -15,8 +15,10 @@ const MAX_NAMED: usize = 10;
 
 /// Looks for it in a set without mistakes.
 pub(super) fn warn(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems) {
+    tried_set(set, files, problems);
     uncallable(set, files, problems);
     vacant_roles(set, files, problems);
+    tried_roles(set, files, problems);
     empty_groups(set, files, problems);
     idle_applications(set, files, problems);
     tried_groups(set, files, problems);
@@ -24,6 +26,14 @@ pub(super) fn warn(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems
         (set.applications.unlisted(), set.applications.unlisted_place())
     {
         let message = "every application without an entry may make whatever calls its permissions name, on every device";
+        problems.warn_place(files, place, message);
+    }
+}
+
+/// A set that refuses nobody.
+fn tried_set(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems) {
+    if let (Effect::Count, Some(place)) = (set.enforcement.effect(), set.enforcement.place()) {
+        let message = "nothing of this policy is enforced: whoever shows a good token may make every call of the catalogue, on every device and at any rate, and what would be refused is noted";
         problems.warn_place(files, place, message);
     }
 }
@@ -65,6 +75,17 @@ fn vacant_roles(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems) {
     for role in set.roles.iter().filter(|role| role.is_vacant()) {
         let message =
             format_args!("nobody holds the role `{}`: it has no `entra_groups` and no `users`", role.name());
+        problems.warn_place(files, role.place(), message);
+    }
+}
+
+/// Roles whose holders lack no role permission.
+fn tried_roles(set: &PolicySet, files: &PolicyFiles, problems: &mut Problems) {
+    for role in set.roles.iter().filter(|role| role.effect() == Effect::Count) {
+        let message = format_args!(
+            "the role `{}` is not enforced: whatever role permission its holders lack is noted, and they may make the call",
+            role.name()
+        );
         problems.warn_place(files, role.place(), message);
     }
 }

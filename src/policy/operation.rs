@@ -8,11 +8,11 @@ use toml::Spanned;
 use crate::id::{ActionId, DeviceRef, OperationId, Permission};
 use crate::outcome::Rate;
 use crate::policy::body::{BodyContract, MaxBody};
-use crate::policy::compile::{Reading, Taken};
+use crate::policy::compile::{Reading, Sought, Taken};
 use crate::policy::document::{ActionWord, MethodWord, OneOrMany, OperationDocument, Word};
 use crate::policy::role::RolePermission;
 use crate::policy::route::{Captures, Parameter, PathTemplate, RouteTable};
-use crate::source::{Place, PolicyFiles, Problems};
+use crate::source::{OPERATION, Place, PolicyFiles, Problems};
 
 /// One call of the API.
 #[derive(Debug)]
@@ -267,14 +267,23 @@ impl Operations {
     /// The file that says it, without its ending, and the folder whose files say it together.
     const FILES: &str = "operations";
 
+    /// What one is called in messages.
+    pub(crate) const ONE: &str = OPERATION;
+
     pub(crate) fn compile(files: &PolicyFiles, problems: &mut Problems) -> Self {
         let mut operations = Self { list: Vec::new(), routes: RouteTable::new() };
-        let mut names = Taken::new("operation");
-        for source in files.gather(Self::FILES, problems) {
-            let Some(mut file) = source.toml(problems) else { continue };
-            let documents = file.entries::<OperationDocument>("operation", problems);
-            file.finish(problems);
+        let mut names = Taken::new(Self::ONE);
+        let sources = files.gather(Self::FILES, problems);
+        if sources.is_empty() {
+            problems.leave_out(Self::ONE, None);
+        }
+        for source in sources {
+            let opened = Sought::open(Self::ONE, Self::ONE, Some(source), problems);
+            let Some((mut file, mut sought)) = opened else { continue };
+            let documents = file.entries::<OperationDocument>(Self::ONE, problems);
+            sought.finish(file, problems);
             operations.read(documents, &mut names, &mut Reading::new(source, problems));
+            sought.leave_out(|name| operations.get(name).is_some(), problems);
         }
         operations
     }
@@ -288,9 +297,14 @@ impl Operations {
         for document in documents {
             let document = document.into_inner();
             reading.take(names, document.name.get_ref().clone(), document.name.span());
-            let path = document.path.span();
+            let (path, name) = (document.path.span(), document.name.get_ref().clone());
+            let before = reading.mistakes();
             if let Some(operation) = Operation::read(document, reading) {
                 self.add(operation, path, reading);
+            }
+            // What is said of it elsewhere, such as of its limits, may miss what the mistake took away.
+            if reading.mistakes() > before {
+                reading.leave_out(Self::ONE, name);
             }
         }
     }

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::id::{EntraGroupId, OperationId, RoleName, UserId};
-use crate::policy::compile::{Reading, Taken, quoted};
+use crate::id::{EntraGroupId, OperationId, RoleName, TenantId, UserId};
+use crate::policy::compile::{Reading, Sought, Taken, quoted};
 use crate::policy::device_group::DeviceGroups;
 use crate::policy::document::{RoleDocument, Word};
+use crate::policy::effect::Effect;
 use crate::policy::operation::{Operation, Operations};
-use crate::principal::{Groups, Principal, PrincipalKind};
-use crate::source::{Place, PolicyFiles, Problems};
+use crate::principal::{Groups, Principal, PrincipalKind, Subject, Tenants};
+use crate::source::{OWNER, Place, PolicyFiles, Problems};
 
 /// Declares [`RolePermission`] with the word of each and its names in Unified RBAC, so that the list is written once.
 macro_rules! role_permissions {
@@ -92,25 +93,34 @@ pub struct Role {
     name: RoleName,
     permissions: Vec<RolePermission>,
     place: Place,
-    holders: Holders,
+    holders: Members,
+    tenants: Tenants,
+    effect: Effect,
 }
 
-/// Who holds something.
+/// Who holds something, in every tenant or in one.
 #[derive(Debug, Default)]
 struct Holders {
+    everywhere: Members,
+    within: HashMap<TenantId, Members, foldhash::fast::RandomState>,
+}
+
+/// Users, by themselves and by their groups.
+#[derive(Debug, Default)]
+struct Members {
     users: HashSet<UserId, foldhash::fast::RandomState>,
     groups: HashSet<EntraGroupId, foldhash::fast::RandomState>,
 }
 
 /// Whether a user holds what an operation asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RoleAnswer {
-    /// By object id or by a group.
-    Held,
-    /// By neither.
+    /// Neither by object id nor by a group.
     Missing,
     /// It depends on groups that the token could not carry.
     Unknown,
+    /// By either.
+    Held,
 }
 
 // === impl RolePermission ===
@@ -150,10 +160,11 @@ impl Roles {
         problems: &mut Problems,
     ) -> Self {
         let mut roles = Self::default();
-        let Some(source) = files.require(Self::FILE, problems) else { return roles };
-        let Some(mut file) = source.toml(problems) else { return roles };
+        let source = files.require(Self::FILE, problems);
+        let opened = Sought::open(OWNER, "role", source, problems);
+        let (Some(source), Some((mut file, mut sought))) = (source, opened) else { return roles };
         let documents = file.entries::<RoleDocument>("role", problems);
-        file.finish(problems);
+        sought.finish(file, problems);
 
         let mut reading = Reading::new(source, problems);
         let mut names = Taken::new("role");
@@ -169,7 +180,10 @@ impl Roles {
             // Of a user who is named, nobody knows the groups.
             let named = !users.is_empty() && device_groups.bind(&Groups::Listed(Vec::new()));
             let confined = named || holders.any(|holder| device_groups.bind(&holder));
-            let tagging = quoted(tagging(operations, &permissions));
+            let effect = Effect::of(document.enforce);
+            // Whoever holds one that is not enforced lacks no role permission.
+            let may = if effect == Effect::Count { RolePermission::ALL } else { &permissions };
+            let tagging = quoted(tagging(operations, may));
             if confined && device_groups.match_by_tag() && !tagging.is_empty() {
                 let message = format!(
                     "holders of `{}` are confined by device groups, some groups match by tag, and they may change tags by {tagging}: they could move a device into another group",
@@ -177,15 +191,19 @@ impl Roles {
                 );
                 reading.warn(document.name.span(), message);
             }
+            let tenants = reading.tenants(document.tenants.as_ref());
             for permission in &permissions {
-                roles.by_permission.entry(*permission).or_default().add(&users, &groups);
+                roles.by_permission.entry(*permission).or_default().add(&tenants, &users, &groups);
             }
-            roles.any.add(&users, &groups);
-            let mut holders = Holders::default();
+            roles.any.add(&tenants, &users, &groups);
+            let mut holders = Members::default();
             holders.add(&users, &groups);
             let name = RoleName::from(document.name.get_ref().as_str());
-            roles.list.push(Role { name, permissions, place: reading.place(document.name.span()), holders });
+            let place = reading.place(document.name.span());
+            roles.list.push(Role { name, permissions, place, holders, tenants, effect });
         }
+        let there: HashSet<&str> = roles.list.iter().map(|role| role.name.as_str()).collect();
+        sought.leave_out(|name| there.contains(name), problems);
         roles
     }
 
@@ -196,7 +214,7 @@ impl Roles {
 
     /// The Entra groups that hold any of them, in no order.
     pub(crate) fn entra_groups(&self) -> impl Iterator<Item = &EntraGroupId> {
-        self.any.groups.iter()
+        self.list.iter().flat_map(|role| role.holders.groups.iter())
     }
 
     /// Every one, in the order of the file.
@@ -205,22 +223,16 @@ impl Roles {
     }
 
     /// Whether the user holds one of the role permissions, or any role at all where an operation asks for none.
-    pub(crate) fn answer(
-        &self,
-        needed: &[RolePermission],
-        user: Option<&UserId>,
-        groups: &Groups,
-    ) -> RoleAnswer {
+    pub(crate) fn answer(&self, needed: &[RolePermission], subject: &Subject, groups: &Groups) -> RoleAnswer {
         if needed.is_empty() {
-            return self.any.answer(user, groups);
+            return self.any.answer(subject, groups);
         }
         let mut best = RoleAnswer::Missing;
         for permission in needed {
             let holders = self.by_permission.get(permission);
-            match holders.map_or(RoleAnswer::Missing, |holders| holders.answer(user, groups)) {
-                RoleAnswer::Held => return RoleAnswer::Held,
-                RoleAnswer::Unknown => best = RoleAnswer::Unknown,
-                RoleAnswer::Missing => {}
+            best = best.max(holders.map_or(RoleAnswer::Missing, |holders| holders.answer(subject, groups)));
+            if best == RoleAnswer::Held {
+                break;
             }
         }
         best
@@ -282,16 +294,27 @@ impl Role {
         &self.place
     }
 
+    /// What comes of its holders' calls that need another role permission than it has.
+    pub(crate) fn effect(&self) -> Effect {
+        self.effect
+    }
+
     /// Whether the caller of a token is known to hold it: no application does.
     pub fn is_held_by(&self, principal: &Principal) -> bool {
         let PrincipalKind::User { groups, .. } = &principal.kind else { return false };
-        self.holders.answer(principal.subject.user.as_ref(), groups) == RoleAnswer::Held
+        let Subject { tenant, user, .. } = &principal.subject;
+        self.tenants.have(tenant) && self.holders.answer(user.as_ref(), groups) == RoleAnswer::Held
     }
 
     /// Whether it lets its holders make the calls of an operation, as far as roles decide.
     pub fn covers(&self, operation: &Operation) -> bool {
         operation.roles().is_empty()
             || operation.roles().iter().any(|needed| self.permissions.contains(needed))
+    }
+
+    /// The tenants in which it is held.
+    pub fn tenants(&self) -> &Tenants {
+        &self.tenants
     }
 
     /// The Entra groups and the users that hold it, in no order.
@@ -308,6 +331,26 @@ impl Role {
 // === impl Holders ===
 
 impl Holders {
+    fn add(&mut self, tenants: &Tenants, users: &[UserId], groups: &[EntraGroupId]) {
+        match tenants {
+            Tenants::Every => self.everywhere.add(users, groups),
+            Tenants::Only(tenants) => {
+                tenants.iter().for_each(|tenant| self.within.entry(*tenant).or_default().add(users, groups));
+            }
+        }
+    }
+
+    fn answer(&self, subject: &Subject, groups: &Groups) -> RoleAnswer {
+        let user = subject.user.as_ref();
+        let everywhere = self.everywhere.answer(user, groups);
+        let within = self.within.get(&subject.tenant).map(|members| members.answer(user, groups));
+        within.map_or(everywhere, |within| within.max(everywhere))
+    }
+}
+
+// === impl Members ===
+
+impl Members {
     fn add(&mut self, users: &[UserId], groups: &[EntraGroupId]) {
         self.users.extend(users);
         self.groups.extend(groups);

@@ -191,9 +191,12 @@ fn the_small_set_compiles_and_is_counted() {
     assert_eq!(problems, [""; 0]);
     let expected = Counts { operations: 5, roles: 2, device_groups: 2, applications: 3, devices: 5 };
     assert_eq!(set.counts(), expected);
-    let id = "00000000-0000-0000-0000-000000000002".parse().unwrap();
-    assert_eq!(set.application_name(&id).unwrap().as_str(), "workstations");
-    assert_eq!(set.application_name(&ApplicationId::from_u128(9)), None);
+    let named = |id| {
+        let tenant = crate::id::TenantId::from_u128(7);
+        let subject = Subject { tenant, application: ApplicationId::from_u128(id), user: None };
+        set.application_name(&subject).map(ToString::to_string)
+    };
+    assert_eq!((named(2), named(9)), (Some("workstations".to_owned()), None));
 }
 
 #[test]

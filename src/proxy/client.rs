@@ -4,6 +4,7 @@
 //! comes behind. So it cannot take a byte for another request's, and a client that sends its next request early is
 //! served that one next. A client that gives or takes too slowly is an error of the connection.
 
+mod blocks;
 mod body;
 mod link;
 mod pace;
@@ -20,6 +21,8 @@ use bytes::{Buf, BytesMut};
 use pingora::protocols::SocketDigest;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use self::blocks::Blocks;
+pub(super) use self::blocks::MAX_BLOCK_BYTES;
 use self::body::Body;
 pub(super) use self::link::Link;
 use self::pace::Pace;
@@ -35,9 +38,6 @@ const READ_BYTES: usize = 8 * 1024;
 
 /// A header and a short body go out as one packet: what is smaller than a segment waits for more, or for a flush.
 const WRITE_BYTES: usize = 1_460;
-
-/// The connection preface of HTTP/2 (RFC 9113, section 3.4): before it there is no request and no idle connection.
-const PREFACE_BYTES: usize = 24;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ pub(super) struct ClientStream {
     answered: usize,
     reading: Pace,
     writing: Pace,
-    /// HTTP/2 bytes that are still to come before it may be idle.
-    preface: usize,
+    /// What comes over HTTP/2.
+    blocks: Blocks,
     clock: Clock,
     bounds: Arc<Bounds>,
     digest: Arc<SocketDigest>,
@@ -97,7 +97,7 @@ impl ClientStream {
             answered: 0,
             reading: Pace::new(&bounds),
             writing: Pace::new(&bounds),
-            preface: if protocol == Protocol::Http2 { PREFACE_BYTES } else { 0 },
+            blocks: Blocks::default(),
             clock,
             bounds,
             digest: Arc::new(digest),
@@ -249,20 +249,23 @@ impl ClientStream {
         if closed { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// HTTP/2: everything is handed on; Pingora closes idle connections itself, once the preface has come.
+    /// HTTP/2: everything is handed on, but header blocks whole; Pingora closes idle connections itself, once the preface
+    /// has come.
     fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        match self.socket()?.poll_read(cx, buf) {
-            Poll::Pending if self.preface > 0 => {
-                ready!(self.reading.poll_too_slow(cx, &self.clock));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(read) => {
-                self.preface = self.preface.saturating_sub(buf.filled().len() - before);
-                Poll::Ready(read)
+        while self.blocks.hand_on(buf) == 0 && buf.remaining() > 0 {
+            let mut bytes = [const { MaybeUninit::<u8>::uninit() }; READ_BYTES];
+            let mut bytes = ReadBuf::uninit(&mut bytes);
+            match self.socket()?.poll_read(cx, &mut bytes) {
+                Poll::Pending if self.blocks.is_before_frames() => {
+                    ready!(self.reading.poll_too_slow(cx, &self.clock));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !bytes.filled().is_empty() => self.blocks.push(bytes.filled())?,
+                Poll::Ready(end) => return Poll::Ready(end),
             }
         }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -354,7 +357,7 @@ impl Drop for ClientStream {
             answered: self.answered,
             reading: Pace::new(&self.bounds),
             writing: Pace::new(&self.bounds),
-            preface: 0,
+            blocks: Blocks::default(),
             clock: self.clock.clone(),
             bounds: self.bounds.clone(),
             digest: self.digest.clone(),

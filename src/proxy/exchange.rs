@@ -9,6 +9,8 @@ use super::circuit::Passage;
 use super::client::Link;
 use super::links::LinkRewriter;
 use super::statuses::StatusReader;
+use super::succession::Relay;
+use super::upload::Upload;
 use super::upstream::Target;
 use crate::admit::Permit;
 use crate::denial::{Denial, Malformed};
@@ -41,6 +43,8 @@ pub struct Exchange {
     pub(super) permit: Option<Permit>,
     /// Present from the decision until it is known whether the upstream answers.
     pub(super) passage: Option<Passage>,
+    /// Present if it is another process's to decide.
+    pub(super) relay: Option<Relay>,
     /// Which of the upstream's addresses is tried.
     pub(super) target: Option<Arc<Target>>,
     /// The API's answer to a call that starts an action, as far as it came.
@@ -51,6 +55,8 @@ pub struct Exchange {
     pub(super) links: Option<LinkRewriter>,
     /// The connection that it came on; none over HTTP/2.
     pub(super) link: Option<Arc<Link>>,
+    /// Its body over HTTP/2, if it has one.
+    pub(super) upload: Option<Arc<Upload>>,
     /// What is wrong with its bytes.
     malformed: Option<Malformed>,
     started: Steady,
@@ -92,11 +98,13 @@ impl Exchange {
             snapshot,
             permit: None,
             passage: None,
+            relay: None,
             target: None,
             captured: None,
             statuses: None,
             links: None,
             link: None,
+            upload: Upload::current(),
             malformed: None,
             started,
             forwarded: None,
@@ -116,6 +124,18 @@ impl Exchange {
         self.permit = Some(permit);
         self.outcome.decision = Decision::Admitted;
         self.outcome.admission = now.since(self.started);
+    }
+
+    /// It is another process's to decide, and to enter in the books.
+    pub(super) fn relayed(&mut self, relay: Relay) {
+        self.relay = Some(relay);
+        self.entry = Entry::Made;
+    }
+
+    /// The process that was to decide is gone, and may never have heard of it.
+    pub(super) fn orphaned(&mut self) {
+        self.relay = None;
+        self.entry = Entry::Due;
     }
 
     /// The line, or something before or after it, did not.
@@ -186,13 +206,16 @@ impl Exchange {
 }
 
 impl Drop for Exchange {
-    /// One that did not come to its end otherwise: a panic, or it took longer than any request may.
+    /// One that did not come to its end otherwise: a panic, or it took longer than any request may, or its client gave
+    /// its body too slowly.
     fn drop(&mut self) {
         if self.entry == Entry::Due && self.outcome.reason.is_none() {
-            self.failed(match (std::thread::panicking(), self.forwarded) {
-                (true, _) => &Denial::Internal,
-                (false, Some(_)) => &Denial::UpstreamTimeout,
-                (false, None) => &Denial::ClientGone,
+            let slow = self.upload.as_ref().is_some_and(|upload| upload.was_too_slow());
+            self.failed(&match self.forwarded {
+                _ if std::thread::panicking() => Denial::Internal,
+                _ if slow => Malformed::BodyTimeout.into(),
+                Some(_) => Denial::UpstreamTimeout,
+                None => Denial::ClientGone,
             });
         }
         self.ended();

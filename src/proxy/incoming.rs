@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
+use super::bounds::Bounds;
 use super::client::Link;
+use super::credit::Credit;
 use crate::admit::{Request, RequestHead};
 use crate::denial::{Denial, Malformed};
 use crate::policy::BodyError;
@@ -33,6 +36,9 @@ pub(super) struct Incoming<'s> {
     /// Its connection; none over HTTP/2.
     link: Option<&'s Link>,
     clock: &'s Clock,
+    /// Once it was read.
+    body: Option<Bytes>,
+    bounds: &'s Bounds,
 }
 
 impl<'s> Incoming<'s> {
@@ -42,12 +48,35 @@ impl<'s> Incoming<'s> {
         address: Option<IpAddr>,
         link: Option<&'s Link>,
         clock: &'s Clock,
+        bounds: &'s Bounds,
     ) -> Self {
-        Self { session, address, link, clock }
+        Self { session, address, link, clock, bounds, body: None }
+    }
+
+    /// The body, if it was read.
+    pub(super) fn into_body(self) -> Option<Bytes> {
+        self.body
     }
 
     fn declared(&self) -> Option<usize> {
-        self.session.req_header().headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+        length(self.session.req_header())
+    }
+
+    /// Waits for the end of an HTTP/2 stream whose head says that it has no body: Pingora takes it for ended, and passes
+    /// on what may not be true.
+    ///
+    /// # Errors
+    /// There is a body, or no end.
+    pub(super) async fn end_of_nothing(&mut self) -> Result<(), Denial> {
+        if self.link.is_none() && self.declared() == Some(0) {
+            let mut credit = Credit::new(self.bounds);
+            while let Some(piece) = self.read_piece(&mut credit).await? {
+                if !piece.is_empty() {
+                    return Err(Malformed::BodyFraming.into());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn expects_continue(&self) -> bool {
@@ -64,18 +93,18 @@ impl<'s> Incoming<'s> {
             downstream.set_keepalive(keepalive);
         }
         let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
+        let mut credit = Credit::new(self.bounds);
         loop {
             // Late, so that a body larger than the buffer does not overrun it; what is sent on is our own copy.
             if declared.is_none_or(|declared| declared - body.len() <= RETRY_BUFFER) {
                 self.session.as_downstream_mut().enable_retry_buffering();
             }
-            match self.session.as_downstream_mut().read_request_body().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > max => {
+            match self.read_piece(&mut credit).await? {
+                Some(piece) if body.len() + piece.len() > max => {
                     return Err(BodyError::TooLarge { max }.into());
                 }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Err(error) => return Err(unread(&error)),
+                Some(piece) => body.extend_from_slice(&piece),
+                None => break,
             }
         }
         // INVARIANT: what the upstream will get is what was checked. If Pingora could not replay it, nothing goes.
@@ -83,6 +112,22 @@ impl<'s> Incoming<'s> {
             return Err(Denial::Internal);
         }
         Ok(body.freeze())
+    }
+
+    /// The next piece of the body; none at its end.
+    async fn read_piece(&mut self, credit: &mut Credit) -> Result<Option<Bytes>, Denial> {
+        let read = self.session.as_downstream_mut().read_request_body();
+        let read = if self.link.is_some() {
+            // Of HTTP/1 the connection itself knows how slow it may be.
+            read.await
+        } else {
+            credit.wait(self.clock);
+            let read = self.clock.timeout(credit.left(self.clock), read).await;
+            read.map_err(|_| Malformed::BodyTimeout)?
+        };
+        let piece = read.map_err(|error| unread(&error))?;
+        credit.moved(piece.as_ref().map_or(0, Bytes::len), self.clock, self.bounds);
+        Ok(piece)
     }
 }
 
@@ -99,6 +144,9 @@ impl Request for Incoming<'_> {
     }
 
     async fn read_body(&mut self, max: usize) -> Result<Bytes, Denial> {
+        if let Some(body) = &self.body {
+            return Ok(body.clone());
+        }
         let declared = self.declared();
         // Without a length there is no telling when the last 64 KiB begin.
         let max = if declared.is_none() { max.min(RETRY_BUFFER) } else { max };
@@ -107,7 +155,7 @@ impl Request for Incoming<'_> {
         }
         let clock = self.clock;
         match clock.timeout(BODY_DEADLINE, self.collect(max, declared)).await {
-            Ok(body) => body,
+            Ok(body) => Ok(self.body.insert(body?).clone()),
             Err(_) => Err(Malformed::BodyTimeout.into()),
         }
     }
@@ -125,6 +173,11 @@ impl Request for Incoming<'_> {
             _ => std::future::pending().await,
         }
     }
+}
+
+/// How long a request says that its body is, in bytes.
+pub(super) fn length(request: &RequestHeader) -> Option<usize> {
+    request.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// What it means that a body can't be read.

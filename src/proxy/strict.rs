@@ -119,7 +119,12 @@ pub(super) fn check(request: &RequestHeader) -> Result<(), Denial> {
 fn check_fields(headers: &HeaderMap, version: Version) -> Result<(), Denial> {
     let mut fields = Fields::default();
     for (name, value) in headers {
-        fields.add(name.as_str().as_bytes(), value.as_bytes())?;
+        let value = value.as_bytes();
+        // Passed on by HTTP/1.1, it would be another value (RFC 9113, section 8.2.1).
+        if value.trim_ascii().len() < value.len() {
+            return Err(Malformed::Field.into());
+        }
+        fields.add(name.as_str().as_bytes(), value)?;
     }
     fields.framing(version).map(|_| ())
 }

@@ -177,13 +177,7 @@ impl Target {
         sent: &RequestHeader,
         id: RequestId,
     ) -> pingora::Result<()> {
-        for name in [header::AUTHORIZATION, header::CONTENT_TYPE, header::CONTENT_ENCODING] {
-            if !request.headers.contains_key(&name) {
-                for value in sent.headers.get_all(&name) {
-                    request.append_header(name.clone(), value.clone())?;
-                }
-            }
-        }
+        put_back(request, sent)?;
         let claims = request.headers.keys().filter(|name| claims_origin(name)).cloned();
         let claims: SmallVec<[_; 4]> = claims.collect();
         for name in claims {
@@ -192,6 +186,27 @@ impl Target {
         request.insert_header(header::HOST, self.authority.clone())?;
         request.insert_header(REQUEST_ID, id.text(&mut [0; 36]))
     }
+}
+
+/// Puts back what a decision is made on, should a client have had it taken out.
+pub(super) fn put_back(request: &mut RequestHeader, sent: &RequestHeader) -> pingora::Result<()> {
+    for name in [header::AUTHORIZATION, header::CONTENT_TYPE, header::CONTENT_ENCODING] {
+        if !request.headers.contains_key(&name) {
+            for value in sent.headers.get_all(&name) {
+                request.append_header(name.clone(), value.clone())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the upstream says of a call that it did not begin with it (RFC 9113, section 8.7). HTTP/1.1 has no way to say
+/// so: a connection that closes without an answer may have carried the call out.
+pub(super) fn is_untaken(error: &pingora::Error) -> bool {
+    error.root_cause().downcast_ref::<h2::Error>().is_some_and(|error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (refused || error.is_go_away())
+    })
 }
 
 fn claims_origin(name: &HeaderName) -> bool {

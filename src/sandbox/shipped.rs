@@ -30,6 +30,7 @@ pub fn files() -> PolicyFiles {
         "operations/scans.toml",
         "operations/scores.toml",
         "operations/vulnerabilities.toml",
+        "policy.toml",
         "roles.toml",
     ];
     let mut files = PolicyFiles::default();

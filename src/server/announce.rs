@@ -1,16 +1,23 @@
 //! What operators are told of the policy: by the log, the metrics and the audit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::id::LimitName;
 use crate::limit::End;
 use crate::reload::{PolicyStore, Reload};
+use crate::snapshot::Snapshot;
 use crate::telemetry::audit::{Audit, PolicyEvent};
 use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
 use crate::time::Clock;
 
 /// A second: the grain at which somebody reads that a limit has lapsed. Calls know the moment itself.
 const ENDS: Duration = Duration::from_secs(1);
+
+/// Warnings of a set that the log tells: of 10,000 device groups most may be empty for a while, and as many lines with
+/// each edit would take a core from requests.
+const WARNINGS: usize = 100;
 
 /// Tells what came of a reload, and what lapsed.
 #[derive(Debug, Clone)]
@@ -25,7 +32,14 @@ impl Announcer {
     pub(super) fn in_force(&self) {
         self.measure();
         let snapshot = self.policies.load();
-        self.record(&PolicyEvent::Loaded { version: &snapshot.version });
+        let Snapshot { version, lacking, .. } = &*snapshot;
+        self.record(&PolicyEvent::Loaded { version, lacking });
+        if !lacking.is_empty() {
+            tracing::warn!(%version, "{}", grown(lacking));
+        }
+        if snapshot.policies.is_tried() {
+            tracing::warn!(version = %snapshot.version, "nothing of the policy is enforced: what it would refuse is noted, and passes");
+        }
         let now = self.clock.wall();
         for End { what, until } in snapshot.quotas.ends().filter(|end| now < end.until) {
             self.record(&PolicyEvent::Until { version: &snapshot.version, what: &what, until });
@@ -67,7 +81,10 @@ impl Announcer {
             }
             Reload::Loaded(snapshot) => {
                 tracing::info!(version = %snapshot.version, "policy loaded: {}", snapshot.counts());
-                snapshot.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                snapshot.warnings.iter().take(WARNINGS).for_each(|warning| tracing::warn!("{warning}"));
+                if let Some(more @ 1..) = snapshot.warnings.len().checked_sub(WARNINGS) {
+                    tracing::warn!(version = %snapshot.version, "{more} more warnings: `tollgate check` says them all");
+                }
                 self.metrics.reload(ReloadResult::Loaded);
                 self.in_force();
             }
@@ -86,4 +103,17 @@ impl Announcer {
             audit.policy(event);
         }
     }
+}
+
+/// What the windows of limits that grew lack, and for how long.
+fn grown(lacking: &BTreeMap<LimitName, Duration>) -> String {
+    let each = lacking.iter().map(|(limit, heals)| {
+        let heals = jiff::SignedDuration::try_from(*heals).unwrap_or_default();
+        format!("`{limit}` for {heals:#}")
+    });
+    let each: Vec<_> = each.collect();
+    format!(
+        "limits that grew lack times that they had no use for before, which count as not admitted: {}",
+        each.join(", ")
+    )
 }

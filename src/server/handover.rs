@@ -1,35 +1,54 @@
-//! The listeners of a process pass to the one that takes its place, so that no connection finds nobody there.
+//! A process passes its place to the next: its listeners, so that no connection finds nobody there, and what it counts,
+//! so that exactly one of them decides at any moment.
 //!
-//! The new process waits at a socket in a folder that nobody else may enter. The old one, told by SIGQUIT, sends its
-//! listeners, goes on serving until the new one says that it serves too, and then takes no more connections. If the new
-//! one fails before, nothing has changed.
+//! The new process waits at a socket in a folder that nobody else may enter. What is said there, in this order:
+//!
+//! | who | what | meaning |
+//! |---|---|---|
+//! | old | version and kind, with three handles | the listeners, and the lock of the folder that has the state |
+//! | new | `r` and the name of its relay socket | it has compiled its policy, and could serve |
+//! | old | `g` | nobody is admitted any more, and the folder has everything that counts |
+//! | new | `s` | it has read that, and written nothing |
+//! | old | `y` | the new one decides from now on |
+//! | old | records | how calls end that were on their way: as they would have stood in the folder |
+//!
+//! Up to `y` the old process can go on as if nothing had been, and does if the new one falls silent or ends. After it, the
+//! old one relays what still comes to it. Where the process keeps no state, the folder is one that lasts for the hand-over
+//! alone.
 
 use std::fs::{DirBuilder, Permissions};
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Read, Write};
 use std::net::TcpListener;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags,
-};
-
+use crate::journal::{JournalError, StateFolder};
+use crate::server::memory::Estate;
 use crate::server::{StartError, listen};
 use crate::settings::{HandoverSettings, Settings, StartMode};
+
+mod legacy;
+mod wire;
+
+pub(super) use legacy::{Legacy, Telling};
+pub(super) use wire::Kind;
+use wire::Sent;
 
 /// The socket's name in its folder.
 const SOCKET: &str = "upgrade.sock";
 
-/// For the new process to compile its policy and serve; what it waits for longer is a mistake.
-const START: Duration = Duration::from_secs(60);
+/// What lasts for the hand-over alone, in the same folder.
+const LENT: &str = "passing";
 
-/// What the new process says once it serves.
-const SERVING: u8 = b'+';
+/// For the new process to compile its policy and to read what it is given; what is waited for longer is a mistake.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const READY: u8 = b'r';
+const GIVEN: u8 = b'g';
+const RESTORED: u8 = b's';
+const YOURS: u8 = b'y';
 
 /// A process's listeners.
 #[derive(Debug)]
@@ -40,26 +59,38 @@ pub(super) struct Listeners {
     pub(super) admin: TcpListener,
 }
 
-/// The old process, which goes on serving until it is told.
+/// The old process, which goes on until it is relieved.
 #[derive(Debug)]
-pub(super) struct Predecessor(UnixStream);
+pub(super) struct Predecessor {
+    stream: UnixStream,
+    relay: Relay,
+    state: StateFolder,
+    kind: Kind,
+}
+
+/// Where the old process sends the calls that still come to it.
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+}
 
 /// What the old process has to pass on, and where.
 #[derive(Debug)]
 pub(super) struct Handover {
-    socket: PathBuf,
+    folder: PathBuf,
     listeners: Listeners,
 }
 
 /// The listeners: bound here, or those of the process whose place this one takes.
 ///
 /// # Errors
-/// An address that can't be listened on, or [`StartError::Handover`].
+/// An address that can't be listened on, or [`StartError::Handover`], or a state folder that is not the running process's.
 pub(super) fn listeners(settings: &Settings) -> Result<(Option<Predecessor>, Listeners), StartError> {
     match &settings.handover {
         Some(HandoverSettings { folder, start: StartMode::Upgrade }) => {
-            let waited = Predecessor::wait(folder)?;
-            Ok((Some(waited.0), waited.1))
+            let (predecessor, listeners) = Predecessor::wait(folder, settings.state.as_deref())?;
+            Ok((Some(predecessor), listeners))
         }
         Some(HandoverSettings { start: StartMode::Fresh, .. }) | None => {
             Ok((None, Listeners { gateway: listen(settings.listen)?, admin: listen(settings.admin)? }))
@@ -73,32 +104,88 @@ impl Predecessor {
     /// Waits for the running process to send its listeners.
     ///
     /// # Errors
-    /// If the folder is open to others, or what comes is not two listeners.
-    fn wait(folder: &Path) -> Result<(Self, Listeners), StartError> {
-        Self::try_wait(folder).map_err(failed(folder))
+    /// If the folder is open to others, or what comes is something else, or the state that it keeps is not in the folder
+    /// that this process is to keep its own in.
+    fn wait(folder: &Path, own: Option<&Path>) -> Result<(Self, Listeners), StartError> {
+        let (stream, sent) = accept(folder).map_err(failed(folder))?;
+        let Sent { kind, listeners, lock } = sent;
+        let state = match (kind, own) {
+            (Kind::Kept, Some(own)) => StateFolder::received(own, lock)?,
+            (Kind::Lent, None) => StateFolder::received(&folder.join(LENT), lock)?,
+            (Kind::Kept, None) => return Err(StartError::StateWanted),
+            (Kind::Lent, Some(_)) => return Err(StartError::StateUnwanted),
+        };
+        let relay = Relay::bind(folder).map_err(failed(folder))?;
+        Ok((Self { stream, relay, state, kind }, listeners))
     }
 
-    fn try_wait(folder: &Path) -> io::Result<(Self, Listeners)> {
-        let socket = private(folder)?.join(SOCKET);
-        match std::fs::remove_file(&socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            // Left behind by one that was killed while it waited.
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(&socket)?;
-        let (stream, _) = listener.accept()?;
-        // A second process that is told to upgrade finds nobody waiting.
-        std::fs::remove_file(&socket)?;
-        let listeners = receive(&stream)?;
-        Ok((Self(stream), listeners))
-    }
-
-    /// Tells it that this process serves.
+    /// Tells it that this process could serve, waits until it admits nobody any more, and reads what it counted; then it
+    /// is relieved, and what becomes of it from then on is the answer. It blocks the thread.
     ///
     /// # Errors
-    /// If it is gone, or did not wait: then it may go on serving beside this process, which does no harm.
-    pub(super) fn relieve(mut self) -> io::Result<()> {
-        self.0.write_all(&[SERVING])
+    /// If it goes on by itself, or is gone, or what it counted can't be read: then this process must not serve.
+    pub(super) fn relieve<T>(
+        mut self,
+        read: impl FnOnce(&StateFolder) -> Result<T, JournalError>,
+    ) -> Result<(T, Option<StateFolder>, Legacy), StartError> {
+        let folder = self.relay.path.parent().unwrap_or(Path::new("")).to_owned();
+        let failed = failed(&folder);
+        self.stream.set_read_timeout(Some(PATIENCE)).map_err(&failed)?;
+        let said = self.relay.say(&mut self.stream).and_then(|()| wire::expect(&mut self.stream, GIVEN));
+        said.map_err(&failed)?;
+        let counted = read(&self.state)?;
+        let relieved =
+            self.stream.write_all(&[RESTORED]).and_then(|()| wire::expect(&mut self.stream, YOURS));
+        relieved.map_err(&failed)?;
+        self.stream.set_read_timeout(None).map_err(&failed)?;
+        let state = match self.kind {
+            Kind::Kept => Some(self.state),
+            Kind::Lent => {
+                if let Err(error) = std::fs::remove_dir_all(self.state.path()) {
+                    tracing::warn!(%error, "what lasted for the hand-over alone cannot be taken away");
+                }
+                None
+            }
+        };
+        Ok((counted, state, Legacy::new(self.stream, self.relay)))
+    }
+}
+
+// === impl Relay ===
+
+impl Relay {
+    /// Named after the process, since more than one may be relayed to while processes follow each other.
+    fn bind(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(Self::name(std::process::id()));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, path })
+    }
+
+    fn name(process: u32) -> String {
+        format!("relay-{process}.sock")
+    }
+
+    fn say(&self, to: &mut UnixStream) -> io::Result<()> {
+        let [a, b, c, d] = std::process::id().to_le_bytes();
+        to.write_all(&[READY, a, b, c, d])
+    }
+
+    fn heard(folder: &Path, from: &mut UnixStream) -> io::Result<PathBuf> {
+        wire::expect(from, READY)?;
+        let mut process = [0; 4];
+        from.read_exact(&mut process)?;
+        Ok(folder.join(Self::name(u32::from_le_bytes(process))))
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -114,26 +201,66 @@ impl Handover {
     ) -> Result<Self, StartError> {
         let clone = |listener: &TcpListener| listener.try_clone().map_err(failed(folder));
         let listeners = Listeners { gateway: clone(gateway)?, admin: clone(admin)? };
-        let folder = private(folder).map_err(failed(folder))?;
-        Ok(Self { socket: folder.join(SOCKET), listeners })
+        let folder = private(folder).map_err(failed(folder))?.to_owned();
+        Ok(Self { folder, listeners })
     }
 
-    /// Sends the listeners to the process that waits for them, and waits until it serves. It blocks the thread.
+    /// Gives everything to the process that waits for it. What this one still learns is told to that one through the
+    /// answer. It blocks the thread.
     ///
     /// # Errors
-    /// If no process waits, or it did not come to serve: then this one is to go on.
-    pub(super) fn give(&self) -> io::Result<()> {
-        let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(START))?;
-        send(&stream, &self.listeners)?;
-        let mut said = [0];
-        stream.read_exact(&mut said)?;
-        if said == [SERVING] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    /// If no process waits, or it did not come to decide: then this one goes on, as if nothing had been.
+    pub(super) fn give(&self, estate: &Estate) -> io::Result<Telling> {
+        let lent;
+        let (state, kind) = match &estate.state {
+            Some(state) => (&**state, Kind::Kept),
+            None => {
+                lent = StateFolder::open(&self.folder.join(LENT)).map_err(io::Error::other)?;
+                (&lent, Kind::Lent)
+            }
+        };
+        let mut stream = UnixStream::connect(self.folder.join(SOCKET))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        wire::send(&stream, kind, &self.listeners, state.lock())?;
+        let relay = Relay::heard(&self.folder, &mut stream)?;
+        let (heir, told) = legacy::channel();
+        estate.pass_to(heir, state, kind).map_err(io::Error::other)?;
+        let mut pass = || {
+            stream.write_all(&[GIVEN])?;
+            wire::expect(&mut stream, RESTORED)?;
+            stream.write_all(&[YOURS])
+        };
+        match pass() {
+            Ok(()) => {
+                estate.succession.pass_to(&relay);
+                Ok(told.tell(stream))
+            }
+            Err(error) => {
+                estate.take_back();
+                Err(error)
+            }
+        }
     }
 }
 
 fn failed(folder: &Path) -> impl Fn(io::Error) -> StartError {
     move |error| StartError::Handover { folder: folder.to_owned(), error }
+}
+
+/// Waits for the running process, and gets what it sends.
+fn accept(folder: &Path) -> io::Result<(UnixStream, Sent)> {
+    let socket = private(folder)?.join(SOCKET);
+    match std::fs::remove_file(&socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        // Left behind by one that was killed while it waited.
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&socket)?;
+    let (stream, _) = listener.accept()?;
+    // A second process that is told to upgrade finds nobody waiting.
+    std::fs::remove_file(&socket)?;
+    let sent = wire::receive(&stream)?;
+    Ok((stream, sent))
 }
 
 /// The folder, made if it is not there: whoever could reach the socket could take the gateway's place.
@@ -153,90 +280,5 @@ fn private(folder: &Path) -> io::Result<&Path> {
     Ok(folder)
 }
 
-fn send(stream: &UnixStream, listeners: &Listeners) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let handles = [listeners.gateway.as_fd(), listeners.admin.as_fd()];
-    if !control.push(SendAncillaryMessage::ScmRights(&handles)) {
-        return Err(io::ErrorKind::OutOfMemory.into());
-    }
-    // Handles travel only with at least one byte.
-    rustix::net::sendmsg(stream, &[IoSlice::new(&[SERVING])], &mut control, SendFlags::empty())?;
-    Ok(())
-}
-
-fn receive(stream: &UnixStream) -> io::Result<Listeners> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    rustix::net::recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let mut handles = control.drain().flat_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(handles) => handles.collect(),
-        _ => Vec::new(),
-    });
-    match (handles.next(), handles.next()) {
-        (Some(gateway), Some(admin)) => Ok(Listeners { gateway: gateway.into(), admin: admin.into() }),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "what came is not two listeners")),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn listener() -> TcpListener {
-        TcpListener::bind("127.0.0.1:0").unwrap()
-    }
-
-    #[test]
-    fn listeners_pass_to_whoever_waits_and_the_old_process_learns_when_it_serves() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("made");
-        let (gateway, admin) = (listener(), listener());
-        let handover = Handover::prepare(&folder, &gateway, &admin).unwrap();
-        assert_eq!(handover.give().unwrap_err().kind(), io::ErrorKind::NotFound, "nobody waits");
-        std::thread::scope(|scope| {
-            let new = scope.spawn(|| {
-                let (predecessor, listeners) = Predecessor::wait(&folder).unwrap();
-                predecessor.relieve().unwrap();
-                [listeners.gateway, listeners.admin].map(|it| it.local_addr().unwrap())
-            });
-            while handover.give().is_err() {
-                std::thread::yield_now();
-            }
-            assert_eq!(new.join().unwrap(), [gateway, admin].map(|it| it.local_addr().unwrap()));
-        });
-        assert!(!folder.join(SOCKET).exists());
-        let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o700);
-    }
-
-    #[test]
-    fn a_new_process_that_ends_before_it_serves_leaves_the_old_one_serving() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("made");
-        let handover = Handover::prepare(&folder, &listener(), &listener()).unwrap();
-        std::thread::scope(|scope| {
-            let new = scope.spawn(|| drop(Predecessor::wait(&folder).unwrap()));
-            let error = loop {
-                match handover.give().unwrap_err() {
-                    error if error.kind() == io::ErrorKind::UnexpectedEof => break error,
-                    _ => std::thread::yield_now(),
-                }
-            };
-            new.join().unwrap();
-            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        });
-    }
-
-    #[test]
-    fn a_folder_that_is_open_to_others_is_not_used() {
-        let folder = tempfile::tempdir().unwrap();
-        for mode in [0o755, 0o770, 0o701] {
-            std::fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
-            let error = Handover::prepare(folder.path(), &listener(), &listener()).unwrap_err();
-            assert!(error.to_string().contains("closed to others"), "{mode:o}: {error}");
-            assert!(Predecessor::wait(folder.path()).is_err());
-        }
-    }
-}
+mod tests;

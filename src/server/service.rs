@@ -10,12 +10,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::proxy::{Bounds, Door, Gateway, Socket};
+use crate::server::handover::Relay;
 use crate::server::tls::Certificates;
 use crate::server::{StartError, proxied};
 use crate::settings::Settings;
@@ -79,14 +80,14 @@ struct Seat {
 // === impl Service ===
 
 impl Service {
-    /// Serves the gateway on a socket that is bound already.
+    /// Serves the gateway on a socket that is bound already, and for the process before this one, if there was one.
     ///
     /// # Errors
     /// If the system gives no thread, or does not take the socket.
     pub(super) fn start(
         gateway: Gateway,
-        listener: TcpListener,
-        address: SocketAddr,
+        (listener, address): (TcpListener, SocketAddr),
+        relay: Option<Relay>,
         settings: &Settings,
         certificates: Option<Arc<Certificates>>,
     ) -> Result<Self, StartError> {
@@ -117,6 +118,11 @@ impl Service {
         });
         let clock = gateway.line.clock.clone();
         let door = Door::new(gateway, &Arc::new(conf), bounds, is_closing.clone());
+        if let Some(relay) = relay {
+            let relayed =
+                Relayed { door: door.clone(), connections: connections.clone(), clock: clock.clone() };
+            runtime.spawn(relayed.run(relay));
+        }
         let proxies = settings.door.proxies.clone();
         let accepting =
             Accepting { listener, connections: connections.clone(), door, proxies, certificates, clock };
@@ -124,10 +130,9 @@ impl Service {
         Ok(Self { runtime, closing, accepting, connections })
     }
 
-    /// Takes no further connection. Done when the last has ended by itself.
-    pub(super) async fn drain(&self) {
+    /// Takes no further connection, except from the process before this one.
+    pub(super) fn take_no_more(&self) {
         self.accepting.abort();
-        self.all_ended().await;
     }
 
     /// Takes no further connection and no further request: idle connections are closed, HTTP/2 ones are told to go
@@ -148,7 +153,8 @@ impl Service {
         }
     }
 
-    async fn all_ended(&self) {
+    /// Done when no connection is left: each has ended by itself.
+    pub(super) async fn all_ended(&self) {
         loop {
             let ended = self.connections.ended.notified();
             tokio::pin!(ended);
@@ -252,18 +258,59 @@ impl Accepting {
     }
 }
 
+// === the process before this one ===
+
+struct Relayed {
+    door: Door,
+    connections: Arc<Connections>,
+    clock: Clock,
+}
+
+impl Relayed {
+    /// Serves one call for each connection. None is refused for its number: the other process has counted them.
+    async fn run(self, relay: Relay) {
+        let listener = match relay.listener.try_clone().and_then(UnixListener::from_std) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "nothing is taken from the process before this one"),
+        };
+        loop {
+            match listener.accept().await {
+                Ok((mut stream, _)) => {
+                    let seat = self.connections.take_one_more();
+                    let (door, clock) = (self.door.clone(), self.clock.clone());
+                    tokio::spawn(async move {
+                        let _seat = seat;
+                        let client = clock.timeout(door.bounds().header, proxied::client(&mut stream)).await;
+                        match client {
+                            Ok(Ok(Some(client))) => door.serve(Socket::Relayed(stream), client).await,
+                            _ => tracing::warn!("a call from the process before this one did not begin"),
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a call from the process before this one");
+                    Clock::System.sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
 // === impl Connections ===
 
 impl Connections {
     /// A place for one connection more, whoever it belongs to.
     fn take(self: &Arc<Self>) -> Result<Seat, RefusedConnection> {
-        let mut open = self.open.lock();
-        if open.total >= self.bounds.connections.get() {
+        if self.open.lock().total >= self.bounds.connections.get() {
             return Err(RefusedConnection::Total);
         }
-        open.total += 1;
-        drop(open);
-        Ok(Seat { connections: self.clone(), party: None, _counted: self.metrics.connection() })
+        Ok(self.take_one_more())
+    }
+
+    /// The same, however many there are.
+    fn take_one_more(self: &Arc<Self>) -> Seat {
+        self.open.lock().total += 1;
+        Seat { connections: self.clone(), party: None, _counted: self.metrics.connection() }
     }
 }
 

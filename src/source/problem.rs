@@ -54,6 +54,8 @@ pub struct Problems {
     mistakes: Vec<Problem>,
     warnings: Vec<Problem>,
     read: BTreeSet<Arc<str>>,
+    /// By what they are, the names of what is missing for a mistake of its own; none for one that nobody can name.
+    left_out: BTreeSet<(&'static str, Option<String>)>,
 }
 
 /// An excerpt is at most this many characters long: it fits a terminal, and a JSON page may be one line.
@@ -122,7 +124,24 @@ impl Problems {
     pub(crate) fn append(&mut self, others: Self) -> Vec<Problem> {
         self.mistakes.extend(others.mistakes);
         self.read.extend(others.read);
+        self.left_out.extend(others.left_out);
         others.warnings
+    }
+
+    /// Notes that a thing is left out for a mistake of its own, by its name, if it has one: whoever names it makes none.
+    pub fn leave_out(&mut self, what: &'static str, name: Option<String>) {
+        self.left_out.insert((what, name));
+    }
+
+    /// Whether a thing of this name may be missing only since it was left out.
+    pub fn is_left_out(&self, what: &'static str, name: &str) -> bool {
+        let mut left_out = self.left_out.iter().filter(|(of, _)| *of == what);
+        left_out.any(|(_, left_out)| left_out.as_deref().is_none_or(|left_out| left_out == name))
+    }
+
+    /// How many mistakes there are so far.
+    pub fn count(&self) -> usize {
+        self.mistakes.len()
     }
 
     /// Notes that a room has read a file.

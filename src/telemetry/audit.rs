@@ -13,11 +13,14 @@
 //! - The file is created 0600 (one that exists keeps its mode), appended to, and opened anew when its path names
 //!   another file or none, and on [`Audit::reopen`].
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::id::LimitName;
 use crate::outcome::{Decision, Outcome, ReasonCode};
 use crate::source::Problem;
 use crate::telemetry::metrics::{AuditResult, Metrics};
@@ -83,6 +86,9 @@ pub enum PolicyEvent<'a> {
     Loaded {
         /// The new version.
         version: &'a str,
+        /// The limits that grew, so that their windows lack times that they had no use for before, and how long that
+        /// takes to heal.
+        lacking: &'a BTreeMap<LimitName, Duration>,
     },
     /// The set on disk was wrong, and the version before stays in force.
     Failed {

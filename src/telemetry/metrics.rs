@@ -134,7 +134,9 @@ metrics! {
         "Calls that wait for their turn in a limit with `when_full = { wait = … }`.";
     held_seconds: HistogramVec = "tollgate_held_seconds" ["outcome"] in HELD_SECONDS,
         "How long calls were held, by whether they were `admitted` then or `refused`, those whose caller went away included.";
-    shadow_refusals: IntCounterVec = "tollgate_limit_shadow_refusals_total" ["limit"],
+    shadow_refusals: IntCounterVec = "tollgate_shadow_refusals_total" ["reason", "application"],
+        "Calls that passed and that the policy set, a role, a device group or a limit with `enforce = false` would have refused, by the reason.";
+    limit_shadow_refusals: IntCounterVec = "tollgate_limit_shadow_refusals_total" ["limit"],
         "Calls that passed and that a limit with `enforce = false` would have refused.";
     group_shadow_refusals: IntCounterVec = "tollgate_device_group_shadow_refusals_total" ["application"],
         "Calls that passed and that a device group with `enforce = false` would have refused.";
@@ -228,13 +230,16 @@ impl Metrics {
         }
         if outcome.decision == Decision::Admitted {
             for limit in &outcome.findings.overrun {
-                families.shadow_refusals.with_label_values(&[limit.as_str()]).inc();
+                families.limit_shadow_refusals.with_label_values(&[limit.as_str()]).inc();
             }
         }
         let operation = outcome.findings.operation.as_ref().map_or("none", |name| name.as_str());
         let application = outcome.findings.application.as_ref().map_or("other", |name| name.as_str());
-        if outcome.decision == Decision::Admitted && !outcome.findings.scope.overrun.is_empty() {
-            families.group_shadow_refusals.with_label_values(&[application]).inc();
+        if let (Decision::Admitted, Some(reason)) = (outcome.decision, outcome.findings.would_refuse()) {
+            families.shadow_refusals.with_label_values(&[reason.as_str(), application]).inc();
+            if !outcome.findings.scope.overrun.is_empty() {
+                families.group_shadow_refusals.with_label_values(&[application]).inc();
+            }
         }
         self.count_request(operation, outcome.decision, outcome.reason, application);
     }

@@ -93,6 +93,12 @@ impl Routes {
         Ok(())
     }
 
+    /// Whether an issuer may speak for this tenant.
+    pub(super) fn have(&self, tenant: &TenantId) -> bool {
+        let mut others = self.issuers.values().flat_map(|route| &route.tenants);
+        self.clouds.contains_key(tenant) || others.any(|(other, _)| other == tenant)
+    }
+
     /// Adds a tenant of a cloud.
     pub(super) fn add_cloud(&mut self, route: CloudRoute) -> Result<(), Taken> {
         if self.clouds.contains_key(&route.tenant) {

@@ -78,6 +78,11 @@ impl Verifier {
         Self { skew, routes, keys, bell, cache }
     }
 
+    /// Whether an issuer may speak for this tenant.
+    pub fn knows(&self, tenant: &TenantId) -> bool {
+        self.routes.have(tenant)
+    }
+
     /// This verifier with the keys of a JSON web key set in the place of every issuer's, for whoever rehearses a policy
     /// and signs the tokens: see `route/rehearsal.rs`. A gateway has no use for it.
     ///

@@ -163,3 +163,106 @@ async fn programs_get_one_object_whatever_is_found() {
         }])
     );
 }
+
+/// A limit and its shares that name an operation, an application and a role of the small set.
+const NAMING: &str = r#"
+[[documented]]
+operation = "collect"
+share     = { "Responder" = { part = "30%", idle = "kept" } }
+
+[[limit]]
+name       = "collect-per-tenant"
+operations = ["collect", "package_uri"]
+per        = ["tenant"]
+windows    = ["300 per minute"]
+cost       = { collect = 5 }
+share      = { "playbooks" = { part = "30%", idle = "lent" } }
+"#;
+
+#[tokio::test]
+async fn a_mistake_of_what_others_name_is_told_once_and_they_are_not_blamed() {
+    for (file, from, to, printed) in [
+        ("operations.toml", "\"Alerts investigation\"", "\"Alert investigation\"", "unknown role permission"),
+        ("operations.toml", "\"100 per minute\", ", "\"100 a minute\", ", "is not a rate"),
+        ("operations.toml", "name        = \"collect\"\n", "", "missing field `name`"),
+        ("operations.toml", "method      = \"POST\"", "method = \"PUSH\"", "unknown variant `PUSH`"),
+        ("operations.toml", "[[operation]]", "[[operatoin]]", "unknown key `operatoin`"),
+        ("operations.toml", "name        = \"collect\"", "name = \"collect", "invalid basic string"),
+        ("device-groups.toml", "rank  = 2", "rank  = 0", "invalid value: integer `0`"),
+        ("device-groups.toml", "match = {", "match = ", ""),
+        (
+            "roles.toml",
+            "name         = \"Responder\"",
+            "name = \"Responder\"\nuser = []",
+            "unknown field `user`",
+        ),
+        (
+            "applications.toml",
+            "name          = \"playbooks\"",
+            "name = \"playbooks\"\nid2 = 1",
+            "unknown field `id2`",
+        ),
+    ] {
+        let folder = policy_folder();
+        std::fs::write(folder.path().join("limits.toml"), NAMING).unwrap();
+        let right = run(&["check", text(folder.path())]).await;
+        assert_eq!(right.code, Some(0), "{right:#?}");
+        let path = folder.path().join(file);
+        let said = std::fs::read_to_string(&path).unwrap();
+        assert!(said.contains(from), "{file} does not say {from:?}");
+        std::fs::write(&path, said.replacen(from, to, 1)).unwrap();
+
+        let ended = run(&["check", text(folder.path())]).await;
+
+        let blamed: Vec<_> = ended.err.iter().filter(|line| line.contains(".toml:")).collect();
+        assert!(blamed.iter().all(|line| line.starts_with(file)), "{file}, {to}: {ended:#?}");
+        assert!(blamed.iter().any(|line| line.contains(printed)), "{file}, {to}: {ended:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_named_and_nowhere_to_be_found_is_told_beside_a_mistake_of_something_else() {
+    let folder = policy_folder();
+    for (file, from, to) in [
+        ("operations.toml", "\"Alerts investigation\"", "\"Alert investigation\""),
+        ("applications.toml", "\"package_uri\"", "\"package_url\""),
+        ("applications.toml", "[\"Workstations\"]", "[\"Workstation\"]"),
+    ] {
+        let path = folder.path().join(file);
+        let said = std::fs::read_to_string(&path).unwrap();
+        assert!(said.contains(from), "{file} does not say {from:?}");
+        std::fs::write(&path, said.replacen(from, to, 1)).unwrap();
+    }
+    let ended = run(&["check", text(folder.path())]).await;
+    let told: Vec<_> = ended.err.iter().filter(|line| line.contains(".toml:")).collect();
+    let expected =
+        ["unknown operation `package_url`", "unknown device group `Workstation`", "unknown role permission"];
+    assert_eq!(told.len(), expected.len(), "{ended:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.contains(expected), "{ended:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_that_no_issuer_speaks_for_is_pointed_out() {
+    let folder = policy_folder();
+    let only =
+        "tenants = [\"00000000-0000-0000-0000-00000000007e\", \"00000000-0000-0000-0000-0000000000ff\"]";
+    for (file, from) in
+        [("roles.toml", "name         = \"Reader\""), ("applications.toml", "name          = \"playbooks\"")]
+    {
+        let path = folder.path().join(file);
+        let said = std::fs::read_to_string(&path).unwrap();
+        assert!(said.contains(from), "{file} does not say {from:?}");
+        std::fs::write(&path, said.replacen(from, &format!("{from}\n{only}"), 1)).unwrap();
+    }
+    let ended = run(&["check", text(folder.path())]).await;
+    let told: Vec<_> = ended.out.iter().filter(|line| line.contains("for the tenant")).collect();
+    let expected = ["applications.toml:3:17: the entry of `playbooks`", "roles.toml:8:16: the role `Reader`"]
+        .map(|what| {
+            format!(
+                "warning: {what} is for the tenant 00000000-0000-0000-0000-0000000000ff, whose tokens no issuer of issuers.toml may sign"
+            )
+        });
+    assert_eq!((ended.code, told), (Some(0), expected.iter().collect()), "{ended:#?}");
+}

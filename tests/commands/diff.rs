@@ -277,3 +277,66 @@ async fn a_set_with_mistakes_or_a_file_that_is_no_audit_is_not_compared() {
     let ended = diff(old.path(), Path::new("/no/policies"), &[]).await;
     assert_eq!(ended.code, Some(2));
 }
+
+#[tokio::test]
+async fn what_enforcing_a_set_that_is_tried_would_refuse_is_listed_call_by_call() {
+    let (tried, enforced) = (policy_folder(), policy_folder());
+    std::fs::write(tried.path().join("policy.toml"), "enforce = false").unwrap();
+    let line = |device: &str| {
+        json!({
+            "time": "2026-11-24T10:00:00.000Z",
+            "event": "admitted",
+            "decision": "admitted",
+            "operation": "collect",
+            "devices": [{ "device": device }],
+            "tenant": "00000000-0000-0000-0000-00000000007e",
+            "application": "00000000-0000-0000-0000-0000000000a1",
+            "application_name": "playbooks",
+            "permissions": ["Machine.CollectForensics"],
+        })
+        .to_string()
+    };
+    let audit = tried.path().join(".audit.jsonl");
+    std::fs::write(&audit, [line("exec-1"), line("ws-1"), line("odd-1")].join("\n")).unwrap();
+    let ended = diff(tried.path(), enforced.path(), &["--audit", text(&audit)]).await;
+    let expected = [
+        "everybody",
+        "  + what the policy refuses is refused",
+        "  - what the policy refuses is noted, and passes: nothing of it is enforced",
+    ];
+    for said in expected {
+        assert!(ended.out.contains(&said.to_owned()), "{said}: {ended:#?}");
+    }
+    assert!(!ended.out.iter().any(|line| line.contains("on trial")), "{ended:#?}");
+    let calls: Vec<_> = ended.out.iter().filter(|line| line.contains(" calls ")).collect();
+    let would = |device: &str| {
+        format!(
+            "2026-11-24T10:00:00.000Z application playbooks calls `collect` on {device}: was `admitted` with `device_group` not enforced, would be `device_group`"
+        )
+    };
+    assert_eq!(calls, [&would("exec-1"), &would("odd-1")]);
+    // To go back is to be told the same.
+    let ended = diff(enforced.path(), tried.path(), &["--audit", text(&audit)]).await;
+    assert_eq!(ended.out.iter().filter(|line| line.contains(" calls ")).count(), 2, "{ended:#?}");
+    let ended = diff(tried.path(), tried.path(), &["--audit", text(&audit)]).await;
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+}
+
+#[tokio::test]
+async fn a_tenant_to_which_an_entry_or_a_role_is_confined_is_told() {
+    let only = "tenants = [\"00000000-0000-0000-0000-00000000007e\"]";
+    let new = edited(&[
+        ("roles.toml", "[\"View data\"]", &format!("[\"View data\"]\n{only}")),
+        ("applications.toml", "name          = \"playbooks\"", &format!("name = \"playbooks\"\n{only}")),
+    ]);
+    let ended = diff(policy_folder().path(), new.path(), &[]).await;
+    for said in [
+        "application `playbooks` (00000000-0000-0000-0000-0000000000a1)",
+        "  + has this entry in the tenants 00000000-0000-0000-0000-00000000007e alone",
+        "Entra group 00000000-0000-0000-0000-0000000000e2",
+        "  - holds the role `Reader`",
+        "  + holds the role `Reader` in the tenants 00000000-0000-0000-0000-00000000007e",
+    ] {
+        assert!(ended.out.contains(&said.to_owned()), "{said}: {ended:#?}");
+    }
+}

@@ -9,8 +9,8 @@ use tollgate::time::Clock;
 
 use super::{policy_folder, run};
 use crate::support::gateway::{
-    COMMENT, EXECUTIVE, PLAYBOOKS, RESPONDERS, Setup, UNGROUPED, WORKSTATION, playbooks, portal, responder,
-    token_of_today,
+    COMMENT, EXECUTIVE, PLAYBOOKS, PORTAL, READERS, RESPONDERS, Setup, UNGROUPED, WORKSTATION, playbooks,
+    portal, responder, token_of_today,
 };
 use crate::support::process::{Ended, text};
 use crate::support::until;
@@ -232,4 +232,44 @@ async fn what_cannot_be_read_is_said_in_a_line() {
     }
     let ended = run(&["explain", "--policies", text(Path::new("/no/policies")), "GET", "/"]).await;
     assert_eq!(ended.code, Some(2));
+}
+
+#[tokio::test]
+async fn a_call_that_passes_since_nothing_is_enforced_says_what_would_have_refused_it() {
+    let desk = Desk::new();
+    let collect = format!("/api/machines/{EXECUTIVE}/collectInvestigationPackage");
+    let explained = desk.by_claims(&reader(), ["POST", &collect], COMMENT).await;
+    assert_eq!(verdict(&explained), "device_group");
+    std::fs::write(desk.policies.path().join("policy.toml"), "enforce = false").unwrap();
+    let explained = desk.by_claims(&reader(), ["POST", &collect], COMMENT).await;
+    assert_eq!(verdict(&explained), "admitted");
+    let said = format!(
+        "not enforced, `device_group`: The device `{EXECUTIVE}` is in the device group `Executives`, which is not open to this caller"
+    );
+    assert!(explained.out.contains(&said), "{explained:#?}");
+    let outside = explained.out.iter().any(|line| line.contains("does not allow the group `Executives`"));
+    assert!(outside, "{explained:#?}");
+}
+
+#[tokio::test]
+async fn a_call_that_passes_for_a_role_that_is_not_enforced_says_for_which() {
+    let desk = Desk::new();
+    let file = desk.policies.path().join("roles.toml");
+    let roles = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, roles.replace("[\"View data\"]", "[\"View data\"]\nenforce = false")).unwrap();
+    let claims = json!({
+        "appid": PORTAL.to_string(),
+        "oid": "00000000-0000-0000-0000-0000000000b1",
+        "scp": "Machine.CollectForensics",
+        "groups": [READERS.to_string()],
+    });
+    let collect = format!("/api/machines/{WORKSTATION}/collectInvestigationPackage");
+    let explained = desk.by_claims(&claims, ["POST", &collect], COMMENT).await;
+    assert_eq!(verdict(&explained), "admitted");
+    for said in [
+        "and passes, since `Reader` is held and not enforced (roles.toml:8:16)",
+        "not enforced, `missing_role`: Missing role permission. API required role permission: Alerts investigation.",
+    ] {
+        assert!(explained.out.iter().any(|line| line.ends_with(said)), "{said}: {explained:#?}");
+    }
 }

@@ -67,6 +67,7 @@ async fn what_the_program_does_not_take_does_not_fit_either() {
             "applications.toml",
             "[[application]]\nid = \"x\"\nname = \"x\"\noperations = \"any\"\ndevice_groups = \"all\"",
         ),
+        ("policy.toml", "enforce = \"false\""),
         ("limits.toml", "max_keys = 0"),
         ("limits.toml", "[[limit]]\nname = \"x\"\nper = [\"planet\"]\nwindows = []"),
         ("issuers.toml", "[[issuer]]\ncloud = \"commercial\""),
@@ -89,6 +90,7 @@ async fn all_schemas_are_printed_by_the_names_of_their_files_and_no_other() {
         "issuers.toml",
         "limits.toml",
         "operations.toml",
+        "policy.toml",
         "roles.toml",
         "tests/*.toml",
     ];

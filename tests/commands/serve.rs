@@ -161,6 +161,33 @@ async fn sighup_reads_the_policy_again_also_where_nothing_tells_that_it_changed(
 }
 
 #[tokio::test]
+async fn the_log_tells_a_hundred_of_a_new_sets_warnings_and_how_many_more_there_are() {
+    let (folder, upstream) = (policy_folder(), api());
+    let serving = Serving::start(folder.path(), upstream.address(), &[]).await;
+    let file = folder.path().join("device-groups.toml");
+    let mut groups = std::fs::read_to_string(&file).unwrap();
+    for number in 0..150 {
+        let rank = number + 1_000;
+        groups += &format!(
+            "[[device_group]]\nname = \"empty-{number}\"\nrank = {rank}\nmatch = {{ name = [\"equals nobody\"] }}\n"
+        );
+    }
+    std::fs::write(&file, groups).unwrap();
+
+    serving.process.signal(Signal::HUP);
+
+    serving.process.says_anywhere("more warnings: `tollgate check` says them all").await;
+    let said = serving.process.said();
+    let after = said.iter().skip_while(|line| !line.contains("policy loaded"));
+    let warnings: Vec<_> = after.filter(|line| line.contains(" WARN ")).collect();
+    let (last, told) = warnings.split_last().unwrap();
+    assert_eq!(told.len(), 100, "{warnings:#?}");
+    let more: usize =
+        last.split(": `tollgate").next().unwrap().split(' ').rev().nth(2).unwrap().parse().unwrap();
+    assert!((50..60).contains(&more), "{last}");
+}
+
+#[tokio::test]
 async fn sighup_opens_the_audit_file_anew_without_waiting_for_a_line() {
     let (folder, upstream) = (policy_folder(), api());
     let logs = tempfile::tempdir().unwrap();

@@ -213,6 +213,14 @@ async fn every_mistake_of_a_case_has_its_place() {
         ),
         (format!("{call}\nexpect = \"no_token\"\naddress = \"here\""), "5:11: `here` is not an IP address"),
         (format!("{call}\nexpect = \"no_token\"\nbegins = \"today\""), "5:10: `today` is not a time such as"),
+        (
+            format!("{call}\nexpect = \"no_token\"\ninventory_age = \"old\""),
+            "5:17: `old` is not a time such as",
+        ),
+        (
+            format!("{call}\nexpect = \"no_token\"\nif_enforced = \"x\""),
+            "5:15: `x` is neither `admitted` nor",
+        ),
         (format!("{call}\nexpect = \"no_token\"\nwhen = \"today\""), "5:1: unknown field `when`"),
         (
             format!("{call}\nsteps = [{{ expect = \"no_token\", at = \"soon\" }}]"),
@@ -311,4 +319,138 @@ async fn a_folder_without_cases_or_with_a_wrong_set_is_not_tested() {
     assert!(ended.err[0].starts_with("roles.toml:1:3: unknown key `rolle`"), "{ended:#?}");
     let ended = run(&["test", "/no/policies"]).await;
     assert_eq!(ended.code, Some(2));
+}
+
+#[tokio::test]
+async fn a_case_says_what_would_become_of_a_call_if_everything_were_enforced() {
+    let folder = folder_with(&format!(
+        r#"[[case]]
+name   = "playbooks do not collect from an executive"
+caller = "playbooks"
+call   = "POST /api/machines/exec-1/collectInvestigationPackage"
+body   = {{ Comment = "x" }}
+expect = "admitted"
+if_enforced = "device_group"
+
+[[case]]
+name   = "they do from a workstation, a hundred times a minute"
+caller = "playbooks"
+call   = "POST /api/machines/ws-1/collectInvestigationPackage"
+body   = {{ Comment = "x" }}
+steps  = [
+    {{ repeat = 100, expect = "admitted", if_enforced = "admitted" }},
+    {{ expect = "admitted", if_enforced = "over_limit" }},
+]
+
+[[case]]
+name   = "this one is wrong"
+caller = "responder"
+call   = "POST /api/machines/ws-1/collectInvestigationPackage"
+body   = {{ Comment = "x" }}
+expect = "admitted"
+if_enforced = "missing_role"
+
+[[case]]
+name   = "nobody is nobody all the same"
+call   = "GET /api/machines"
+expect = "no_token"
+if_enforced = "no_token"
+{CALLERS}"#
+    ));
+    std::fs::write(folder.path().join("policy.toml"), "enforce = false\n").unwrap();
+    let ended = run(&["test", text(folder.path())]).await;
+    assert_eq!((ended.code, ended.err), (Some(1), vec!["failed: 3 passed, 1 failed".to_owned()]));
+    let found = "    expected `missing_role` if it were enforced, found `admitted`";
+    assert!(ended.out.contains(&found.to_owned()), "{:#?}", ended.out);
+}
+
+#[tokio::test]
+async fn a_case_says_how_old_the_inventory_is_and_its_clock_makes_it_older() {
+    let folder = folder_with(&format!(
+        r#"[[case]]
+name   = "an inventory of 35 hours is believed for one more"
+caller = "responder"
+call   = "POST /api/machines/ws-1/collectInvestigationPackage"
+body   = {{ Comment = "x" }}
+inventory_age = "35h"
+steps  = [
+    {{ expect = "admitted" }},
+    {{ at = "1h", expect = "admitted" }},
+    {{ at = "1h 1s", expect = "stale_inventory", retry_after = 60 }},
+]
+
+[[case]]
+name   = "another case has its own"
+caller = "responder"
+call   = "POST /api/machines/ws-1/collectInvestigationPackage"
+body   = {{ Comment = "x" }}
+begins = "2026-02-01T00:00:00Z"
+inventory_age = "37h"
+expect = "stale_inventory"
+
+[[case]]
+name   = "where nothing is said the devices of the cases are not old"
+caller = "responder"
+call   = "POST /api/machines/ws-1/collectInvestigationPackage"
+body   = {{ Comment = "x" }}
+begins = "2026-02-01T00:00:00Z"
+expect = "admitted"
+
+[[device]]
+id          = "1111111111111111111111111111111111111111"
+name        = "ws-1"
+os_platform = "Windows11"
+{CALLERS}"#
+    ));
+    let file = folder.path().join("device-groups.toml");
+    let groups = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("max_age = \"36h\"\n{groups}")).unwrap();
+    let ended = run(&["test", text(folder.path())]).await;
+    assert_eq!((ended.code, ended.err.len()), (Some(0), 0), "{ended:#?}");
+
+    std::fs::write(&file, format!("max_age = \"36h\"\nstale_inventory = \"use\"\n{groups}")).unwrap();
+    let ended = run(&["test", text(folder.path())]).await;
+    assert_eq!(ended.err, ["failed: 1 passed, 2 failed"], "{ended:#?}");
+}
+
+#[tokio::test]
+async fn a_caller_may_be_of_any_tenant_of_an_issuer() {
+    const OTHER: &str = "00000000-0000-0000-0000-00000000007f";
+    let folder = folder_with(&format!(
+        r#"[[case]]
+name   = "ours"
+caller = "playbooks"
+call   = "POST /api/machines/ws-1/collectInvestigationPackage"
+body   = {{ Comment = "x" }}
+expect = "admitted"
+
+[[case]]
+name   = "another's"
+caller = "strangers"
+call   = "POST /api/machines/ws-1/collectInvestigationPackage"
+body   = {{ Comment = "x" }}
+expect = "application"
+
+[[caller]]
+name        = "strangers"
+application = "playbooks"
+tenant      = "{OTHER}"
+permissions = ["Machine.CollectForensics"]
+{CALLERS}"#
+    ));
+    for (name, from, to) in [
+        ("issuers.toml", "00000000007e\"]", format!("00000000007e\", \"{OTHER}\"]")),
+        (
+            "applications.toml",
+            "name          = \"playbooks\"",
+            "name = \"playbooks\"\ntenants = [\"00000000-0000-0000-0000-00000000007e\"]".to_owned(),
+        ),
+    ] {
+        let file = folder.path().join(name);
+        let said = std::fs::read_to_string(&file).unwrap();
+        assert!(said.contains(from), "{name}: {said}");
+        std::fs::write(file, said.replace(from, &to)).unwrap();
+    }
+    let ended = run(&["test", text(folder.path())]).await;
+    assert_eq!((ended.code, ended.err.len()), (Some(0), 0), "{ended:#?}");
 }

@@ -1,38 +1,121 @@
 //! One process takes the place of another under load.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use serde_json::json;
 use tokio::task::JoinSet;
+use tollgate::sandbox::issuer::Caller;
 
 use super::*;
-use crate::support::gateway::{portal, token_of_today};
+use crate::support::gateway::{
+    COMMENT, EXECUTIVE, WORKSTATION, playbooks, policy_with, portal, token_of_today,
+};
 use crate::support::process::{Signal, eventually};
 use crate::support::raw::RawClient;
 use crate::support::upstream::{Answer, RecordingUpstream};
 
-/// Callers that keep their connections until they are told that no answer follows.
+/// Processes that follow each other.
+struct Line {
+    folder: TempDir,
+    upstream: RecordingUpstream,
+    more: Vec<String>,
+    serving: Serving,
+}
+
+/// Callers that keep their connections until they are told that no answer follows. Every call of theirs is answered, and
+/// passes unless the limit is full.
 struct Load {
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    passed: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
     callers: JoinSet<()>,
+}
+
+impl Line {
+    /// The first one, under these limits, which keeps its state if it is to.
+    async fn start(limits: &str, keeps: bool) -> Self {
+        let upstream = RecordingUpstream::start(Answer::new(200, "{}"), Clock::System);
+        let folder = tempfile::tempdir().unwrap();
+        let policies = folder.path().join("policies");
+        std::fs::create_dir(&policies).unwrap();
+        write_policy(&policy_with("limits.toml", limits), &policies);
+        let part = |name: &str| folder.path().join(name).display().to_string();
+        let mut more =
+            vec!["--handover".to_owned(), part("handover"), "--audit".to_owned(), part("audit.jsonl")];
+        if keeps {
+            more.extend(["--state".to_owned(), part("state")]);
+        }
+        let args: Vec<&str> = more.iter().map(String::as_str).collect();
+        let serving = Serving::start(&policies, upstream.address(), &args).await;
+        Self { folder, upstream, more, serving }
+    }
+
+    fn handover(&self) -> PathBuf {
+        self.folder.path().join("handover")
+    }
+
+    /// The next one, which waits.
+    async fn next(&self) -> Process {
+        let url = format!("http://{}", self.upstream.address());
+        let policies = self.folder.path().join("policies");
+        let args = ["serve", "--policies", text(&policies), "--upstream", &url, "--upgrade"];
+        let next = Process::start(args.into_iter().chain(self.more.iter().map(String::as_str)));
+        let socket = self.handover().join("upgrade.sock");
+        eventually("a process that waits", || socket.exists().then_some(())).await;
+        next
+    }
+
+    /// The next one takes the place of the last, which is the answer: it ends when nobody calls it any more.
+    async fn pass_on(&mut self) -> Process {
+        let next = self.next().await;
+        self.serving.process.signal(Signal::QUIT);
+        let next = Serving::of(next).await;
+        assert_eq!((next.gateway, next.admin), (self.serving.gateway, self.serving.admin));
+        std::mem::replace(&mut self.serving, next).process
+    }
+
+    fn audit(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap()
+    }
+}
+
+fn authorization(caller: &Caller) -> String {
+    format!("Bearer {}", token_of_today(caller))
 }
 
 impl Load {
     fn start(gateway: SocketAddr) -> Self {
-        let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let authorization = format!("Bearer {}", token_of_today(&portal()));
-        let mut callers = JoinSet::new();
-        for _ in 0..8 {
-            let (stop, answered, authorization) = (stop.clone(), answered.clone(), authorization.clone());
-            callers.spawn(async move {
-                let headers = [("Authorization", authorization.as_str())];
+        let load = Self {
+            stop: Arc::default(),
+            passed: Arc::default(),
+            refused: Arc::default(),
+            callers: JoinSet::new(),
+        };
+        let mut load = load;
+        let authorization = authorization(&portal());
+        for number in 0..8 {
+            let (stop, passed, refused) = (load.stop.clone(), load.passed.clone(), load.refused.clone());
+            let authorization = authorization.clone();
+            let collect = format!("/api/machines/{WORKSTATION}/collectInvestigationPackage");
+            // Some send a body, which is read before anything is decided about it.
+            let (method, path, body) = match number % 2 {
+                0 => ("GET", "/api/machines".to_owned(), ""),
+                _ => ("POST", collect, COMMENT),
+            };
+            load.callers.spawn(async move {
+                let json = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+                let headers = if body.is_empty() { &json[..1] } else { &json[..] };
                 while !stop.load(Ordering::SeqCst) {
                     let mut client = RawClient::connect(gateway).await;
                     loop {
-                        let answer = client.request("GET", "/api/machines", &headers, b"").await;
-                        answer.assert_status(200);
-                        answered.fetch_add(1, Ordering::SeqCst);
+                        let answer = client.request(method, &path, headers, body.as_bytes()).await;
+                        match answer.status {
+                            429 => refused.fetch_add(1, Ordering::SeqCst),
+                            200 => passed.fetch_add(1, Ordering::SeqCst),
+                            _ => panic!("{answer:?}"),
+                        };
                         if answer.header("Connection") == Some("close") || stop.load(Ordering::SeqCst) {
                             break;
                         }
@@ -40,13 +123,12 @@ impl Load {
                 }
             });
         }
-        Self { stop, answered, callers }
+        load
     }
 
-    /// Waits for so many answers more.
-    async fn more(&self, count: usize) {
-        let until = self.answered.load(Ordering::SeqCst) + count;
-        eventually("answers", || (self.answered.load(Ordering::SeqCst) >= until).then_some(())).await;
+    /// Waits until so many have passed.
+    async fn passed(&self, count: usize) {
+        eventually("answers", || (self.passed.load(Ordering::SeqCst) >= count).then_some(())).await;
     }
 
     async fn stop(mut self) {
@@ -57,31 +139,145 @@ impl Load {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_processes_one_after_the_other_take_over_under_load_and_no_request_fails() {
-    let upstream = RecordingUpstream::start(Answer::new(200, "taken"), Clock::System);
-    let (folder, passing) = (policy_folder(), tempfile::tempdir().unwrap());
-    let handover = passing.path().join("handover");
-    let mut serving =
-        Serving::start(folder.path(), upstream.address(), &["--handover", text(&handover)]).await;
-    let (gateway, admin) = (serving.gateway, serving.admin);
-    let load = Load::start(gateway);
-    load.more(50).await;
-
-    for _ in 0..10 {
-        let url = format!("http://{}", upstream.address());
-        let args = ["serve", "--policies", text(folder.path()), "--upstream", &url, "--upgrade"];
-        let next = Process::start(args.iter().chain(&["--handover", text(&handover)]));
-        eventually("a process that waits", || handover.join("upgrade.sock").exists().then_some(())).await;
-        serving.process.signal(Signal::QUIT);
-        let next = Serving::of(next).await;
-        assert_eq!((next.gateway, next.admin), (gateway, admin));
-        let ended = std::mem::replace(&mut serving, next).process.ended().await;
+/// Ten processes, the last of which finds the limit full.
+async fn ten_times_in_a_row(keeps: bool) {
+    const STEP: usize = 60;
+    let room = 11 * STEP;
+    let limits = format!(
+        "[[limit]]\nname = \"all\"\noperations = \"all\"\nper = []\nwindows = [\"{room} per 3600s\"]\n"
+    );
+    let mut line = Line::start(&limits, keeps).await;
+    let load = Load::start(line.serving.gateway);
+    for round in 0..10 {
+        load.passed((round + 1) * STEP).await;
+        let before = line.pass_on().await;
+        let ended = before.ended().await;
         assert_eq!(ended.code, Some(0), "{ended:#?}");
-        load.more(50).await;
     }
+    load.passed(room).await;
+    eventually("refusals", || (load.refused.load(Ordering::SeqCst) >= 20).then_some(())).await;
+    let passed = load.passed.clone();
     load.stop().await;
+    assert_eq!((passed.load(Ordering::SeqCst), line.upstream.requests().len()), (room, room));
+    let admitted = line.audit().lines().filter(|line| line.contains(r#""event":"admitted""#)).count();
+    assert_eq!(admitted, room);
+    let admin = line.serving.admin;
     RawClient::connect(admin).await.request("GET", "/readyz", &[], b"").await.assert_status(200);
+    let left: Vec<_> =
+        std::fs::read_dir(line.handover()).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert!(left.len() <= 1, "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_processes_take_over_under_load_and_no_request_fails_and_no_window_has_one_too_many() {
+    ten_times_in_a_row(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_it_is_with_a_state_folder_which_always_has_one_owner() {
+    ten_times_in_a_row(true).await;
+}
+
+#[tokio::test]
+async fn what_comes_to_the_old_process_is_decided_by_the_new_one_and_counted_there_for_its_client() {
+    let mut line = Line::start("", false).await;
+    let mut client = RawClient::connect(line.serving.gateway).await;
+    let authorization = authorization(&portal());
+    let headers = [("Authorization", authorization.as_str()), ("X-Forwarded-For", "192.0.2.9")];
+    client.request("GET", "/api/machines", &headers, b"").await.assert_status(200);
+    let before = line.pass_on().await;
+    let answer = client.request("GET", "/api/machines?page=2", &headers, b"").await;
+    answer.assert_status(200);
+    assert_eq!(answer.header("Connection"), Some("close"));
+    assert_eq!(before.ended().await.code, Some(0));
+    let forwarded = line.upstream.requests();
+    assert_eq!(
+        forwarded.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(),
+        ["/api/machines", "/api/machines?page=2"]
+    );
+    assert_eq!(forwarded[1].header("X-Forwarded-For"), None);
+    let page = RawClient::connect(line.serving.admin).await.request("GET", "/metrics", &[], b"").await;
+    let counted =
+        page.text().lines().filter(|it| it.starts_with("tollgate_requests_total{") && it.ends_with(" 1"));
+    assert_eq!(counted.count(), 1, "{}", page.text());
+    let audit = line.audit();
+    let of: Vec<_> = audit.lines().filter(|it| it.contains(r#""event":"ended""#)).collect();
+    assert_eq!(of.len(), 2, "{audit}");
+    assert!(of.iter().all(|it| it.contains(r#""address":"127.0.0.1""#)), "{audit}");
+}
+
+#[tokio::test]
+async fn an_action_that_starts_while_the_process_is_replaced_is_held_to_its_device_by_the_next_one() {
+    for keeps in [false, true] {
+        let mut line = Line::start("", keeps).await;
+        let gateway = line.serving.gateway;
+        let started = json!({ "id": "action-1", "machineId": EXECUTIVE });
+        line.upstream.answer_next(Answer::json(201, &started).after(Duration::from_secs(3)));
+        let token = token_of_today(&portal());
+        let start = tokio::spawn(async move {
+            RawClient::connect(gateway).await.collect(&token, EXECUTIVE, COMMENT).await.assert_status(201);
+        });
+        line.upstream.wait_for(1).await;
+        let before = line.pass_on().await;
+        start.await.unwrap();
+        assert_eq!(before.ended().await.code, Some(0));
+        let authorization = authorization(&playbooks());
+        let headers = [("Authorization", authorization.as_str())];
+        let path = "/api/machineactions/action-1/getPackageUri";
+        let refused = RawClient::connect(gateway).await.request("GET", path, &headers, b"").await;
+        assert_eq!((refused.status, refused.header("Tollgate-Reason")), (403, Some("device_group")));
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_held_is_held_on_by_the_next_process() {
+    let limits = "[[limit]]\nname = \"slow\"\noperations = [\"list_devices\"]\nper = [\"tenant\"]\nwindows = [\"1 per 4s\"]\n\
+                  when_full = { wait = \"20s\", queue = 9 }\n";
+    let mut line = Line::start(limits, false).await;
+    let gateway = line.serving.gateway;
+    let authorization = authorization(&portal());
+    let list = async || {
+        let headers = [("Authorization", authorization.as_str())];
+        RawClient::connect(gateway).await.request("GET", "/api/machines", &headers, b"").await
+    };
+    list().await.assert_status(200);
+    let (held, before) = tokio::join!(list(), async {
+        let held = "\ntollgate_held_requests 1";
+        while !metrics(line.serving.admin).await.contains(held) {
+            Clock::System.sleep(Duration::from_millis(10)).await;
+        }
+        line.pass_on().await
+    });
+    held.assert_status(200);
+    assert_eq!(before.ended().await.code, Some(0));
+    let audit = line.audit();
+    let admitted = audit.lines().filter(|it| it.contains(r#""event":"admitted""#)).count();
+    assert_eq!(admitted, 2, "{audit}");
+}
+
+async fn metrics(admin: SocketAddr) -> String {
+    RawClient::connect(admin).await.request("GET", "/metrics", &[], b"").await.text().to_owned()
+}
+
+#[tokio::test]
+async fn a_process_that_keeps_no_state_is_not_followed_by_one_that_does_and_goes_on() {
+    let line = Line::start("", false).await;
+    let url = format!("http://{}", line.upstream.address());
+    let (policies, state) = (line.folder.path().join("policies"), line.folder.path().join("state"));
+    let args =
+        ["serve", "--policies", text(&policies), "--upstream", &url, "--upgrade", "--state", text(&state)];
+    let handover = line.handover();
+    let next = Process::start(args.iter().chain(&["--handover", text(&handover)]));
+    eventually("a process that waits", || handover.join("upgrade.sock").exists().then_some(())).await;
+    line.serving.process.signal(Signal::QUIT);
+    let ended = next.ended().await;
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.err.iter().any(|line| line.contains("the running process keeps no state")), "{ended:#?}");
+    line.serving.process.says_anywhere("no process took over").await;
+    let authorization = authorization(&portal());
+    let headers = [("Authorization", authorization.as_str())];
+    let mut client = RawClient::connect(line.serving.gateway).await;
+    client.request("GET", "/api/machines", &headers, b"").await.assert_status(200);
 }
 
 #[tokio::test]

@@ -7,20 +7,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::tls::{PREFACE, http2, rest, secure};
 use super::*;
+use crate::support::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, frame};
 use crate::support::within_deadline;
-
-// Kinds of frames (RFC 9113, section 6).
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
 
 /// `GET https://gateway/api/machines` (RFC 7541: fields of the static table, two with a value of their own).
 fn request() -> Vec<u8> {

@@ -5,17 +5,18 @@
 //! the test's own, as strict as can be, says which requests stand in them; what the API saw must be among those. The seed
 //! is fixed: a case that fails is found again by its number. `TOLLGATE_FUZZ` says how many cases are tried.
 
+mod downgrade;
 mod reader;
 mod tricks;
 
 use std::collections::{HashSet, VecDeque};
 
 use super::*;
+use crate::support::dice::Dice;
 use crate::support::raw::RawClient;
 use crate::support::within_deadline;
 
 use reader::requests;
-use tricks::Dice;
 
 /// A few seconds in a debug build.
 const CASES: u64 = 6_000;
@@ -38,17 +39,24 @@ struct Tally {
     sent: usize,
     /// Those that the API saw.
     passed: usize,
-    /// Answers that refused a request as malformed.
+    /// Answers, or what stands for one, that refused a request as malformed.
     refused: usize,
+}
+
+fn cases() -> u64 {
+    std::env::var("TOLLGATE_FUZZ").map_or(CASES, |cases| cases.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_client_sends_the_api_sees_what_was_decided_and_nothing_else() {
-    let cases = std::env::var("TOLLGATE_FUZZ").map_or(CASES, |cases| cases.parse().unwrap());
-    run(cases).await;
+    run(cases(), some).await;
 }
 
-async fn run(cases: u64) {
+/// Tries cases in fours of gateways; `some` tries those of one.
+async fn run<F>(cases: u64, some: fn(u64, u64) -> F)
+where
+    F: Future<Output = Tally> + Send + 'static,
+{
     let mut total = Tally::default();
     let mut first = 0;
     while first < cases {

@@ -1,9 +1,10 @@
 //! Clients that take their time.
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::tls::{PREFACE, http2, rest, secure};
+use super::tls::{PREFACE, call, frames, http2, rest, secure};
 use super::*;
+use crate::support::frames::{DATA, END_HEADERS, END_STREAM, Event, FrameClient, HEADERS, fields, frame};
 use crate::support::upstream::Ending;
 use crate::support::within_deadline;
 
@@ -165,4 +166,119 @@ async fn an_http_2_connection_without_a_request_is_closed() {
     stream.write_all(PREFACE).await.unwrap();
     within_deadline("the end of the connection", rest(stream)).await;
     assert!(Clock::System.steady().since(started) >= idle);
+}
+
+// === bodies over HTTP/2 ===
+
+/// What a stream comes to whose client is too slow (RFC 9113, section 7: `CANCEL`).
+const CANCEL: u32 = 8;
+
+/// Opens a stream for a body of the file library, which streams on.
+async fn upload(client: &mut FrameClient, stream: u32) {
+    let head = fields(&call("POST", "/api/libraryfiles"));
+    client.send(frame(HEADERS, END_HEADERS, stream, &head)).await;
+}
+
+/// Waits until the gateway has read what was sent; what became of the stream, if that was said before.
+async fn read(client: &mut FrameClient, stream: u32) -> Option<Event> {
+    client.ping().await;
+    loop {
+        match client.event().await {
+            Event::Pong => return None,
+            event @ (Event::Answer { stream: of, .. } | Event::Reset { stream: of, .. }) if of == stream => {
+                return Some(event);
+            }
+            Event::Closed => panic!("closed within a body"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_body_that_stops_or_drips_over_http_2_ends_its_stream_and_no_other() {
+    let (upstream, gateway, files) = secure(Bounds::default());
+    let mut client = frames(&gateway, &files).await;
+    upload(&mut client, 1).await;
+    client.send(frame(DATA, 0, 1, b"abc")).await;
+    let (passed, outcome) = time_until(&gateway, client.outcome(1)).await;
+    assert_eq!(outcome, Event::Reset { stream: 1, code: CANCEL });
+    assert!((Duration::from_secs(60)..REQUEST).contains(&passed), "{passed:?}");
+
+    // A byte in five seconds, for as long as it lasts.
+    upload(&mut client, 3).await;
+    let mut passed = Duration::ZERO;
+    let outcome = loop {
+        client.send(frame(DATA, 0, 3, b"a")).await;
+        if let Some(outcome) = read(&mut client, 3).await {
+            break outcome;
+        }
+        gateway.hand.advance(Duration::from_secs(5));
+        passed += Duration::from_secs(5);
+    };
+    assert_eq!(outcome, Event::Reset { stream: 3, code: CANCEL });
+    assert!((Duration::from_secs(60)..REQUEST).contains(&passed), "{passed:?}");
+
+    expect_metric(&gateway, "tollgate_malformed_requests_total{kind=\"body_timeout\"} 2").await;
+    settled(&gateway).await;
+    assert!(upstream.requests().is_empty());
+    let list = fields(&call("GET", "/api/machines"));
+    client.send(frame(HEADERS, END_HEADERS | END_STREAM, 5, &list)).await;
+    assert_eq!(client.outcome(5).await, Event::Answer { stream: 5, status: 200 });
+}
+
+#[tokio::test]
+async fn a_streamed_body_that_keeps_the_least_rate_over_http_2_may_take_its_time() {
+    let (upstream, gateway, files) = secure(Bounds::default());
+    let mut client = frames(&gateway, &files).await;
+    upload(&mut client, 1).await;
+    for _ in 0..40 {
+        client.send(frame(DATA, 0, 1, &[b'a'; 6 * 1_024])).await;
+        assert_eq!(read(&mut client, 1).await, None);
+        gateway.hand.advance(Duration::from_secs(5));
+    }
+    client.send(frame(DATA, END_STREAM, 1, b"")).await;
+    assert_eq!(client.outcome(1).await, Event::Answer { stream: 1, status: 200 });
+    assert_eq!(upstream.wait_for(1).await[0].body.len(), 40 * 6 * 1_024);
+}
+
+#[tokio::test]
+async fn a_client_is_not_slow_over_http_2_while_the_upstream_does_not_take_its_body() {
+    let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let files = crate::support::tls::LocalCertificate::make();
+    let gateway = Setup::new(listener.local_addr().unwrap()).tls(files.files()).start();
+    let body = vec![b'a'; 16 << 20];
+    let url = format!("https://{}/api/libraryfiles", gateway.address());
+    let request = files.client().post(url).header("Authorization", bearer(&portal())).body(body);
+    let request = tokio::spawn(request.send());
+    let (mut upstream, _) = within_deadline("a connection", listener.accept()).await.unwrap();
+    // Until everything in between is full.
+    Clock::System.sleep(Duration::from_millis(300)).await;
+    for _ in 0..100 {
+        gateway.hand.advance(Duration::from_secs(5));
+        Clock::System.sleep(Duration::from_millis(1)).await;
+    }
+    let mut seen = 0;
+    let mut bytes = vec![0; 1 << 16];
+    while seen < 16 << 20 {
+        seen += within_deadline("the body", upstream.read(&mut bytes)).await.unwrap();
+    }
+    upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    let answer = within_deadline("the answer", request).await.unwrap().unwrap();
+    assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_2));
+}
+
+#[tokio::test]
+async fn a_body_that_is_read_first_has_a_clients_patience_over_http_2_too() {
+    let patience = Duration::from_secs(10);
+    let (upstream, gateway, files) = secure(Bounds { patience, ..Bounds::default() });
+    let mut client = frames(&gateway, &files).await;
+    let mut head = call("POST", &format!("/api/machines/{WORKSTATION}/collectInvestigationPackage"));
+    head.push(("content-type".to_owned(), "application/json".to_owned()));
+    client.send(frame(HEADERS, END_HEADERS, 1, &fields(&head))).await;
+    client.send(frame(DATA, 0, 1, b"{")).await;
+    let (passed, outcome) = time_until(&gateway, client.outcome(1)).await;
+    assert_eq!(outcome, Event::Answer { stream: 1, status: 400 });
+    assert!((patience..Duration::from_secs(50)).contains(&passed), "{passed:?}");
+    expect_metric(&gateway, "tollgate_malformed_requests_total{kind=\"body_timeout\"} 1").await;
+    assert!(upstream.requests().is_empty());
 }

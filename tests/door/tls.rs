@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
+use crate::support::frames::FrameClient;
 use crate::support::tls::LocalCertificate;
 use crate::support::within_deadline;
 
@@ -19,10 +20,36 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0
 
 /// A gateway over TLS, and its certificate.
 pub(super) fn secure(bounds: Bounds) -> (RecordingUpstream, TestGateway, LocalCertificate) {
+    secure_with(|setup| setup.bounds(bounds))
+}
+
+/// The same, set up otherwise.
+pub(super) fn secure_with(
+    change: impl FnOnce(Setup) -> Setup,
+) -> (RecordingUpstream, TestGateway, LocalCertificate) {
     let upstream = RecordingUpstream::start(Answer::new(200, "taken"), Clock::System);
     let files = LocalCertificate::make();
-    let gateway = Setup::new(upstream.address()).bounds(bounds).tls(files.files()).start();
+    let gateway = change(Setup::new(upstream.address())).tls(files.files()).start();
     (upstream, gateway, files)
+}
+
+/// A client that has begun to speak HTTP/2.
+pub(super) async fn frames(gateway: &TestGateway, files: &LocalCertificate) -> FrameClient {
+    let mut client = FrameClient::new(http2(gateway.address(), files).await);
+    client.begin().await;
+    client
+}
+
+/// The fields of a call that passes, as a client must send them.
+pub(super) fn call(method: &str, path: &str) -> Vec<(String, String)> {
+    let fields = [
+        (":method", method),
+        (":scheme", "https"),
+        (":authority", "gateway"),
+        (":path", path),
+        ("authorization", &bearer(&portal())),
+    ];
+    fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
 
 /// A connection on which HTTP/2 was agreed, and nothing said.

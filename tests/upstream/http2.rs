@@ -25,7 +25,7 @@ const LIST: &str = "/api/machines";
 const PAGE: &str = r#"{"value":[],"@odata.nextLink":"https://api.example/api/machines?$skip=1"}"#;
 
 /// An API over TLS that speaks HTTP/2 if it is offered.
-struct SecureUpstream {
+pub(super) struct SecureUpstream {
     files: LocalCertificate,
     url: UpstreamUrl,
     shared: Arc<Shared>,
@@ -41,19 +41,19 @@ struct Shared {
 
 /// A request as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+pub(super) struct Seen {
     connection: usize,
     server_name: Option<String>,
-    method: String,
+    pub(super) method: String,
     uri: String,
     /// `Host` beside the authority in the URI.
     host: Option<String>,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 /// What becomes of a stream.
-enum Then {
+pub(super) enum Then {
     Answer(u16, &'static str),
     /// Reset, without a byte of an answer.
     Reset(Reason),
@@ -64,7 +64,7 @@ enum Then {
 // === impl SecureUpstream ===
 
 impl SecureUpstream {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let files = LocalCertificate::make();
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let chain = vec![CertificateDer::from_pem_file(files.cert()).unwrap()];
@@ -88,18 +88,18 @@ impl SecureUpstream {
         Self { files, url: url.parse().unwrap(), shared, _server: server }
     }
 
-    fn then(&self, then: Then) {
+    pub(super) fn then(&self, then: Then) {
         self.shared.next.lock().push_back(then);
     }
 
     /// A gateway that offers these versions.
-    fn gateway(&self, versions: Versions) -> TestGateway {
+    pub(super) fn gateway(&self, versions: Versions) -> TestGateway {
         let (url, ca) = (self.url.clone(), Some(self.files.ca_file()));
         let setup = Setup::new(nobody()).public_url("https://gate.example");
         setup.upstream(|it| (it.url, it.ca, it.versions) = (url, ca, versions)).start()
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().clone()
     }
 }

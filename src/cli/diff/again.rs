@@ -1,6 +1,7 @@
 //! The decisions of an audit, made again by two sets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -9,6 +10,7 @@ use crate::cli::Failure;
 use crate::cli::print::say;
 use crate::cli::rehearsal::{Rehearsal, Stage};
 use crate::cli::replay::{Recorded, Unplayable};
+use crate::outcome::ReasonCode;
 use crate::time::Wall;
 
 /// One set, and the windows that the calls so far have filled under it.
@@ -27,8 +29,15 @@ struct Counts {
     other_version: usize,
 }
 
-/// What a call of an operation that a set lacks is refused for.
-const NO_OPERATION: &str = "no_operation";
+/// What a set decides of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decided {
+    Admitted,
+    /// It passes since what refuses it is not enforced.
+    Tried(ReasonCode),
+    /// Also for want of an operation that a set lacks.
+    Refused(ReasonCode),
+}
 
 /// Lists every decision that the two sets make differently, and says how many there are.
 pub(super) fn list(path: &Path, old: &Rehearsal, new: &Rehearsal) -> Result<usize, Failure> {
@@ -69,11 +78,11 @@ pub(super) fn list(path: &Path, old: &Rehearsal, new: &Rehearsal) -> Result<usiz
         let maybe = if after == member {
             String::new()
         } else {
-            format!(", or `{member}` for a user in the groups that only the new set names")
+            format!(", or {member} for a user in the groups that only the new set names")
         };
         let (caller, on) = (recorded.caller(), recorded.on());
         let call = recorded.operation.as_deref().unwrap_or_default();
-        say(format_args!("{time} {caller} calls `{call}`{on}: was `{before}`, would be `{after}`{maybe}"));
+        say(format_args!("{time} {caller} calls `{call}`{on}: was {before}, would be {after}{maybe}"));
     }
     counts.print();
     Ok(counts.differ)
@@ -86,12 +95,30 @@ impl<'r> Side<'r> {
         Self { rehearsal, stage: rehearsal.stage(beginning) }
     }
 
-    /// `admitted`, or the reason.
-    fn decide(&self, recorded: &Recorded, time: Wall, groups: &[String]) -> &'static str {
+    fn decide(&self, recorded: &Recorded, time: Wall, groups: &[String]) -> Decided {
         self.stage.advance(time.since(self.stage.now()));
-        let Ok(operation) = recorded.operation(self.rehearsal) else { return NO_OPERATION };
+        let Ok(operation) = recorded.operation(self.rehearsal) else {
+            return Decided::Refused(ReasonCode::NoOperation);
+        };
         let (_, played) = recorded.play(operation, groups, &self.stage, self.rehearsal);
-        played.verdict.as_ref().map_or_else(|denial| denial.reason().as_str(), |()| "admitted")
+        match (played.verdict, played.findings.would_refuse()) {
+            (Err(denial), _) => Decided::Refused(denial.reason()),
+            (Ok(()), Some(reason)) => Decided::Tried(reason),
+            (Ok(()), None) => Decided::Admitted,
+        }
+    }
+}
+
+// === impl Decided ===
+
+/// As the audit calls it: `admitted`, or the reason.
+impl fmt::Display for Decided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Admitted => f.write_str("`admitted`"),
+            Self::Tried(reason) => write!(f, "`admitted` with `{reason}` not enforced"),
+            Self::Refused(reason) => write!(f, "`{reason}`"),
+        }
     }
 }
 

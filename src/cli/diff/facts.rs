@@ -26,8 +26,15 @@ pub(super) fn changes(old: &Rehearsal, new: &Rehearsal) -> Vec<(String, Vec<Stri
             changes.push((subject.clone(), facts));
         }
     }
+    let lacking = new.snapshot().quotas.lacking(&old.snapshot().quotas);
+    let lacking: BTreeMap<_, _> = lacking.iter().map(|(limit, heals)| (of_limit(limit), heals)).collect();
     for (subject, facts) in &mut changes {
-        facts.extend(lack(subject, old.snapshot(), new.snapshot()).map(|lack| format!("~ {lack}")));
+        facts.extend(lacking.get(subject).map(|heals| {
+            let heals = jiff::SignedDuration::try_from(**heals).unwrap_or_default();
+            format!(
+                "~ lacks times that it had no use for before, which count as not admitted: that heals within {heals:#}"
+            )
+        }));
     }
     let moves = moves(old.snapshot(), new.snapshot());
     if !moves.is_empty() {
@@ -57,12 +64,6 @@ fn facts(rehearsal: &Rehearsal) -> Facts {
 
 fn of_limit(limit: &LimitName) -> String {
     format!("limit `{limit}`")
-}
-
-/// What the windows lack of the limit that a subject is, if it is one.
-fn lack(subject: &str, old: &Snapshot, new: &Snapshot) -> Option<String> {
-    let (limit, _) = new.quotas.places().find(|(limit, _)| of_limit(limit) == subject)?;
-    new.quotas.lacks(limit, &old.quotas)
 }
 
 /// The groups of both sets that changed places: as few as explain the new order, each with the one that it is above

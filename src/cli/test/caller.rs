@@ -5,7 +5,7 @@ use toml::Spanned;
 
 use super::document::CallerDocument;
 use crate::cli::rehearsal::Rehearsal;
-use crate::id::{ApplicationId, EntraGroupId, UserId};
+use crate::id::{ApplicationId, EntraGroupId, TenantId, UserId};
 use crate::source::{Problems, SourceFile, known_are};
 use crate::time::Wall;
 use crate::token::RehearsalIssuer;
@@ -130,8 +130,18 @@ fn issuer(
     problems: &mut Problems,
 ) -> Option<RehearsalIssuer> {
     let issuers = rehearsal.issuers();
-    let Some(word) = &document.issuer else {
-        let first = issuers.first().cloned();
+    let known = |issuer: &&RehearsalIssuer| {
+        document.issuer.as_ref().is_none_or(|word| *issuer.name == **word.get_ref())
+    };
+    let of_name: Vec<_> = issuers.iter().filter(known).collect();
+    if let (Some(word), []) = (&document.issuer, &*of_name) {
+        problems.at(source, word.span(), format_args!("unknown issuer `{}`", word.get_ref()));
+        problems
+            .hint(known_are(word.get_ref(), issuers.iter().map(|issuer| &*issuer.name).collect::<Vec<_>>()));
+        return None;
+    }
+    let Some(word) = &document.tenant else {
+        let first = of_name.first().copied().cloned();
         if first.is_none() {
             problems.at(
                 source,
@@ -141,11 +151,10 @@ fn issuer(
         }
         return first;
     };
-    let found = issuers.iter().find(|issuer| *issuer.name == **word.get_ref()).cloned();
+    let tenant = parse::<TenantId>(word, source, problems)?;
+    let found = of_name.into_iter().find(|issuer| issuer.tenant == tenant).cloned();
     if found.is_none() {
-        problems.at(source, word.span(), format_args!("unknown issuer `{}`", word.get_ref()));
-        problems
-            .hint(known_are(word.get_ref(), issuers.iter().map(|issuer| &*issuer.name).collect::<Vec<_>>()));
+        problems.at(source, word.span(), format_args!("no issuer of issuers.toml has the tenant `{tenant}`"));
     }
     found
 }

@@ -54,6 +54,9 @@ pub(super) struct CallerDocument {
     /// A name of `issuers.toml`; left out, the first.
     #[schemars(with = "Option<String>")]
     pub(super) issuer: Option<Word>,
+    /// One of the issuer's tenants; left out, the first.
+    #[schemars(with = "Option<String>")]
+    pub(super) tenant: Option<Word>,
     /// Further claims, or other values for those that the above makes.
     #[serde(default)]
     #[schemars(schema_with = "table")]
@@ -69,6 +72,9 @@ pub(super) struct CaseDocument {
     /// When it begins, as RFC 3339 writes it.
     #[schemars(with = "Option<String>")]
     pub(super) begins: Option<Word>,
+    /// How old the inventory is when it begins, as `max_age` counts it; left out, its files say it.
+    #[schemars(with = "Option<String>")]
+    pub(super) inventory_age: Option<Word>,
     /// Actions that were started through the gateway before: their ids, and each one's device.
     #[serde(default)]
     pub(super) actions: BTreeMap<String, String>,
@@ -89,6 +95,8 @@ pub(super) struct CaseDocument {
     pub(super) address: Option<Word>,
     #[schemars(with = "Option<String>")]
     pub(super) expect: Option<Word>,
+    #[schemars(with = "Option<String>")]
+    pub(super) if_enforced: Option<Word>,
     #[schemars(with = "Option<String>")]
     pub(super) operation: Option<Word>,
     pub(super) left: Option<BTreeMap<String, u32>>,
@@ -124,6 +132,9 @@ pub(super) struct StepDocument {
     /// `admitted`, or the reason of the refusal.
     #[schemars(with = "String")]
     pub(super) expect: Word,
+    /// The same if everything were enforced.
+    #[schemars(with = "Option<String>")]
+    pub(super) if_enforced: Option<Word>,
     /// The operation that the call is.
     #[schemars(with = "Option<String>")]
     pub(super) operation: Option<Word>,

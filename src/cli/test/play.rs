@@ -56,6 +56,10 @@ fn compare(expected: &Expected, played: &Played) -> Result<(), String> {
         let said = verdict.as_ref().err().map(|denial| format!(": {denial}")).unwrap_or_default();
         return Err(format!("expected `{}`, found `{found}`{said}", expected.verdict));
     }
+    let if_enforced = findings.would_refuse().map_or(found, Verdict::Refused);
+    if let Some(wanted) = expected.if_enforced.filter(|wanted| *wanted != if_enforced) {
+        return Err(format!("expected `{wanted}` if it were enforced, found `{if_enforced}`"));
+    }
     let operation = findings.operation.as_ref().map_or("none", |operation| operation.as_str());
     if let Some(wanted) = expected.operation.as_ref().filter(|wanted| *wanted != operation) {
         return Err(format!("expected the operation `{wanted}`, found `{operation}`"));

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Method};
-use toml::{Spanned, Value};
+use toml::Spanned;
 
-use super::caller::{Caller, to_json};
+use super::caller::Caller;
 use super::document::{CallerDocument, CaseDocument, DeviceDocument, StepDocument, Tokens, Word};
 use crate::cli::rehearsal::{Call, Rehearsal};
 use crate::id::{ActionId, DeviceRef};
 use crate::outcome::ReasonCode;
 use crate::source::{Place, PolicyFiles, Problems, SourceFile, known_are};
 use crate::time::Wall;
+
+mod words;
 
 /// Every case of a policy folder.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Case {
     pub(super) name: String,
     pub(super) place: Place,
     pub(super) begins: Wall,
+    /// When the inventory was written; none if its files say it.
+    pub(super) inventory: Option<Wall>,
     pub(super) actions: Vec<(ActionId, DeviceRef)>,
     /// INVARIANT: at least one, none before the one before it.
     pub(super) steps: Vec<Step>,
@@ -50,6 +52,8 @@ pub(super) struct Step {
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) verdict: Verdict,
+    /// What it would be if everything were enforced; anything, if the case does not say it.
+    pub(super) if_enforced: Option<Verdict>,
     pub(super) operation: Option<String>,
     pub(super) left: BTreeMap<String, u32>,
     pub(super) retry_after: Option<u64>,
@@ -73,9 +77,6 @@ struct Reader<'a> {
 
 /// When a case begins that does not say it: 2026-01-01T00:00:00Z.
 const BEGINNING: Wall = Wall::from_unix_seconds(1_767_225_600);
-
-/// A step may be repeated this many times: enough to fill a documented limit of an hour many times over.
-const MAX_REPEAT: u32 = 100_000;
 
 /// The devices that stand in the place of the inventory.
 const DEVICES: &str = "devices.csv";
@@ -161,8 +162,13 @@ impl Reader<'_> {
             .filter_map(|(action, device)| Some((ActionId::parse(action)?, DeviceRef::parse(device))));
         let actions = actions.collect();
         let name = document.name.get_ref().clone();
-        let steps = self.steps(document)?;
-        Some(Case { name, place, begins: begins.unwrap_or(Some(BEGINNING))?, actions, steps })
+        let age = document.inventory_age.as_ref().map(|word| self.offset(word, Duration::ZERO));
+        let age = age.map_or(Some(None), |age| age.map(Some));
+        let (steps, begins) = (self.steps(document)?, begins.unwrap_or(Some(BEGINNING))?);
+        let written = |age: Duration| {
+            Wall::from_unix_seconds(begins.unix_seconds().saturating_sub_unsigned(age.as_secs()))
+        };
+        Some(Case { name, place, begins, inventory: age?.map(written), actions, steps })
     }
 
     /// The steps of a case, or the one that it is by itself.
@@ -173,7 +179,7 @@ impl Reader<'_> {
                 return None;
             };
             let (operation, left, retry_after) = (case.operation.take(), case.left.take(), case.retry_after);
-            let held = case.held.take();
+            let (held, if_enforced) = (case.held.take(), case.if_enforced.take());
             let step = StepDocument {
                 at: None,
                 repeat: None,
@@ -184,6 +190,7 @@ impl Reader<'_> {
                 headers: None,
                 address: None,
                 expect,
+                if_enforced,
                 operation,
                 left,
                 retry_after,
@@ -192,6 +199,7 @@ impl Reader<'_> {
             return Some(vec![self.step(step, &case, Duration::ZERO)?]);
         }
         if case.expect.is_some()
+            || case.if_enforced.is_some()
             || case.operation.is_some()
             || case.left.is_some()
             || case.retry_after.is_some()
@@ -230,6 +238,7 @@ impl Reader<'_> {
             address.map_err(|_| self.at(word, format_args!("`{}` is not an IP address", word.get_ref()))).ok()
         });
         let verdict = self.verdict(&step.expect);
+        let if_enforced = step.if_enforced.as_ref().map(|word| self.verdict(word));
         let held = step.held.as_ref().map(|word| self.offset(word, Duration::ZERO));
         let held = held.map_or(Some(None), |held| held.map(Some));
         let (method, target) = line?;
@@ -247,6 +256,7 @@ impl Reader<'_> {
             },
             expected: Expected {
                 verdict: verdict?,
+                if_enforced: if_enforced.map_or(Some(None), |verdict| verdict.map(Some))?,
                 operation: step.operation.map(Spanned::into_inner),
                 left: step.left.unwrap_or_default(),
                 retry_after: step.retry_after,
@@ -264,104 +274,5 @@ impl Reader<'_> {
         known.sort_unstable();
         self.problems.hint(known_are(word.get_ref(), known));
         None
-    }
-
-    fn line(&mut self, word: &Word) -> Option<(Method, String)> {
-        let parsed = word.get_ref().split_once(' ').and_then(|(method, target)| {
-            let method = Method::from_bytes(method.as_bytes()).ok()?;
-            (!target.is_empty() && !target.contains(' ')).then(|| (method, target.to_owned()))
-        });
-        if parsed.is_none() {
-            let message = format_args!("`{}` is not a call such as `GET /api/machines`", word.get_ref());
-            self.at(word, message);
-        }
-        parsed
-    }
-
-    fn body(&mut self, call: &Word, body: Value) -> Option<Bytes> {
-        match body {
-            // As it is, whatever it is.
-            Value::String(text) => Some(text.into()),
-            body => match to_json(body) {
-                Some(json) => Some(json.to_string().into()),
-                None => {
-                    self.at(call, "the body of this call is no JSON: dates are written as strings");
-                    None
-                }
-            },
-        }
-    }
-
-    fn headers(&mut self, written: Option<&BTreeMap<String, Word>>, has_body: bool) -> Option<HeaderMap> {
-        let mut headers = HeaderMap::new();
-        if has_body {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        for (name, value) in written.into_iter().flatten() {
-            let parsed = name.parse::<HeaderName>().ok().zip(value.get_ref().parse().ok());
-            let Some((header, text)) = parsed else {
-                self.at(value, format_args!("`{name}` with this value is no header"));
-                return None;
-            };
-            headers.insert(header, text);
-        }
-        Some(headers)
-    }
-
-    fn verdict(&mut self, word: &Word) -> Option<Verdict> {
-        const ADMITTED: &str = "admitted";
-        let text = word.get_ref();
-        if text == ADMITTED {
-            return Some(Verdict::Admitted);
-        }
-        let found = ReasonCode::ALL.iter().find(|reason| reason.as_str() == text);
-        if found.is_none() {
-            self.at(word, format_args!("`{text}` is neither `{ADMITTED}` nor a reason"));
-            let known: Vec<_> =
-                ReasonCode::ALL.iter().map(|reason| reason.as_str()).chain([ADMITTED]).collect();
-            self.problems.hint(known_are(text, known));
-        }
-        found.map(|reason| Verdict::Refused(*reason))
-    }
-
-    fn time(&mut self, word: &Word) -> Option<Wall> {
-        let parsed = word.get_ref().parse::<jiff::Timestamp>();
-        if parsed.is_err() {
-            let message = format_args!("`{}` is not a time such as `2026-01-01T08:00:00Z`", word.get_ref());
-            self.at(word, message);
-        }
-        parsed.ok().map(|time| Wall::from_unix_seconds(time.as_second()))
-    }
-
-    fn offset(&mut self, word: &Word, last: Duration) -> Option<Duration> {
-        let parsed = word.get_ref().parse::<jiff::SignedDuration>().ok();
-        let parsed = parsed.and_then(|offset| Duration::try_from(offset).ok());
-        match parsed {
-            None => {
-                self.at(word, format_args!("`{}` is not a time such as `18s` or `1h 5m`", word.get_ref()))
-            }
-            Some(at) if at < last => {
-                self.at(
-                    word,
-                    "a step comes before the one above it: times count from the beginning of the case",
-                );
-            }
-            Some(at) => return Some(at),
-        }
-        None
-    }
-
-    fn repeat(&mut self, repeat: &Spanned<u32>) -> Option<u32> {
-        let count = *repeat.get_ref();
-        if !(1..=MAX_REPEAT).contains(&count) {
-            let message = format_args!("a step is repeated 1 to {MAX_REPEAT} times");
-            self.problems.at(self.source, repeat.span(), message);
-            return None;
-        }
-        Some(count)
-    }
-
-    fn at(&mut self, word: &Word, message: impl std::fmt::Display) {
-        self.problems.at(self.source, word.span(), message);
     }
 }

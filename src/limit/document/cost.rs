@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::Compiler;
 use crate::id::OperationId;
 use crate::limit::window::{Bounds, Cost};
+use crate::source::OPERATION;
 
 /// One cost for all calls, or one for each operation that it names.
 pub(super) enum CostDocument {
@@ -36,19 +37,22 @@ impl Compiler<'_> {
     ) -> Vec<Cost> {
         let mut costs = vec![Cost::ONE; operations.len()];
         let Some(document) = document else { return costs };
-        let mut mistake = |message: String| self.problems.at(self.source, document.span(), message);
         match document.get_ref() {
             CostDocument::All(number) => match cost(*number, bounds) {
                 Ok(cost) => costs.fill(cost),
-                Err(message) => mistake(message),
+                Err(message) => self.problems.at(self.source, document.span(), message),
             },
             CostDocument::Each(numbers) => {
                 for (name, number) in numbers {
                     let place = operations.iter().position(|operation| operation.as_str() == name);
                     match (place.and_then(|place| costs.get_mut(place)), cost(*number, bounds)) {
                         (Some(place), Ok(cost)) => *place = cost,
-                        (None, _) => mistake(format!("`{name}` is no operation of this limit")),
-                        (Some(_), Err(message)) => mistake(message),
+                        (None, _) if self.problems.is_left_out(OPERATION, name) => {}
+                        (None, _) => {
+                            let message = format_args!("`{name}` is no operation of this limit");
+                            self.problems.at(self.source, document.span(), message);
+                        }
+                        (Some(_), Err(message)) => self.problems.at(self.source, document.span(), message),
                     }
                 }
             }

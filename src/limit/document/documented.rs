@@ -18,7 +18,7 @@ use crate::limit::owners::Owners;
 use crate::limit::quota::{DocumentedLimit, Effect, Quota, Visibility, WhenFull};
 use crate::limit::window::{Bound, Bounds, Cost, Margin};
 use crate::outcome::Rate;
-use crate::source::{PolicyFiles, Problems, SourceFile, TomlFile, did_you_mean};
+use crate::source::{OPERATION, PolicyFiles, Problems, SourceFile, TomlFile, did_you_mean};
 use crate::time::Wall;
 
 /// What is said of one documented limit.
@@ -63,6 +63,9 @@ impl<'a> Terms<'a> {
             let DocumentedDocument { operation, when_full: own, share } = document.into_inner();
             let text = operation.get_ref();
             let Some(known) = names.iter().find(|known| known.as_str() == text) else {
+                if problems.is_left_out(OPERATION, text) {
+                    continue;
+                }
                 problems.at(
                     source,
                     operation.span(),

@@ -12,7 +12,7 @@ use super::Compiler;
 use crate::id::OperationId;
 use crate::limit::key::Per;
 use crate::limit::quota::NamedDevices;
-use crate::source::did_you_mean;
+use crate::source::{OPERATION, did_you_mean};
 
 /// A list of operations, or the word `"all"`.
 pub(super) enum OperationsDocument {
@@ -86,6 +86,9 @@ impl Compiler<'_> {
             let text = name.get_ref();
             let known = self.quotas.get_key_value(text.as_str()).map(|(operation, _)| operation.clone());
             let Some(operation) = known else {
+                if self.problems.is_left_out(OPERATION, text) {
+                    continue;
+                }
                 let known = did_you_mean(text, self.quotas.keys().map(OperationId::as_str));
                 let message = format_args!("unknown operation `{text}`");
                 self.problems.at(self.source, name.span(), message);

@@ -16,7 +16,7 @@ use crate::limit::owners::{InvalidOwner, Owners};
 use crate::limit::quota::{Idle, Owner, Part};
 use crate::limit::window::{Bound, Bounds, Cost, Margin};
 use crate::outcome::Rate;
-use crate::source::{Problems, SourceFile, did_you_mean};
+use crate::source::{OWNER, Problems, SourceFile, did_you_mean};
 use crate::time::Wall;
 
 /// Each owner, and what is promised to it.
@@ -144,6 +144,7 @@ impl Whole<'_> {
         let text = name.get_ref();
         let owner = match self.owners.find(text) {
             Ok(owner) => owner,
+            Err(InvalidOwner::Unknown(_)) if self.problems.is_left_out(OWNER, text) => return None,
             Err(error) => {
                 let hint = match error {
                     InvalidOwner::Unknown(_) => did_you_mean(text, self.owners.names()),
@@ -154,9 +155,13 @@ impl Whole<'_> {
                 return None;
             }
         };
-        let (alone, whom) = match owner {
+        let whom = match &owner {
+            Owner::Within(_, owner) => owner,
+            owner => owner,
+        };
+        let (alone, whom) = match whom {
             Owner::Application(_) => (Dimension::Application, "application"),
-            Owner::User(_) | Owner::Holders { .. } => (Dimension::User, "user"),
+            Owner::User(_) | Owner::Holders { .. } | Owner::Within(..) => (Dimension::User, "user"),
         };
         if self.per.has(alone) {
             let message = format!(

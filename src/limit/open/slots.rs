@@ -68,7 +68,7 @@ impl Slots {
         let (now, wall) = (clock.steady(), clock.wall());
         for (key, open_for) in self.taken.drain(..) {
             memory.leave(&key);
-            open.write(&Record::opened(action, &key, wall + open_for));
+            open.write(|| Record::opened(action, &key, wall + open_for).write());
             memory.open(action, key, now + open_for, wall + open_for);
         }
     }
@@ -89,7 +89,7 @@ impl Drop for Slots {
             if let Some(action) = &nameless {
                 let (now, wall) = (self.clock.steady(), self.clock.wall());
                 let lapse = open_for.min(UNANSWERED);
-                open.write(&Record::opened(action, &key, wall + lapse));
+                open.write(|| Record::opened(action, &key, wall + lapse).write());
                 memory.open(action, key, now + lapse, wall + lapse);
             }
         }

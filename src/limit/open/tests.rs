@@ -1,7 +1,9 @@
 use super::*;
+use crate::journal::StateFolder;
 use crate::limit::fixture::{application, charges, clock, quotas, user};
 use crate::limit::{LimitError, Limiter, QuotaSet};
 use crate::principal::Subject;
+use crate::time::BootId;
 
 /// A limit of so many actions of `collect` per tenant, beside the documented one.
 fn set(most: u32, lines: &str) -> QuotaSet {
@@ -171,8 +173,9 @@ async fn a_call_whose_answer_nobody_read_keeps_its_place_for_ten_minutes_and_one
 async fn open_actions_outlive_the_process_until_they_end_or_lapse() {
     let folder = tempfile::tempdir().unwrap();
     let (set, (clock, hand)) = (set(3, "open_for = \"1h\""), clock());
-    let open = || OpenActions::open(&StateFolder::open(folder.path()).unwrap(), &clock).unwrap();
-    let limiter = Limiter::new().with_open_actions(open());
+    let (boot, keys) = (BootId::from_bytes([1; 16]), NonZeroU32::MAX);
+    let open = || Limiter::open(&StateFolder::open(folder.path()).unwrap(), keys, boot, &clock).unwrap();
+    let limiter = open();
     start(&limiter, &set, 0, &clock).await.unwrap();
     hand.advance(Duration::from_secs(600));
     start(&limiter, &set, 1, &clock).await.unwrap();
@@ -181,7 +184,7 @@ async fn open_actions_outlive_the_process_until_they_end_or_lapse() {
     limiter.open_actions().close();
     drop(limiter);
 
-    let limiter = Limiter::new().with_open_actions(open());
+    let limiter = open();
     start(&limiter, &set, 3, &clock).await.unwrap();
     refused_for(start(&limiter, &set, 4, &clock).await);
     limiter.open_actions().ended(&id(2));
@@ -190,7 +193,7 @@ async fn open_actions_outlive_the_process_until_they_end_or_lapse() {
 
     // The first has lapsed while nobody ran.
     hand.advance(Duration::from_secs(3_000));
-    let limiter = Limiter::new().with_open_actions(open());
+    let limiter = open();
     let numbers = limiter.open_actions().count(&clock);
     assert_eq!(numbers[&LimitName::from("sessions")], 1, "the one that was started last");
     let (name, numbers) = limiter.open_actions().journal().unwrap();
@@ -200,7 +203,7 @@ async fn open_actions_outlive_the_process_until_they_end_or_lapse() {
 
     // A clock that is set back for a year keeps nothing for longer than 30 days.
     hand.step_wall(Wall::from_unix_seconds(1_735_689_600));
-    let limiter = Limiter::new().with_open_actions(open());
+    let limiter = open();
     hand.advance(MAX_OPEN_FOR - Duration::from_secs(1));
     assert_eq!(limiter.open_actions().count(&clock).len(), 1);
     hand.advance(Duration::from_secs(1));
@@ -215,7 +218,7 @@ async fn a_file_that_is_written_anew_has_every_open_action() {
         start(&limiter, &set, number, &clock).await.unwrap();
     }
     let mut again = Memory::default();
-    write_all(&limiter.open_actions().0.memory, &mut |bytes| {
+    lasting::write_all(&limiter.open_actions().0.memory, &mut |bytes| {
         again.replay(Record::read(bytes).unwrap(), &clock);
     });
     assert_eq!(again.actions.len(), 2_500);
@@ -237,6 +240,8 @@ async fn what_is_counted_of_all_limits_together_is_bounded() {
     }
     let refused = call(&limiter, &by_user, user(1, 20_000, 20_000), &clock).await.unwrap_err();
     assert!(matches!(refused, LimitError::KeysFull { .. }), "{refused:?}");
+    let tried = quotas(&format!("{text}enforce = false\n"));
+    drop(call(&limiter, &tried, user(1, 20_000, 20_000), &clock).await.unwrap());
     assert!(call(&limiter, &set, application(1, 1), &clock).await.is_err());
     limiter.open_actions().ended(&id(7));
     let _ = call(&limiter, &by_user, user(1, 20_000, 20_000), &clock).await.unwrap();

@@ -1,6 +1,7 @@
 //! Limits in words.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use crate::id::LimitName;
 use crate::limit::key::Dimension;
@@ -72,17 +73,19 @@ impl QuotaSet {
         facts
     }
 
-    /// What the windows of a limit will lack when this set follows `before`, in one sentence; none if nothing. Times that
-    /// a smaller limit had no use for are gone, and count as not admitted until the longest window has passed.
-    pub fn lacks(&self, limit: &LimitName, before: &Self) -> Option<String> {
-        let of_it =
-            |set: &'_ Self| set.all().find(|(_, quota)| quota.name == *limit).map(|(_, quota)| quota.clone());
-        let (before, after) = (of_it(before)?, of_it(self)?);
-        let grown = if before.per == after.per { after.grown_since(&before) } else { None };
-        let heals = jiff::SignedDuration::from_millis(grown?.into());
-        Some(format!(
-            "lacks times that it had no use for before, which count as not admitted: that heals within {heals:#}"
-        ))
+    /// The limits whose windows lack something when this set follows `before`, by name, each with how long that takes to
+    /// heal. Times that a smaller limit had no use for are gone, and count as not admitted until the longest window has
+    /// passed.
+    pub fn lacking(&self, before: &Self) -> BTreeMap<LimitName, Duration> {
+        fn by_name(set: &QuotaSet) -> HashMap<&LimitName, &Quota> {
+            set.all().map(|(_, quota)| (&quota.name, quota)).collect()
+        }
+        let (before, after) = (by_name(before), by_name(self));
+        let grown = after.into_iter().filter_map(|(name, after)| {
+            let before = before.get(name).filter(|before| before.per == after.per)?;
+            Some((name.clone(), Duration::from_millis(after.grown_since(before)?.into())))
+        });
+        grown.collect()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::id::{ApplicationId, EntraGroupId, UserId};
 use crate::limit::charges::Caller;
 use crate::limit::key::RuleId;
 use crate::limit::window::Bounds;
+use crate::principal::Tenants;
 use crate::time::Wall;
 
 /// A part of a limit that is promised to somebody: a window of its own, and a key of its own beside the limit's.
@@ -35,6 +36,8 @@ pub(in crate::limit) enum Owner {
         groups: HashSet<EntraGroupId>,
         users: HashSet<UserId>,
     },
+    /// One of these in some tenants alone.
+    Within(Tenants, Box<Self>),
 }
 
 /// What becomes of a part that its owner does not use.
@@ -50,6 +53,14 @@ pub(in crate::limit) enum Idle {
 // === impl Owner ===
 
 impl Owner {
+    /// The same in these tenants alone.
+    pub(in crate::limit) fn within(self, tenants: &Tenants) -> Self {
+        match tenants {
+            Tenants::Every => self,
+            only @ Tenants::Only(_) => Self::Within(only.clone(), Box::new(self)),
+        }
+    }
+
     /// No caller at all.
     pub(super) fn nobody() -> Self {
         Self::Holders { groups: HashSet::new(), users: HashSet::new() }
@@ -61,6 +72,7 @@ impl Owner {
         match self {
             Self::Application(application) => caller.subject.application == *application,
             Self::User(owner) => user == Some(owner),
+            Self::Within(tenants, owner) => tenants.have(&caller.subject.tenant) && owner.is(caller),
             Self::Holders { groups, users } => {
                 user.is_some_and(|user| users.contains(user))
                     || caller.groups.iter().any(|group| groups.contains(group))

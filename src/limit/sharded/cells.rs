@@ -5,22 +5,25 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering};
+use super::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::limit::charges::{Charges, Claim, Places, Way};
 use crate::limit::decision::{Asked, At, Hold, Refused, Turn, Verdict, When, decide};
 use crate::limit::key::{LimitKey, StoredKey};
 use crate::limit::quota::{Effect, Quota};
 use crate::limit::scribe::Scribe;
 use crate::limit::store::Swept;
-use crate::limit::window::{Cost, Full, SlidingWindowLog, Stamp};
+use crate::limit::window::{Cost, SlidingWindowLog, Stamp};
 use crate::time::{Clock, Steady};
 
 #[path = "cells/charged.rs"]
 mod charged;
+#[path = "cells/shut_out.rs"]
+mod shut_out;
 #[path = "cells/usages.rs"]
 mod usages;
 
 pub(in crate::limit) use charged::{Charged, Reserved};
+use shut_out::shut_out;
 
 /// The place of one key: its log, until the sweep has taken it out. 80 bytes for most keys, and the counters of `Arc`.
 #[derive(Debug)]
@@ -39,8 +42,18 @@ pub(in crate::limit) trait KeyMap: Default {
     /// Puts `cell` in, unless its key has one: then that one is the answer, and `cell` comes to nothing.
     fn insert(&self, cell: Arc<Cell>) -> Inserted;
 
+    /// Shows `look` every cell that was put in before it began, and perhaps others. A part of the map is locked meanwhile.
+    fn each(&self, look: impl FnMut(&Arc<Cell>));
+
     /// Takes out `cell` itself, and no other with its key.
     fn remove(&self, cell: &Arc<Cell>) -> Removed;
+}
+
+/// Whether anybody is charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::limit) enum Shut {
+    ToAll,
+    ToNobody,
 }
 
 /// What became of a cell that was to be put in.
@@ -65,6 +78,9 @@ pub(in crate::limit) struct Cells<M> {
     pub(super) round: Mutex<VecDeque<Arc<Cell>>>,
     /// Writes down every stamp that enters a log, and every one that leaves it other than by its age.
     pub(in crate::limit) scribe: Scribe,
+    /// Set when another process is to have the keys: nobody is charged any more. Read under the locks of a call's cells, so
+    /// that whoever sets it and then has had each lock once knows that no charge is still being made.
+    shut: AtomicBool,
 }
 
 /// A call that was charged.
@@ -116,7 +132,7 @@ impl<M: KeyMap> Cells<M> {
     ) -> Result<Granted, Refused<'a>> {
         let mut key = LimitKey::default();
         if let Some(quota) = charges.only(&mut key)
-            && let Some(Some(decided)) = self.map.find(&key, |cell| at_once(cell, quota, clock, &self.scribe))
+            && let Some(Some(decided)) = self.map.find(&key, |cell| at_once(cell, quota, clock, self))
         {
             return decided;
         }
@@ -153,15 +169,22 @@ impl<M: KeyMap> Cells<M> {
         let overrun = shut_out(charges, clock)?;
         loop {
             let mut debts: SmallVec<[Debt<'_>; 8]> = SmallVec::new();
+            let mut overrun = overrun;
             charges.try_each(|key, claim| {
-                debts.push((self.cell(key, charges, clock)?, claim));
+                match self.cell(key, charges, clock) {
+                    Ok(cell) => debts.push((cell, claim)),
+                    // A limit that is tried refuses nobody, also where there is no room for its key.
+                    Err(_) if claim.quota.effect == Effect::Shadow => overrun = overrun.with(claim.place),
+                    Err(full) => return Err(full),
+                }
                 Ok(())
             })?;
+            debts.retain(|(_, claim)| !overrun.has(claim.place));
             // No two calls wait for each other: all lock in this order, and no rule is there twice.
             if !debts.is_sorted_by_key(|(_, claim)| claim.rule()) {
                 debts.sort_unstable_by_key(|(_, claim)| claim.rule());
             }
-            let Some(decided) = attempt(&debts, charges, hold, clock, &self.scribe) else {
+            let Some(decided) = attempt(&debts, charges, hold, clock, self) else {
                 let emptied = debts.iter().filter(|(cell, _)| cell.log.lock().is_none());
                 emptied.for_each(|(cell, _)| self.take_out(cell));
                 continue;
@@ -169,6 +192,15 @@ impl<M: KeyMap> Cells<M> {
             let (mut turn, stamps) = decided?;
             turn.overrun = turn.overrun.and(overrun);
             return Ok(Outcome { debts, turn, stamps });
+        }
+    }
+
+    /// Charges nobody from now on, or again.
+    pub(in crate::limit) fn shut(&self, shut: Shut) {
+        self.shut.store(shut == Shut::ToAll, Ordering::Relaxed);
+        // Whoever has a lock may have looked before; whoever has it next has not.
+        if shut == Shut::ToAll {
+            self.map.each(|cell| drop(cell.log.lock()));
         }
     }
 
@@ -283,14 +315,17 @@ impl Cell {
 
 /// Charges a call to its only key, unless that takes long, or more than the ring has to be looked at, or the key is
 /// gone: then nothing happens, and there is no answer.
-fn at_once<'a>(
+fn at_once<'a, M>(
     cell: &Arc<Cell>,
     quota: &'a std::sync::Arc<Quota>,
     clock: &Clock,
-    scribe: &Scribe,
+    Cells { scribe, shut, .. }: &Cells<M>,
 ) -> Option<Result<Granted, Refused<'a>>> {
     let mut log = cell.log.lock();
     let log = log.as_mut()?;
+    if shut.load(Ordering::Relaxed) {
+        return Some(Err(Refused::Ended));
+    }
     if !log.is_plain() {
         return None;
     }
@@ -317,17 +352,20 @@ fn at_once<'a>(
 }
 
 /// Locks the cells, reads the clock and charges the call; nothing if the sweep has emptied one of the cells.
-fn attempt<'a>(
+fn attempt<'a, M>(
     debts: &[Debt<'a>],
     charges: &Charges<'a>,
     hold: Hold,
     clock: &Clock,
-    scribe: &Scribe,
+    Cells { scribe, shut, .. }: &Cells<M>,
 ) -> Option<Result<(Turn, Stamps), Refused<'a>>> {
     let mut locked: Locked<'_> = debts.iter().map(|(cell, _)| cell.log.lock()).collect();
     let mut asked: SmallVec<[Asked<'_, '_>; 8]> = SmallVec::new();
     for (log, (_, claim)) in locked.iter_mut().zip(debts) {
         asked.push((*claim, log.as_mut()?));
+    }
+    if shut.load(Ordering::Relaxed) {
+        return Some(Err(Refused::Ended));
     }
     let now = clock.steady();
     asked.iter_mut().filter(|(_, log)| !log.is_plain()).for_each(|(_, log)| log.settle(now));
@@ -350,20 +388,4 @@ fn attempt<'a>(
         let stamps = stamps.collect();
         (turn, stamps)
     }))
-}
-
-/// The limits that have nothing for this caller: no part is its own, no rest and nothing lent. If one is enforced, the
-/// call is told to come again in a window of it, since nothing better can be said; the others are overrun.
-fn shut_out<'a>(charges: &Charges<'a>, clock: &Clock) -> Result<Places, Refused<'a>> {
-    let mut overrun = Places::default();
-    for (quota, place) in charges.shut_out() {
-        if quota.effect == Effect::Enforced {
-            // A limit without any bound has no parts.
-            let (rate, now) = (quota.longest_rate().ok_or(Refused::NoCell)?, clock.steady());
-            let opens = now + std::time::Duration::from_millis(rate.window.millis());
-            return Err(Refused::Over(quota, Full { rate, opens }, now));
-        }
-        overrun = overrun.with(place);
-    }
-    Ok(overrun)
 }

@@ -1,7 +1,7 @@
 //! Every order in which a few threads can charge, give back and sweep: loom runs the text of `cells` over its own locks
 //! and counters, and over a map that is nothing but a lock.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::super::fixture::{application, changed, clock, limit, wait};
 use super::super::key::LimitKey;
@@ -16,12 +16,12 @@ use crate::time::Clock;
 mod cells;
 mod sync;
 
-use cells::{Cell, Cells, Inserted, KeyMap, Placed, Removed};
+use cells::{Cell, Cells, Inserted, KeyMap, Placed, Removed, Shut};
 use sync::{Arc, Mutex};
 
-/// [`KeyMap`] in the simplest way.
+/// [`KeyMap`] in the simplest way, and always in the same order: the checker repeats what it has seen.
 #[derive(Debug, Default)]
-struct OneLock(Mutex<HashMap<Vec<u8>, Arc<Cell>>>);
+struct OneLock(Mutex<BTreeMap<Vec<u8>, Arc<Cell>>>);
 
 /// What the threads of one order share.
 struct World {
@@ -63,6 +63,10 @@ impl KeyMap for OneLock {
         }
         cells.insert(key, cell);
         Inserted::New
+    }
+
+    fn each(&self, look: impl FnMut(&Arc<Cell>)) {
+        self.0.lock().values().for_each(look);
     }
 
     fn remove(&self, cell: &Arc<Cell>) -> Removed {
@@ -211,6 +215,35 @@ fn a_charge_that_is_given_back_leaves_no_trace_whoever_calls_meanwhile() {
         other.join().unwrap();
         assert_eq!(world.remaining(2)[0] as usize, 1 - mine);
         assert_eq!(mine + world.call(2), 1, "there is room for one, sooner or later");
+    });
+}
+
+#[test]
+fn once_the_windows_are_shut_nothing_is_charged_that_whoever_reads_them_then_does_not_see() {
+    every_order(&two_limits(9, 9), |world| {
+        world.call_in_vain(1);
+        let reader = spawn(&world, |world| {
+            world.cells.shut(Shut::ToAll);
+            world.remaining(1)[0]
+        });
+        let charged = world.call(1);
+        let seen = reader.join().unwrap();
+        assert_eq!(9 - seen as usize, charged);
+        assert_eq!((world.remaining(1)[0], world.call(1)), (seen, 0));
+        world.cells.shut(Shut::ToNobody);
+        assert_eq!(world.call(1), 1);
+    });
+}
+
+#[test]
+fn a_key_that_is_new_while_the_windows_are_shut_is_charged_nothing_that_is_not_seen() {
+    every_order(&limit("model-one", "\"tenant\"", "\"9 per minute\""), |world| {
+        let reader = spawn(&world, |world| {
+            world.cells.shut(Shut::ToAll);
+            world.remaining(1).first().copied()
+        });
+        let charged = world.call(1);
+        assert_eq!(9 - reader.join().unwrap().unwrap_or(9) as usize, charged);
     });
 }
 

@@ -207,6 +207,10 @@ impl KeyMap for Watched {
         self.0.insert(cell)
     }
 
+    fn each(&self, look: impl FnMut(&Arc<Cell>)) {
+        self.0.each(look);
+    }
+
     fn remove(&self, cell: &Arc<Cell>) -> Removed {
         assert!(cell.log.lock().is_none(), "a call that has just got this cell would be charged to nothing");
         self.0.remove(cell)

@@ -33,6 +33,7 @@ macro_rules! store_contract {
 
 mod in_flight;
 mod parts;
+mod tried;
 mod waiting;
 
 store_contract!(

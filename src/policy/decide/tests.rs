@@ -1,11 +1,12 @@
 use super::*;
-use crate::id::{EntraGroupId, TenantId, UserId};
+use crate::id::{ActionId, ApplicationId, EntraGroupId, Permission, TenantId, UserId};
 use crate::policy::tests::{APPLICATIONS, GROUPS, set_with};
 use crate::principal::Subject;
 use crate::time::Wall;
 
 mod inventory_age;
 mod roles;
+mod tenants;
 mod tried;
 
 const EVERYTHING: u128 = 1;
@@ -83,7 +84,7 @@ fn refusal(set: &PolicySet, caller: &Principal, operation: &str) -> String {
 
 fn scope(set: &PolicySet, caller: &Principal, operation: &str, targets: &[Target]) -> Scope {
     let operation = set.operations().find(|known| known.id().as_str() == operation).unwrap();
-    set.permit(caller, operation).unwrap().reach(targets, &clock()).unwrap()
+    set.permit(caller, operation).unwrap().reach(targets, &clock()).unwrap().scope
 }
 
 #[test]

@@ -33,6 +33,29 @@ fn a_device_group_that_is_not_enforced_is_pointed_out() {
     );
 }
 
+#[test]
+fn a_set_and_a_role_that_are_not_enforced_are_pointed_out() {
+    let text = ROLES.replacen("[\"View data\"]", "[\"View data\"]\nenforce = false", 1);
+    let found = warnings(&[("roles.toml", text), ("policy.toml", "\nenforce = false".to_owned())]);
+    let said: Vec<_> =
+        found.iter().filter(|warning| warning.contains("not") && !warning.contains("unscoped")).collect();
+    assert_eq!(
+        said,
+        [
+            "policy.toml:2:11: nothing of this policy is enforced: whoever shows a good token may make every call of the catalogue, on every device and at any rate, and what would be refused is noted",
+            "roles.toml:3:16: the role `Reader` is not enforced: whatever role permission its holders lack is noted, and they may make the call",
+        ]
+    );
+}
+
+#[test]
+fn whoever_lacks_no_role_permission_since_a_role_is_not_enforced_could_move_a_device_too() {
+    let roles = ROLES.replacen("[\"View data\"]", "[\"View data\"]\nenforce = false", 1);
+    let found = warnings(&[tagging(), by_tag(), ("roles.toml", roles)]);
+    let beginning = "roles.toml:3:16: holders of `Reader` are confined by device groups, some groups match by tag, and they may change tags by `collect`, `machine`: ";
+    assert!(found.iter().any(|warning| warning.starts_with(beginning)), "{found:#?}");
+}
+
 /// The operations, of which `machine` and `collect` change tags.
 fn tagging() -> (&'static str, String) {
     let text = OPERATIONS.replace(

@@ -5,24 +5,16 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use crate::proxy::bounds::Bounds;
-use crate::time::{Clock, Steady};
+use crate::proxy::credit::Credit;
+use crate::time::Clock;
 
-/// One direction of a connection: how much longer the client may keep us waiting.
-///
-/// It begins with [`Bounds::patience`]. Waiting uses it up, and what is given or taken earns it back at
-/// [`Bounds::min_rate`], up to where it began.
+/// One direction of a connection: how much longer the client may keep us waiting, and an alarm for when it has.
 pub(super) struct Pace {
-    credit: Duration,
-    wait: Option<Wait>,
-}
-
-/// The present wait.
-struct Wait {
-    since: Steady,
-    alarm: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    credit: Credit,
+    /// Of the present wait.
+    alarm: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 impl fmt::Debug for Pace {
@@ -33,36 +25,31 @@ impl fmt::Debug for Pace {
 
 impl Pace {
     pub(super) fn new(bounds: &Bounds) -> Self {
-        Self { credit: bounds.patience, wait: None }
+        Self { credit: Credit::new(bounds), alarm: None }
     }
 
     /// The client gave or took so many bytes.
     pub(super) fn moved(&mut self, bytes: usize, clock: &Clock, bounds: &Bounds) {
-        // Whoever never kept us waiting has all the credit there is.
-        if let Some(wait) = self.wait.take() {
-            self.credit = self.credit.saturating_sub(clock.steady().since(wait.since));
-        }
-        if self.credit < bounds.patience {
-            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            let earned = Duration::from_secs(1).saturating_mul(bytes) / bounds.min_rate.get();
-            self.credit = bounds.patience.min(self.credit + earned);
-        }
+        self.alarm = None;
+        self.credit.moved(bytes, clock, bounds);
     }
 
     /// The client gives or takes nothing now. Ready once it has kept us waiting for too long.
     pub(super) fn poll_too_slow(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<()> {
-        let credit = self.credit;
-        let wait = self.wait.get_or_insert_with(|| {
-            let timer = clock.clone();
-            Wait { since: clock.steady(), alarm: Box::pin(async move { timer.sleep(credit).await }) }
+        let credit = &mut self.credit;
+        let alarm = self.alarm.get_or_insert_with(|| {
+            credit.wait(clock);
+            let (timer, left) = (clock.clone(), credit.left(clock));
+            Box::pin(async move { timer.sleep(left).await })
         });
-        wait.alarm.as_mut().poll(cx)
+        alarm.as_mut().poll(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
+    use std::time::Duration;
 
     use super::*;
     use crate::time::Wall;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 /// What bytes are read from and written to.
@@ -17,6 +17,8 @@ pub enum Socket {
     Plain(TcpStream),
     /// Within TLS, after its handshake.
     Tls(Box<TlsStream<TcpStream>>),
+    /// In clear text, from the process before this one.
+    Relayed(UnixStream),
 }
 
 /// What is spoken over a connection.
@@ -31,27 +33,28 @@ impl Socket {
     pub(super) fn protocol(&self) -> Protocol {
         match self {
             Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Protocol::Http2,
-            Self::Plain(_) | Self::Tls(_) => Protocol::Http1,
+            Self::Plain(_) | Self::Tls(_) | Self::Relayed(_) => Protocol::Http1,
         }
     }
 
     /// Whether the client was seen to close or to break off, behind whatever has not been read.
     pub(super) fn is_closed_behind(&self) -> bool {
-        let ready = self.tcp().ready(Interest::READABLE).now_or_never();
+        let ready = match self {
+            Self::Plain(stream) => stream.ready(Interest::READABLE).now_or_never(),
+            Self::Tls(stream) => stream.get_ref().0.ready(Interest::READABLE).now_or_never(),
+            Self::Relayed(stream) => stream.ready(Interest::READABLE).now_or_never(),
+        };
         ready.is_some_and(|ready| ready.is_err() || ready.is_ok_and(Ready::is_read_closed))
-    }
-
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        }
     }
 }
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.tcp().as_raw_fd()
+        match self {
+            Self::Plain(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.get_ref().0.as_raw_fd(),
+            Self::Relayed(stream) => stream.as_raw_fd(),
+        }
     }
 }
 
@@ -60,6 +63,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Relayed(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -69,6 +73,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Relayed(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -76,6 +81,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Relayed(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -83,6 +89,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Relayed(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

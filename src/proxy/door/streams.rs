@@ -12,8 +12,10 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
 use crate::proxy::bounds::Bounds;
+use crate::proxy::client::MAX_BLOCK_BYTES;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::strict::{MAX_HEADER_BYTES, MAX_TARGET_BYTES};
+use crate::proxy::upload::Upload;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 
@@ -40,6 +42,7 @@ pub(super) struct Streams {
 pub(super) fn options(bounds: &Bounds) -> H2Options {
     let mut options = H2Options::default();
     options
+        .max_frame_size(u32::try_from(MAX_BLOCK_BYTES).unwrap_or(u32::MAX))
         .max_header_list_size(u32::try_from(MAX_HEADER_LIST_BYTES).unwrap_or(u32::MAX))
         .max_concurrent_streams(bounds.streams.get())
         .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
@@ -56,14 +59,27 @@ impl Streams {
 
 #[async_trait]
 impl HttpServerApp for Streams {
-    /// One stream. A panic ends in a reset of it alone, and so does one that takes longer than any request may.
+    /// One stream. A panic ends in a reset of it alone, and so does one that takes longer than any request may, or whose
+    /// client gives its body too slowly.
     async fn process_new_http(
         self: &Arc<Self>,
-        session: ServerSession,
+        mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        let uploads = !session.is_body_empty();
         let served = AssertUnwindSafe(self.proxy.process_new_http(session, shutdown)).catch_unwind();
-        if let Ok(Err(_)) = self.clock.timeout(self.bounds.request, served).await {
+        let served = self.clock.timeout(self.bounds.request, served);
+        let served = if uploads {
+            let upload = Upload::new(self.clock.clone(), self.bounds.clone());
+            tokio::select! {
+                biased;
+                served = upload.clone().scope(served) => served,
+                () = upload.too_slow() => return None,
+            }
+        } else {
+            served.await
+        };
+        if let Ok(Err(_)) = served {
             self.metrics.panicked();
         }
         None

@@ -9,7 +9,7 @@ use std::fmt::Display;
 use serde::{Serialize, Serializer};
 
 use self::object::{Object, name};
-use crate::id::{DeviceGroupId, DeviceRef, LimitName, Permission};
+use crate::id::{DeviceGroupId, DeviceRef, LimitName, Permission, RoleName};
 use crate::outcome::Outcome;
 use crate::principal::ScopedDevice;
 use crate::source::Problem;
@@ -39,6 +39,9 @@ pub(super) struct PolicyLine<'a> {
     what: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Wall>,
+    /// In seconds, how long each limit that grew counts times that it had no use for before as not admitted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    lacking_s: BTreeMap<&'a str, f64>,
     /// How many mistakes there are, also those that the line leaves out.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem_count: Option<usize>,
@@ -128,9 +131,15 @@ pub(super) fn request(event: Event, outcome: &Outcome) -> Vec<u8> {
         left.plain(name!("window"), standing.rate.window);
         left.number(name!("remaining"), standing.remaining);
     });
-    // Limits that are not enforced yet, and would have refused the call.
+    // What is not enforced yet, and would have refused the call.
+    if let Some(reason) = findings.would_refuse() {
+        line.word(name!("would_refuse"), reason.as_str());
+    }
+    if let Some(tried) = &findings.tried {
+        line.text(name!("would_say"), &tried.message);
+        line.texts(name!("roles_overrun"), tried.roles.iter().map(RoleName::as_str));
+    }
     line.texts(name!("limits_overrun"), findings.overrun.iter().map(LimitName::as_str));
-    // Device groups that are not enforced yet, and would have refused the call.
     line.texts(name!("device_groups_overrun"), findings.scope.overrun.iter().map(DeviceGroupId::as_str));
     if let Some(end) = end {
         if let Some(status) = end.upstream_status {
@@ -189,11 +198,15 @@ impl<'a> PolicyLine<'a> {
             policy_version,
             what: None,
             until: None,
+            lacking_s: BTreeMap::new(),
             problem_count: None,
             problems: &[],
         };
         match *event {
-            PolicyEvent::Loaded { version } => line("ok", version),
+            PolicyEvent::Loaded { version, lacking } => {
+                let lacking = lacking.iter().map(|(limit, heals)| (limit.as_str(), heals.as_secs_f64()));
+                Self { lacking_s: lacking.collect(), ..line("ok", version) }
+            }
             PolicyEvent::Failed { version, problems } => Self {
                 problem_count: Some(problems.len()),
                 problems: problems.get(..MAX_PROBLEMS).unwrap_or(problems),

@@ -143,7 +143,7 @@ fn an_admitted_call_has_a_line_before_it_is_forwarded_and_one_when_it_ends() {
 fn a_refused_call_has_one_line_and_a_reload_another() {
     let test = TestAudit::new();
     test.audit.finished(&refused(1, ReasonCode::NoToken));
-    test.audit.policy(&PolicyEvent::Loaded { version: "v2" });
+    test.audit.policy(&PolicyEvent::Loaded { version: "v2", lacking: &Default::default() });
     let mut events = events(&test.lines());
     events.sort();
     assert_eq!(events, ["policy", "refused"]);

@@ -1,9 +1,7 @@
 //! What is played on the bytes of a request, by the numbers of a seed.
 
 use super::WORKSTATION;
-
-/// Numbers that look like chance and are always the same (splitmix64).
-pub(super) struct Dice(u64);
+use crate::support::dice::Dice;
 
 /// Lines that make some server read another length, method, path or host.
 const LINES: &[&str] = &[
@@ -73,34 +71,6 @@ const SIZES: &[&str] = &["0x", "0", "00000000", "+", "-", " ", ";", "\r\n", "f"]
 
 /// Ends of a size's line, or of a chunk, that some take for one.
 const ENDS: &[&str] = &["\n", "\r", " \r\n", ";x=y\r\n", ";\n\r\n", "\r\n\r\n", "\n\r\n", ""];
-
-// === impl Dice ===
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below this one, which is more than none.
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.roll() % end.max(1) as u64).unwrap()
-    }
-
-    pub(super) fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
-        &choices[self.below(choices.len())]
-    }
-}
 
 /// The bytes of a case.
 pub(super) fn case(number: u64, authorization: &str) -> Vec<u8> {

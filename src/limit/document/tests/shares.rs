@@ -1,9 +1,11 @@
 //! The parts of a limit.
 
 use super::*;
+use crate::id::{ApplicationId, EntraGroupId, TenantId};
 use crate::limit::Caller;
+use crate::limit::owners::Owners;
 use crate::limit::window::Bounds;
-use crate::principal::Scope;
+use crate::principal::{Scope, Tenants};
 
 /// A limit of 100 a minute and 7 an hour per tenant, or these windows, with these lines.
 fn shared(windows: &str, lines: &str) -> String {
@@ -194,4 +196,32 @@ fn a_part_keeps_its_log_when_its_size_or_the_others_change() {
         of(r#"soar = { part = "50%", idle = "lent" }, responders = { part = "10%", idle = "kept" }"#);
     assert_eq!((rest, alone[0]), (same, two[1]));
     assert!(rest != two[0] && rest != two[1] && two[0] != two[1]);
+}
+
+#[test]
+fn a_part_of_somebody_in_one_tenant_is_nobodys_in_another() {
+    let only = Tenants::Only([TenantId::from_u128(1)].into());
+    let mut owners = Owners::default();
+    owners.application(&"soar".into(), &only, ApplicationId::from_u128(1));
+    owners.role(&"responders".into(), &only, [EntraGroupId::from_u128(1)], []);
+    let share =
+        r#"share = { responders = { part = "30%", idle = "kept" }, soar = { part = "50%", idle = "kept" } }"#;
+    let mut files = PolicyFiles::default();
+    files.insert(SourceFile::new("limits.toml", shared(r#""10 per minute""#, share)));
+    let mut problems = Problems::default();
+    let set = QuotaSet::compile(&files, &crate::limit::fixture::documented(), &owners, now(), &mut problems);
+    assert!(problems.is_empty(), "{problems:?}");
+    let theirs = |tenant: u128, application: u128| -> Vec<String> {
+        let subject = user(tenant, application, 9);
+        let groups = [EntraGroupId::from_u128(1)];
+        let (operation, scope) = ("read".parse().unwrap(), Scope::default());
+        let caller = Caller { subject: &subject, groups: &groups, at: now() };
+        let of = set.charges(caller, &operation, &scope);
+        let quota = each(&of)[0].quota;
+        let owned = quota.parts.iter().filter(|part| part.owner.is(caller));
+        owned.map(|part| part.name.to_string()).collect()
+    };
+    assert_eq!(theirs(1, 1), ["responders", "soar"]);
+    assert_eq!(theirs(1, 2), ["responders"]);
+    assert_eq!(theirs(2, 1), [""; 0]);
 }

@@ -1,6 +1,6 @@
 //! What `limit::sync` has, of loom's making.
 
-pub(super) use loom::sync::atomic::{AtomicUsize, Ordering};
+pub(super) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(super) use loom::sync::{Arc, MutexGuard};
 
 /// A lock as parking_lot's is: no thread dies with it.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::RolePermission;
 use crate::policy::tests::OPERATIONS;
 use crate::source::{Problems, SourceFile};
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::id::{ApplicationId, EntraGroupId, RequestId, TenantId, UserId};
-use crate::outcome::{Decision, Findings, ReasonCode, Standing};
+use crate::outcome::{Decision, Findings, ReasonCode, Standing, Tried};
 use crate::principal::{Groups, Principal, PrincipalKind, Scope, Subject};
 use crate::source::{Problems, SourceFile};
 
@@ -78,6 +78,11 @@ fn known() -> Outcome {
                 devices: [device].into_iter().collect(),
                 overrun: ["Servers".into()].into_iter().collect(),
             },
+            tried: Some(Box::new(Tried::new(
+                ReasonCode::MissingRole,
+                "Missing role",
+                ["Tier 1".into()].into_iter().collect(),
+            ))),
             comment: Some("first\nsecond \"quoted\"\u{0}".into()),
             standings: [standing].into_iter().collect(),
             held: Some(Duration::from_micros(1_500)),
@@ -117,6 +122,9 @@ fn a_line_has_every_fact_and_before_the_end_none_of_the_end() {
         "admission_us": 40,
         "held_ms": 1.5,
         "limits_left": [{ "limit": "collect", "window": "minute", "remaining": 42 }],
+        "would_refuse": "missing_role",
+        "would_say": "Missing role",
+        "roles_overrun": ["Tier 1"],
         "limits_overrun": ["collect-per-device"],
         "device_groups_overrun": ["Servers"],
         "comment": "first\nsecond \"quoted\"\u{0}",
@@ -164,8 +172,13 @@ fn a_comment_and_a_name_are_cut_between_characters() {
 fn a_reload_is_a_line_with_its_first_hundred_mistakes() {
     let time = "2026-01-01T12:00:00.000Z";
     assert_eq!(
-        read(&PolicyLine::new(NOON, &PolicyEvent::Loaded { version: "v1" })),
+        read(&PolicyLine::new(NOON, &PolicyEvent::Loaded { version: "v1", lacking: &Default::default() })),
         json!({ "time": time, "event": "policy", "result": "ok", "policy_version": "v1" })
+    );
+    let lacking = [("collect".into(), Duration::from_secs(3_600))].into_iter().collect();
+    assert_eq!(
+        read(&PolicyLine::new(NOON, &PolicyEvent::Loaded { version: "v2", lacking: &lacking }))["lacking_s"],
+        json!({ "collect": 3600.0 })
     );
     let mut problems = Problems::default();
     let source = SourceFile::new("roles.toml", "");
