@@ -5,7 +5,7 @@
 //! is the time between two answers at 64 connections, on a machine that the load and the upstream share.
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -113,7 +113,8 @@ impl Process {
         command
     }
 
-    /// Starts a process and waits for the line of its standard error that names its address.
+    /// Starts a process and waits for the line of its standard error that names its address, and then until it listens
+    /// there: Pingora binds its own socket a while later.
     pub(crate) fn started(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -127,6 +128,10 @@ impl Process {
         });
         assert!(address.is_some(), "{command:?} said:\n{}", said.join("\n"));
         let address = address.unwrap();
+        while TcpStream::connect(address).is_err() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended at its start");
+            std::thread::yield_now();
+        }
         // Whatever it says from now on must not fill the pipe.
         std::thread::spawn(move || lines.for_each(|line| eprintln!("{}", line.unwrap_or_default())));
         Self { child, address }

@@ -33,7 +33,8 @@ pub(crate) fn bench() {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     let world = World::new(&Clock::System);
-    let policies = tempfile::tempdir().unwrap();
+    // Apart, or each write of the audit would be looked at as a change of the policy.
+    let (policies, audit) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     world.write(policies.path());
     let upstream = Process::role("upstream");
 
@@ -45,7 +46,7 @@ pub(crate) fn bench() {
     let mut refusing = started("refusing", Process::role_command("refusing"));
     let base_refused = refusing.count("plain pingora refuses", &Calls::new(Kind::BadToken, &world));
     drop(refusing);
-    let gateway = Process::tollgate_command(policies.path(), policies.path(), upstream.address, &[]);
+    let gateway = Process::tollgate_command(policies.path(), audit.path(), upstream.address, &[]);
     let mut gateway = started("tollgate", gateway);
     for kind in std::iter::once(Kind::Admitted).chain(Kind::REFUSED) {
         let base = if kind == Kind::Admitted { base } else { base_refused };

@@ -35,6 +35,11 @@ macro_rules! guid {
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
+
+            /// The 36 characters that it prints as, written into `buffer`.
+            pub fn text<'b>(&self, buffer: &'b mut [u8; 36]) -> &'b str {
+                self.0.as_hyphenated().encode_lower(buffer)
+            }
         }
 
         impl FromStr for $name {
@@ -214,6 +219,18 @@ impl DeviceId {
         self.bytes.get(..usize::from(self.length)).unwrap_or(&self.bytes)
     }
 
+    /// The digits that it prints as, written into `buffer`.
+    pub fn text<'b>(&self, buffer: &'b mut [u8; 40]) -> &'b str {
+        // Written at once: every audit line and every refusal has some.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
+        for ([high, low], byte) in buffer.as_chunks_mut().0.iter_mut().zip(self.as_bytes()) {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
+        }
+        let text = buffer.get(..self.as_bytes().len() * 2).unwrap_or_default();
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+
     /// The id that the text spells; none if it spells none, as most names of devices do.
     fn read(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
@@ -243,15 +260,7 @@ impl FromStr for DeviceId {
 
 impl fmt::Display for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Written at once: every audit line and every refusal has some.
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
-        let mut text = [0; 40];
-        for ([high, low], byte) in text.as_chunks_mut().0.iter_mut().zip(self.as_bytes()) {
-            (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
-        }
-        let text = text.get(..self.as_bytes().len() * 2).unwrap_or_default();
-        f.write_str(std::str::from_utf8(text).map_err(|_| fmt::Error)?)
+        f.write_str(self.text(&mut [0; 40]))
     }
 }
 

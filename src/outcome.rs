@@ -162,6 +162,17 @@ impl Window {
         self.0.get()
     }
 
+    /// The word for its length, if there is one.
+    pub const fn word(self) -> Option<&'static str> {
+        match self.seconds() {
+            1 => Some("second"),
+            60 => Some("minute"),
+            3_600 => Some("hour"),
+            86_400 => Some("day"),
+            _ => None,
+        }
+    }
+
     /// Its length.
     pub const fn duration(self) -> Duration {
         Duration::from_secs(self.0.get() as u64)
@@ -176,12 +187,9 @@ impl Window {
 /// `second`, `minute`, `hour`, `day`, or the number of seconds (`90s`): the end of a `RateLimit` item's name.
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.seconds() {
-            1 => f.write_str("second"),
-            60 => f.write_str("minute"),
-            3_600 => f.write_str("hour"),
-            86_400 => f.write_str("day"),
-            seconds => write!(f, "{seconds}s"),
+        match self.word() {
+            Some(word) => f.write_str(word),
+            None => write!(f, "{}s", self.seconds()),
         }
     }
 }

@@ -5,4 +5,5 @@
 //! audit line cannot be kept must not be forwarded, and whoever asked decides what that means for the caller.
 
 pub mod audit;
+pub(crate) mod json;
 pub mod metrics;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use jiff::fmt::temporal::DateTimePrinter;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -101,10 +102,30 @@ impl std::ops::Add<Duration> for Wall {
     }
 }
 
+/// How the calendar's clock prints.
+const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+
+impl Wall {
+    /// Writes what it prints as to the end of `bytes`.
+    pub fn print(self, bytes: &mut Vec<u8>) {
+        match self.timestamp() {
+            Ok(timestamp) => {
+                // Writing into memory can't fail.
+                let _ = PRINTER.print_timestamp(&timestamp, bytes);
+            }
+            Err(_) => bytes.extend_from_slice(self.seconds.to_string().as_bytes()),
+        }
+    }
+
+    fn timestamp(self) -> Result<jiff::Timestamp, jiff::Error> {
+        jiff::Timestamp::new(self.seconds, i32::try_from(self.nanos).unwrap_or(0))
+    }
+}
+
 /// RFC 3339 in UTC with milliseconds, as the audit and `/policy` print it.
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::new(self.seconds, i32::try_from(self.nanos).unwrap_or(0)) {
+        match self.timestamp() {
             Ok(timestamp) => write!(f, "{timestamp:.3}"),
             Err(_) => write!(f, "{}", self.seconds),
         }
@@ -336,6 +357,9 @@ mod tests {
     fn the_calendar_prints_as_rfc_3339_with_milliseconds() {
         let wall = Wall::from_unix_seconds(1_767_225_600) + Duration::from_micros(1_234_567);
         assert_eq!(wall.to_string(), "2026-01-01T00:00:01.234Z");
+        let mut bytes = b"at ".to_vec();
+        wall.print(&mut bytes);
+        assert_eq!(bytes, b"at 2026-01-01T00:00:01.234Z");
         assert_eq!(wall.since(Wall::from_unix_seconds(1_767_225_600)), Duration::from_micros(1_234_567));
     }
 

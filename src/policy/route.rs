@@ -291,6 +291,11 @@ impl<T: Copy> Node<T> {
 /// A parameter's value, percent-decoded once; none if it is empty, not UTF-8, or could be read as anything but one
 /// plain segment.
 fn decode(segment: &str) -> Option<Cow<'_, str>> {
+    // Most are an id or a name, which says what it says.
+    let simple = |found, byte: u8| found & (byte.is_ascii_alphanumeric() | (byte == b'-'));
+    if !segment.is_empty() && segment.bytes().fold(true, simple) {
+        return Some(segment.into());
+    }
     let value = percent_decode_str(segment).decode_utf8().ok()?;
     let forbidden = |c: char| c.is_control() || matches!(c, '/' | '\\' | '%' | ';' | '?' | '#');
     let plain = !value.is_empty() && value != "." && value != ".." && !value.contains(forbidden);

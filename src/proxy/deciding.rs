@@ -10,6 +10,7 @@ use super::gateway::Gateway;
 use super::incoming::Incoming;
 use super::strict;
 use super::succession::Relay;
+use super::upstream::REQUEST_ID;
 use crate::admit::{Permit, admit};
 use crate::denial::Denial;
 use crate::limit::LimitError;
@@ -74,6 +75,6 @@ impl Gateway {
 }
 
 fn client_id(request: &RequestHeader) -> Option<Arc<str>> {
-    let id = request.headers.get("x-request-id")?.to_str().ok()?;
+    let id = request.headers.get(REQUEST_ID)?.to_str().ok()?;
     Some(id.chars().take(CLIENT_ID_CHARACTERS).collect::<String>().into())
 }

@@ -202,7 +202,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         // Only we say what is ours.
-        for name in reply::OURS {
+        for name in &reply::OURS {
             response.remove_header(name);
         }
         if response.status.is_informational() {

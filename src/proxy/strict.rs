@@ -5,7 +5,7 @@
 //! at, the parsed head is checked. Nothing is repaired: what is not plain is refused, and its connection closed.
 
 use http::{HeaderMap, Method};
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr2};
 use pingora::http::RequestHeader;
 
 use crate::denial::{Denial, Malformed};
@@ -164,50 +164,65 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
 }
 
 /// `tchar` of RFC 9110, section 5.6.2.
-const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+fn is_token(byte: u8) -> bool {
+    TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
 }
+
+/// Which bytes are one: looked up, since every name of a head is read letter by letter.
+#[expect(clippy::indexing_slicing, reason = "a byte is below 256, and this runs while it is compiled")]
+const TOKEN: [bool; 256] = {
+    let mut token = [false; 256];
+    let marks = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&'*+-.^_`|~";
+    let mut left = marks.as_slice();
+    while let [mark, rest @ ..] = left {
+        token[*mark as usize] = true;
+        left = rest;
+    }
+    token
+};
 
 /// A target that is a path, with or without a query, and can be read in one way.
 fn target(target: &[u8]) -> Result<(), Denial> {
     if target.len() > MAX_TARGET_BYTES {
         return Err(Denial::HeaderTooLarge { limit: "8 KiB of request target" });
     }
-    let target = std::str::from_utf8(target).map_err(|_| Malformed::Target)?;
-    // A fragment is never sent (RFC 9112, section 3.2): whoever cuts it off sees another target.
-    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    // A fragment is never sent (RFC 9112, section 3.2): whoever cuts it off sees another target. Without a branch, as
+    // below.
+    if !target.iter().fold(true, |plain, byte| plain & byte.is_ascii_graphic() & (*byte != b'#')) {
         return Err(Malformed::Target.into());
     }
-    Ok(path(target.split_once('?').map_or(target, |(path, _)| path))?)
+    let end = memchr(b'?', target).unwrap_or(target.len());
+    Ok(path(target.get(..end).unwrap_or_default())?)
 }
 
-fn path(path: &str) -> Result<(), Malformed> {
-    let mut segments = path.split('/');
-    if segments.next() != Some("") {
-        return Err(Malformed::Target);
-    }
-    if path.contains('\\')
-        || escapes(path).any(|octet| matches!(octet, None | Some(b'/' | b'\\' | b'.' | b'%' | 0)))
-    {
+fn path(path: &[u8]) -> Result<(), Malformed> {
+    // `*` and absolute forms have no segment at all.
+    let segments = path.strip_prefix(b"/").ok_or(Malformed::Target)?;
+    if memchr2(b'\\', b'%', segments).is_some() && !is_escaped_plainly(segments) {
         return Err(Malformed::Path);
     }
-    let mut segments = segments.peekable();
-    while let Some(segment) = segments.next() {
+    let mut start = 0;
+    for end in memchr_iter(b'/', segments) {
         // Only the root itself may end in an empty segment here; the route table refuses other trailing slashes.
-        if matches!(segment, "." | "..") || (segment.is_empty() && segments.peek().is_some()) {
+        if matches!(segments.get(start..end), Some(b"" | b"." | b"..") | None) {
             return Err(Malformed::Path);
         }
+        start = end + 1;
     }
-    // `*` and absolute forms have no segment at all.
-    if path.is_empty() { Err(Malformed::Target) } else { Ok(()) }
+    if matches!(segments.get(start..), Some(b"." | b"..")) { Err(Malformed::Path) } else { Ok(()) }
+}
+
+/// Whether it has no backslash, and each `%` has two digits that write none of what ends or climbs a segment.
+fn is_escaped_plainly(path: &[u8]) -> bool {
+    let plain = |octet| !matches!(octet, None | Some(b'/' | b'\\' | b'.' | b'%' | 0));
+    memchr(b'\\', path).is_none() && escapes(path).all(plain)
 }
 
 /// The octets that are written as `%xx`; `None` for a `%` that two digits do not follow.
-fn escapes(path: &str) -> impl Iterator<Item = Option<u8>> {
-    path.split('%').skip(1).map(|rest| {
-        let digits = rest.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
-        u8::from_str_radix(digits, 16).ok()
+fn escapes(path: &[u8]) -> impl Iterator<Item = Option<u8>> {
+    path.split(|byte| *byte == b'%').skip(1).map(|rest| {
+        let digit = |at: usize| char::from(*rest.get(at)?).to_digit(16);
+        u8::try_from(digit(0)? * 16 + digit(1)?).ok()
     })
 }
 

@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::protocols::{ALPN, TcpKeepalive};
 use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
+use smallvec::SmallVec;
 
 pub(super) use self::targets::Target;
 use self::targets::Targets;
@@ -28,8 +29,8 @@ const PROBE: Duration = Duration::from_secs(5);
 /// fewer), and few enough that one connection that is lost does not take all.
 const MAX_STREAMS: usize = 100;
 
-/// The header that carries our request id to the upstream.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that carries our request id to the upstream, and a client's own to us.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What says, or claims, where a call came from. The API has no use for it, and from strangers it is anything.
 const FORWARDED: &str = "forwarded";
@@ -177,12 +178,13 @@ impl Target {
         id: RequestId,
     ) -> pingora::Result<()> {
         put_back(request, sent)?;
-        let claims: Vec<_> = request.headers.keys().filter(|name| claims_origin(name)).cloned().collect();
+        let claims = request.headers.keys().filter(|name| claims_origin(name)).cloned();
+        let claims: SmallVec<[_; 4]> = claims.collect();
         for name in claims {
             request.remove_header(&name);
         }
         request.insert_header(header::HOST, self.authority.clone())?;
-        request.insert_header(REQUEST_ID, id.to_string())
+        request.insert_header(REQUEST_ID, id.text(&mut [0; 36]))
     }
 }
 

@@ -1,13 +1,14 @@
 //! What an audit line says. A fact that is not known is absent, never an empty string.
 
 mod object;
+mod plain;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use serde::{Serialize, Serializer};
 
-use self::object::Object;
+use self::object::{Object, name};
 use crate::id::{DeviceGroupId, DeviceRef, LimitName, Permission, RoleName};
 use crate::outcome::Outcome;
 use crate::principal::ScopedDevice;
@@ -88,81 +89,81 @@ pub(super) fn request(event: Event, outcome: &Outcome) -> Vec<u8> {
 
     let mut line = Object::default();
     // The header's arrival plus the time to the decision or the end.
-    line.shown("time", outcome.received + end.map_or(outcome.admission, |end| end.total));
-    line.word("event", event.as_str());
-    line.shown("request_id", outcome.request_id);
-    line.text_if("client_request_id", outcome.client_request_id.as_deref());
-    line.word("decision", outcome.decision.as_str());
+    line.plain(name!("time"), outcome.received + end.map_or(outcome.admission, |end| end.total));
+    line.word(name!("event"), event.as_str());
+    line.plain(name!("request_id"), outcome.request_id);
+    line.text_if(name!("client_request_id"), outcome.client_request_id.as_deref());
+    line.word(name!("decision"), outcome.decision.as_str());
     if let Some(reason) = outcome.reason {
-        line.word("reason", reason.as_str());
+        line.word(name!("reason"), reason.as_str());
     }
-    line.text_if("operation", findings.operation.as_ref().map(|operation| operation.as_str()));
-    line.objects("devices", &findings.scope.devices, device);
+    line.text_if(name!("operation"), findings.operation.as_ref().map(|operation| operation.as_str()));
+    line.objects(name!("devices"), &findings.scope.devices, device);
     if let Some(subject) = principal.map(|principal| principal.subject) {
-        line.shown("tenant", subject.tenant);
-        line.shown("application", subject.application);
+        line.plain(name!("tenant"), subject.tenant);
+        line.plain(name!("application"), subject.application);
     }
     let application = findings.application.as_ref();
-    line.text_if("application_name", application.map(|application| application.as_str()));
+    line.text_if(name!("application_name"), application.map(|application| application.as_str()));
     if let Some(user) = principal.and_then(|principal| principal.subject.user) {
-        line.shown("user", user);
+        line.plain(name!("user"), user);
     }
     if let Some(decided) = decided {
-        line.texts("permissions", decided.permissions().iter().map(Permission::as_str));
-        line.shown_list("groups", &findings.groups);
+        line.texts(name!("permissions"), decided.permissions().iter().map(Permission::as_str));
+        line.plain_list(name!("groups"), &findings.groups);
         if decided.has_group_overage() {
             // The token could not carry the user's groups.
-            line.number("group_overage", true);
+            line.yes(name!("group_overage"));
         }
     }
-    line.text_if("uti", principal.and_then(|principal| principal.token_id.as_deref()));
+    line.text_if(name!("uti"), principal.and_then(|principal| principal.token_id.as_deref()));
     if let Some(address) = outcome.address {
-        line.shown("address", address);
+        line.plain(name!("address"), address);
     }
-    line.text("policy_version", &outcome.policy_version);
-    line.number("admission_us", outcome.admission.as_micros());
+    line.text(name!("policy_version"), &outcome.policy_version);
+    line.number(name!("admission_us"), outcome.admission.as_micros());
     // How long it waited for its turn in the limits.
     if let Some(held) = findings.held {
-        line.millis("held_ms", held);
+        line.millis(name!("held_ms"), held);
     }
-    line.objects("limits_left", &findings.standings, |left, standing| {
-        left.text("limit", standing.limit.as_str());
-        left.shown("window", standing.rate.window);
-        left.number("remaining", standing.remaining);
+    line.objects(name!("limits_left"), &findings.standings, |left, standing| {
+        left.text(name!("limit"), standing.limit.as_str());
+        left.plain(name!("window"), standing.rate.window);
+        left.number(name!("remaining"), standing.remaining);
     });
     // What is not enforced yet, and would have refused the call.
     if let Some(reason) = findings.would_refuse() {
-        line.word("would_refuse", reason.as_str());
+        line.word(name!("would_refuse"), reason.as_str());
     }
     if let Some(tried) = &findings.tried {
-        line.text("would_say", &tried.message);
-        line.texts("roles_overrun", tried.roles.iter().map(RoleName::as_str));
+        line.text(name!("would_say"), &tried.message);
+        line.texts(name!("roles_overrun"), tried.roles.iter().map(RoleName::as_str));
     }
-    line.texts("limits_overrun", findings.overrun.iter().map(LimitName::as_str));
-    line.texts("device_groups_overrun", findings.scope.overrun.iter().map(DeviceGroupId::as_str));
+    line.texts(name!("limits_overrun"), findings.overrun.iter().map(LimitName::as_str));
+    line.texts(name!("device_groups_overrun"), findings.scope.overrun.iter().map(DeviceGroupId::as_str));
     if let Some(end) = end {
         if let Some(status) = end.upstream_status {
-            line.number("upstream_status", status);
+            line.number(name!("upstream_status"), status);
         }
         if let Some(latency) = end.upstream_latency {
-            line.millis("upstream_ms", latency);
+            line.millis(name!("upstream_ms"), latency);
         }
-        line.millis("total_ms", end.total);
+        line.millis(name!("total_ms"), end.total);
     }
-    line.text_if("comment", findings.comment.as_deref().map(|comment| cut(comment, MAX_COMMENT)));
+    line.text_if(name!("comment"), findings.comment.as_deref().map(|comment| cut(comment, MAX_COMMENT)));
     line.into_line()
 }
 
 fn device(line: &mut Object, device: &ScopedDevice) {
     match &device.named {
-        DeviceRef::Name(name) => line.text("device", cut(name, MAX_DEVICE_NAME)),
-        DeviceRef::Id(id) => line.shown("device", id),
-        DeviceRef::Entra(id) => line.shown("device", id),
+        DeviceRef::Name(name) => line.text(name!("device"), cut(name, MAX_DEVICE_NAME)),
+        DeviceRef::Id(id) => line.plain(name!("device"), *id),
+        DeviceRef::Entra(id) => line.plain(name!("device"), *id),
     }
     if let Some(id) = device.id {
-        line.shown("id", id);
+        line.plain(name!("id"), id);
     }
-    line.text_if("group", device.group.as_ref().map(|group| group.as_str()));
+    line.text_if(name!("group"), device.group.as_ref().map(|group| group.as_str()));
 }
 
 /// The first `length` characters.

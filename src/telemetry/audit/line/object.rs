@@ -1,95 +1,121 @@
 //! A JSON object as it is written, member by member.
 
-use std::fmt::Display;
-use std::io::Write;
 use std::time::Duration;
+
+use super::plain::Plain;
+use crate::telemetry::json::{push_plain, push_string};
 
 /// A line's usual length with some room, so that it is allocated once.
 const USUAL_LENGTH: usize = 1_024;
 
-/// An object whose end is still to be written. Its names are words of ours, and need no escapes.
+/// An object whose end is still to be written.
+///
+/// Each member begins with a comma; that of the first becomes the brace at the end.
 pub(super) struct Object(Vec<u8>);
+
+/// A member's name as it is written, with what stands around it: a word of ours, which needs no escapes.
+#[derive(Clone, Copy)]
+pub(super) struct Name(pub(super) &'static str);
+
+/// Makes a [`Name`] of a literal.
+macro_rules! name {
+    ($name:literal) => {
+        $crate::telemetry::audit::line::object::Name(concat!(",\"", $name, "\":"))
+    };
+}
+pub(super) use name;
 
 impl Default for Object {
     fn default() -> Self {
-        let mut bytes = Vec::with_capacity(USUAL_LENGTH);
-        bytes.push(b'{');
-        Self(bytes)
+        Self(Vec::with_capacity(USUAL_LENGTH))
     }
 }
 
 impl Object {
     /// A text, whatever is in it.
-    pub(super) fn text(&mut self, name: &'static str, text: &str) {
+    pub(super) fn text(&mut self, name: Name, text: &str) {
         self.name(name);
-        self.string(text);
+        push_string(&mut self.0, text);
     }
 
     /// The same, if there is one.
-    pub(super) fn text_if(&mut self, name: &'static str, text: Option<&str>) {
+    pub(super) fn text_if(&mut self, name: Name, text: Option<&str>) {
         if let Some(text) = text {
             self.text(name, text);
         }
     }
 
     /// One of our own words: letters and underscores.
-    pub(super) fn word(&mut self, name: &'static str, word: &'static str) {
+    pub(super) fn word(&mut self, name: Name, word: &'static str) {
         self.name(name);
-        self.0.push(b'"');
-        self.0.extend_from_slice(word.as_bytes());
-        self.0.push(b'"');
+        push_plain(&mut self.0, word);
     }
 
-    /// What prints as letters, digits, `-`, `.` and `:`, as ids, times and addresses do: nothing to escape.
-    pub(super) fn shown(&mut self, name: &'static str, value: impl Display) {
+    /// What needs no escape.
+    pub(super) fn plain(&mut self, name: Name, value: impl Plain) {
         self.name(name);
         self.quoted(value);
     }
 
-    /// What prints as JSON does: a whole number or a truth value.
-    pub(super) fn number(&mut self, name: &'static str, value: impl Display) {
+    /// A whole number.
+    pub(super) fn number(&mut self, name: Name, value: impl itoa::Integer) {
         self.name(name);
-        self.print(value);
+        self.decimal(value);
+    }
+
+    /// That something is so.
+    pub(super) fn yes(&mut self, name: Name) {
+        self.name(name);
+        self.0.extend_from_slice(b"true");
     }
 
     /// Milliseconds with three decimals.
-    pub(super) fn millis(&mut self, name: &'static str, duration: Duration) {
+    pub(super) fn millis(&mut self, name: Name, duration: Duration) {
         self.name(name);
-        let micros = duration.as_micros();
-        self.print(format_args!("{}.{:03}", micros / 1_000, micros % 1_000));
+        self.decimal(duration.as_millis());
+        // A digit before them keeps the zeros.
+        let mut buffer = itoa::Buffer::new();
+        let thousandths = buffer.format(1_000 + duration.subsec_micros() % 1_000).as_bytes();
+        self.0.push(b'.');
+        self.0.extend_from_slice(thousandths.get(1..).unwrap_or_default());
     }
 
     /// Texts, whatever is in them; absent if there are none.
-    pub(super) fn texts<'t>(&mut self, name: &'static str, texts: impl ExactSizeIterator<Item = &'t str>) {
-        self.list(name, texts, Self::string);
+    pub(super) fn texts<'t>(&mut self, name: Name, texts: impl ExactSizeIterator<Item = &'t str>) {
+        self.list(name, texts, |line, text| push_string(&mut line.0, text));
     }
 
-    /// What [`shown`](Self::shown) takes; absent if there is none.
-    pub(super) fn shown_list<T: Display>(&mut self, name: &'static str, values: &[T]) {
-        self.list(name, values.iter(), Self::quoted);
+    /// What [`plain`](Self::plain) takes; absent if there is none.
+    pub(super) fn plain_list<T: Plain + Copy>(&mut self, name: Name, values: &[T]) {
+        self.list(name, values.iter(), |line, value| line.quoted(*value));
     }
 
     /// An object of each item; absent if there is none.
-    pub(super) fn objects<T>(&mut self, name: &'static str, items: &[T], write: impl Fn(&mut Self, &T)) {
+    pub(super) fn objects<T>(&mut self, name: Name, items: &[T], write: impl Fn(&mut Self, &T)) {
         self.list(name, items.iter(), |line, item| {
-            line.0.push(b'{');
+            let start = line.0.len();
             write(line, item);
-            line.0.push(b'}');
+            line.close(start);
         });
     }
 
     /// The whole, with a line feed.
     pub(super) fn into_line(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(b"}\n");
+        self.close(0);
+        self.0.push(b'\n');
         self.0
     }
 
-    fn list<T>(
-        &mut self,
-        name: &'static str,
-        items: impl ExactSizeIterator<Item = T>,
-        write: impl Fn(&mut Self, T),
-    ) {
+    /// Ends the object whose first member begins at `start`.
+    fn close(&mut self, start: usize) {
+        match self.0.get_mut(start) {
+            Some(comma) => *comma = b'{',
+            None => self.0.push(b'{'),
+        }
+        self.0.push(b'}');
+    }
+
+    fn list<T>(&mut self, name: Name, items: impl ExactSizeIterator<Item = T>, write: impl Fn(&mut Self, T)) {
         if items.len() == 0 {
             return;
         }
@@ -102,36 +128,17 @@ impl Object {
         self.0.push(b']');
     }
 
-    fn name(&mut self, name: &'static str) {
-        if self.0.last() != Some(&b'{') {
-            self.0.push(b',');
-        }
-        self.0.push(b'"');
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
+    fn name(&mut self, name: Name) {
+        self.0.extend_from_slice(name.0.as_bytes());
     }
 
-    fn string(&mut self, text: &str) {
-        // Without a branch, so that many bytes are compared at a time (RFC 8259, section 7: what must be escaped).
-        let escapes = |found, &byte: &u8| found | (byte < b' ') | (byte == b'"') | (byte == b'\\');
-        if text.as_bytes().iter().fold(false, escapes) {
-            // Writing a text into memory can't fail.
-            let _ = serde_json::to_writer(&mut self.0, text);
-        } else {
-            self.0.push(b'"');
-            self.0.extend_from_slice(text.as_bytes());
-            self.0.push(b'"');
-        }
-    }
-
-    fn quoted(&mut self, value: impl Display) {
+    fn quoted(&mut self, value: impl Plain) {
         self.0.push(b'"');
-        self.print(value);
+        value.print(&mut self.0);
         self.0.push(b'"');
     }
 
-    fn print(&mut self, value: impl Display) {
-        // Writing into memory can't fail.
-        let _ = write!(self.0, "{value}");
+    fn decimal(&mut self, value: impl itoa::Integer) {
+        self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 }
