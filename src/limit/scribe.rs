@@ -117,8 +117,9 @@ impl Scribe {
         }
     }
 
-    /// Writes what is not written yet; from now on nothing is.
+    /// Writes what is not written yet, and how the two clocks stand; from now on nothing is.
     pub(super) fn close(&self) {
+        self.anchor();
         if let Some(desk) = &self.0 {
             desk.journal.close();
         }

@@ -116,9 +116,11 @@ impl Replay {
             && before != boot
         {
             let passed = now.wall.saturating_sub(last.wall);
+            // A call after the last anchor is less long ago than that, and is not taken for one at it. A moment that would
+            // still be ahead was promised to a call that waited, or the calendar was set back: it counts as now.
+            let then = last.steady.saturating_add(passed);
             self.keys.values_mut().flat_map(|held| &mut held.times).for_each(|time| {
-                let ago = last.steady.saturating_sub(*time).saturating_add(passed);
-                *time = now.steady.saturating_sub(ago);
+                *time = now.steady.saturating_sub(then.saturating_sub(*time));
             });
         }
     }

@@ -38,6 +38,16 @@ impl Surviving {
         self.open = Some((folder, limiter));
     }
 
+    /// The process ends without a word: its file is what it was before.
+    fn crash(&mut self) {
+        let file = self.folder.path().join("windows.journal");
+        let before = std::fs::read(&file).unwrap();
+        let (folder, limiter) = self.open.take().unwrap();
+        limiter.close();
+        drop(folder);
+        std::fs::write(file, before).unwrap();
+    }
+
     fn limiter(&self) -> &Limiter {
         &self.open.as_ref().unwrap().1
     }
@@ -170,6 +180,45 @@ async fn after_a_new_boot_a_call_is_as_long_ago_as_the_calendar_says() {
     assert_eq!(surviving.admitted(&of, 10).await, 1, "nine are held");
     hand.advance(Duration::from_millis(10_001));
     assert_eq!(surviving.admitted(&of, 10).await, 6, "six were a minute ago");
+}
+
+#[tokio::test]
+async fn after_a_crash_and_a_new_boot_calls_since_the_last_anchor_are_no_longer_ago_than_they_are() {
+    let (clock, hand) = a_day_in();
+    let mut surviving = Surviving::new(&clock);
+    let set = quotas(&format!("durable = true\n{}", limit("app", "\"application\"", "\"10 per minute\"")));
+    let app = application(1, 1);
+    let of = charges(&set, &app, "read");
+    surviving.limiter().anchor();
+    hand.advance(Duration::from_secs(50));
+    assert_eq!(surviving.admitted(&of, 10).await, 10);
+
+    let (rebooted, hand) = just_booted(clock.wall() + Duration::from_secs(15));
+    surviving.crash();
+    surviving.clock = rebooted;
+    surviving.start(NEXT_BOOT, MANY);
+    assert_eq!(surviving.admitted(&of, 1).await, 0, "ten were 15 s ago");
+    hand.advance(Duration::from_millis(44_990));
+    assert_eq!(surviving.admitted(&of, 1).await, 0);
+    hand.advance(Duration::from_millis(20));
+    assert_eq!(surviving.admitted(&of, 10).await, 10);
+}
+
+#[tokio::test]
+async fn a_calendar_that_was_set_while_the_process_ran_moves_nothing_once_it_was_stopped() {
+    let (clock, hand) = a_day_in();
+    let mut surviving = Surviving::new(&clock);
+    let (set, app) = (ten_a_minute(), application(1, 1));
+    let of = charges(&set, &app, "read");
+    // The calendar is set forward while the process runs: what it says at its end is written down then.
+    hand.advance(Duration::from_secs(50));
+    hand.step_wall(clock.wall() + hours(1));
+    assert_eq!(surviving.admitted(&of, 10).await, 10);
+
+    let (rebooted, _) = just_booted(clock.wall() + Duration::from_secs(15));
+    surviving.clock = rebooted;
+    surviving.start(NEXT_BOOT, MANY);
+    assert_eq!(surviving.admitted(&of, 1).await, 0, "ten were 15 s ago");
 }
 
 #[tokio::test]
