@@ -138,7 +138,10 @@ impl Limiter {
             };
             (decided, take)
         };
-        let (decided, slots) = self.open.acquire(charges.open(), clock, decide)?;
+        let (decided, slots) = self.open.acquire(charges.open(), clock, decide).map_err(|none| {
+            // Whoever has the windows now counts the actions too.
+            if self.store.is_closed() { Refusal::Ended } else { none.into() }
+        })?;
         Ok((decided, slots.map(Box::new)))
     }
 

@@ -246,3 +246,15 @@ async fn what_is_counted_of_all_limits_together_is_bounded() {
     limiter.open_actions().ended(&id(7));
     let _ = call(&limiter, &by_user, user(1, 20_000, 20_000), &clock).await.unwrap();
 }
+
+#[tokio::test]
+async fn once_another_process_counts_the_actions_nobody_is_refused_for_those_that_this_one_knew() {
+    let (set, limiter, (clock, _)) = (set(1, ""), Limiter::new(), clock());
+    start(&limiter, &set, 0, &clock).await.unwrap();
+    refused_for(start(&limiter, &set, 1, &clock).await);
+    let (heir, _gets) = std::sync::mpsc::channel();
+    limiter.pass_to(crate::journal::Heir(heir)).unwrap();
+    assert_eq!(start(&limiter, &set, 1, &clock).await, Err(LimitError::Ended));
+    limiter.take_back();
+    refused_for(start(&limiter, &set, 1, &clock).await);
+}

@@ -85,7 +85,8 @@ pub(in crate::limit) struct Cells<M> {
     /// Writes down every stamp that enters a log, and every one that leaves it other than by its age.
     pub(in crate::limit) scribe: Scribe,
     /// Set when another process is to have the keys: nobody is charged any more. Read under the locks of a call's cells, so
-    /// that whoever sets it and then has had each lock once knows that no charge is still being made.
+    /// that whoever sets it and then has had each lock once knows that no charge is still being made; and behind whatever
+    /// refuses a call without them.
     closed: AtomicBool,
 }
 
@@ -128,6 +129,20 @@ const IDLE_OWNERS: usize = 2;
 const FULL_STEP: usize = 64;
 
 // === impl Cells ===
+
+impl<M> Cells<M> {
+    /// Whether nobody is charged.
+    #[inline]
+    pub(in crate::limit) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// The same refusal, which was found without the lock of a cell, as long as anybody is charged. Later it is for
+    /// whoever has the keys then to refuse.
+    fn unless_closed<'a>(&self, refused: Refused<'a>) -> Refused<'a> {
+        if self.is_closed() { Refused::Ended } else { refused }
+    }
+}
 
 impl<M: KeyMap> Cells<M> {
     /// Charges a call to all its limits, or to none.
@@ -174,7 +189,7 @@ impl<M: KeyMap> Cells<M> {
         hold: Hold,
         clock: &Clock,
     ) -> Result<Outcome<'a>, Refused<'a>> {
-        let overrun = shut_out(charges, clock)?;
+        let overrun = shut_out(charges, clock).map_err(|refused| self.unless_closed(refused))?;
         loop {
             let mut debts: SmallVec<[Debt<'_>; 8]> = SmallVec::new();
             let mut overrun = overrun;
@@ -183,7 +198,7 @@ impl<M: KeyMap> Cells<M> {
                     Ok(cell) => debts.push((cell, claim)),
                     // A limit that is tried refuses nobody, also where there is no room for its key.
                     Err(_) if claim.quota.effect == Effect::Shadow => overrun = overrun.with(claim.place),
-                    Err(full) => return Err(full),
+                    Err(full) => return Err(self.unless_closed(full)),
                 }
                 Ok(())
             })?;
@@ -333,14 +348,14 @@ fn attempt<'a, M>(
     charges: &Charges<'a>,
     hold: Hold,
     clock: &Clock,
-    Cells { scribe, closed, .. }: &Cells<M>,
+    cells: &Cells<M>,
 ) -> Option<Result<(Turn, Stamps), Refused<'a>>> {
     let mut locked: Locked<'_> = debts.iter().map(|(cell, _)| cell.log.lock()).collect();
     let mut asked: SmallVec<[Asked<'_, '_>; 8]> = SmallVec::new();
     for (log, (_, claim)) in locked.iter_mut().zip(debts) {
         asked.push((*claim, log.as_mut()?));
     }
-    if closed.load(Ordering::Relaxed) {
+    if cells.is_closed() {
         return Some(Err(Refused::Ended));
     }
     let now = clock.steady();
@@ -355,7 +370,7 @@ fn attempt<'a, M>(
         let mut charged = turn.charged.iter().copied().peekable();
         let stamps = debts.iter().zip(asked).enumerate().map(|(index, ((cell, claim), (_, log)))| {
             charged.next_if_eq(&index)?;
-            let stamp = cell.enter(log, *claim, turn.at, now, scribe);
+            let stamp = cell.enter(log, *claim, turn.at, now, &cells.scribe);
             if let (At::Now, Some(_)) = (turn.at, claim.quota.in_flight) {
                 log.depart();
             }

@@ -1,7 +1,7 @@
 //! Calls with a single key, as most are: each is decided while its part of the map is locked, which spares it to count
 //! itself among the cell's owners.
 
-use super::super::sync::{Arc, Ordering};
+use super::super::sync::Arc;
 use super::{Cell, Cells, Charged, Granted, KeyMap};
 use crate::limit::charges::{Charges, Claim, Places, Way};
 use crate::limit::decision::{At, Refused};
@@ -58,6 +58,10 @@ fn decide<M>(
 ) -> Option<Decided> {
     let is_told = quota.effect == Effect::Enforced && quota.cost == Cost::ONE;
     if is_told && let Some(full) = cell.shut.last(&quota.bounds) {
+        // Looked at behind the word: who is refused by it was so while somebody was still charged.
+        if cells.is_closed() {
+            return Some(Decided::Closed);
+        }
         let now = clock.steady();
         if full.opens > now {
             return Some(Decided::Full(full, now));
@@ -70,11 +74,11 @@ fn look_and_decide<M>(
     cell: &Arc<Cell>,
     quota: &std::sync::Arc<Quota>,
     clock: &Clock,
-    Cells { scribe, closed, .. }: &Cells<M>,
+    cells: &Cells<M>,
 ) -> Option<Decided> {
     let mut log = cell.log.lock();
     let log = log.as_mut()?;
-    if closed.load(Ordering::Relaxed) {
+    if cells.is_closed() {
         return Some(Decided::Closed);
     }
     if !log.is_plain() {
@@ -94,7 +98,7 @@ fn look_and_decide<M>(
         (None, None, _) if log.must_grow(&quota.bounds, cost) => return None,
         (None, None, _) => {
             let claim = Claim { quota, place: 0, way: Way::Whole };
-            let stamp = cell.enter(log, claim, At::Now, now, scribe);
+            let stamp = cell.enter(log, claim, At::Now, now, &cells.scribe);
             if quota.in_flight.is_some() {
                 log.depart();
             }

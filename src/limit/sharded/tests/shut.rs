@@ -4,7 +4,8 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::limit::decision::Refused;
-use crate::limit::fixture::compile;
+use crate::limit::fixture::{changed, compile, part};
+use crate::limit::quota::{Idle, Owner};
 use crate::time::Steady;
 
 /// When a refused call would be admitted.
@@ -90,4 +91,30 @@ fn a_key_that_was_found_full_is_asked_anew_under_other_rates_and_for_other_costs
     assert_eq!(call(&rates("\"9 per minute\""), "read"), None, "a larger count has room");
     // The one that was let in under more is the last that counts: the key is asked anew.
     assert_eq!(call(&set, "read"), Some(first));
+}
+
+#[test]
+fn once_another_process_has_the_keys_nobody_is_refused_by_what_this_one_has_found() {
+    let ((clock, _), store) = (clock(), Store::default());
+    let full = quotas(&format!("max_keys = 1\n{}", limit("shut", "\"application\"", "\"1 per minute\"")));
+    let of = |number| charges(&full, &application(1, number), "read");
+    assert_eq!(opens(&store, &of(1), &clock), None);
+    let in_a_minute = opens(&store, &of(1), &clock);
+    assert!(in_a_minute.is_some());
+    // A limit that has no part for this caller.
+    let parts = changed(&limit("shut", "\"tenant\"", "\"4 per minute\""), |quota| {
+        let owner = Owner::Application(crate::id::ApplicationId::from_u128(1));
+        quota.parts = Box::new([part(quota, owner, Idle::Kept, &["4 per minute"])]);
+        quota.bounds = crate::limit::Bounds::new(std::iter::empty());
+    });
+    let shut_out = charges(&parts, &application(1, 9), "read");
+
+    store.close(Closed::ToAll);
+    assert!(matches!(store.acquire(&of(1), &clock), Err(Refused::Ended)), "found full");
+    assert!(matches!(store.acquire(&of(2), &clock), Err(Refused::Ended)), "no room for its key");
+    assert!(matches!(store.acquire(&shut_out, &clock), Err(Refused::Ended)), "no part");
+    store.close(Closed::ToNobody);
+    assert_eq!(opens(&store, &of(1), &clock), in_a_minute);
+    assert!(matches!(store.acquire(&of(2), &clock), Err(Refused::NoCell)));
+    assert!(matches!(store.acquire(&shut_out, &clock), Err(Refused::Over(..))));
 }
