@@ -164,7 +164,7 @@ impl Cells<DashKeys> {
         let cell = Arc::new(Cell::new(key, log));
         if let Inserted::New = self.map.insert(cell.clone()) {
             self.keys.fetch_add(1, sync::Ordering::Relaxed);
-            self.round.lock().push_back(cell);
+            self.round.lock().push(cell);
         }
     }
 

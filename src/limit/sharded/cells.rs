@@ -1,8 +1,6 @@
 //! How calls, refunds and the sweep share the cells. The locks and counters are `super`'s: the threads' own, or those of
 //! a model checker that runs the same text.
 
-use std::collections::VecDeque;
-
 use smallvec::SmallVec;
 
 use super::sync::{Arc, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
@@ -11,7 +9,6 @@ use crate::limit::decision::{Asked, At, Hold, Refused, Turn, Verdict, When, deci
 use crate::limit::key::{LimitKey, StoredKey};
 use crate::limit::quota::Effect;
 use crate::limit::scribe::Scribe;
-use crate::limit::store::Swept;
 use crate::limit::window::{Cost, SlidingWindowLog, Stamp};
 use crate::time::{Clock, Steady};
 
@@ -19,6 +16,8 @@ use crate::time::{Clock, Steady};
 mod alone;
 #[path = "cells/charged.rs"]
 mod charged;
+#[path = "cells/round.rs"]
+mod round;
 #[path = "cells/shut.rs"]
 mod shut;
 #[path = "cells/shut_out.rs"]
@@ -27,6 +26,7 @@ mod shut_out;
 mod usages;
 
 pub(in crate::limit) use charged::{Charged, Reserved};
+use round::Round;
 use shut::Shut;
 use shut_out::shut_out;
 
@@ -80,8 +80,7 @@ pub(in crate::limit) struct Cells<M> {
     pub(super) map: M,
     /// How many cells are in the map or about to be.
     pub(super) keys: AtomicUsize,
-    /// Every cell of the map, the next to be swept first.
-    pub(super) round: Mutex<VecDeque<Arc<Cell>>>,
+    pub(super) round: Mutex<Round>,
     /// Writes down every stamp that enters a log, and every one that leaves it other than by its age.
     pub(in crate::limit) scribe: Scribe,
     /// Set when another process is to have the keys: nobody is charged any more. Read under the locks of a call's cells, so
@@ -123,10 +122,6 @@ type Stamps = SmallVec<[Option<Stamp>; 8]>;
 
 /// Who holds a cell that no call is using: the map and the sweep.
 const IDLE_OWNERS: usize = 2;
-
-/// How many keys a call looks at when the map is full, to make room for its own. More of
-/// them than a call has keys, so that a flood of new callers frees places faster than it takes them.
-const FULL_STEP: usize = 64;
 
 // === impl Cells ===
 
@@ -232,31 +227,6 @@ impl<M: KeyMap> Cells<M> {
         self.keys.load(Ordering::Relaxed)
     }
 
-    /// Looks at the next `step` cells, or at all if there are fewer, and removes those whose log has expired.
-    pub(in crate::limit) fn sweep(&self, step: usize, clock: &Clock) -> Swept {
-        let mut round = self.round.lock();
-        let step = step.min(round.len());
-        let mut batch: Vec<_> = round.drain(..step).collect();
-        drop(round);
-        // Read once and before the locks: a reading too old can only keep a cell for another round.
-        let now = clock.steady();
-        batch.retain(|cell| {
-            let mut log = cell.log.lock();
-            let expires = log.as_ref().map_or(Steady::default(), SlidingWindowLog::expires);
-            // A call that waits or is on its way holds its cells.
-            if expires > now || Arc::strong_count(cell) > IDLE_OWNERS {
-                return true;
-            }
-            *log = None;
-            drop(log);
-            self.take_out(cell);
-            false
-        });
-        let removed = step - batch.len();
-        self.round.lock().extend(batch);
-        Swept { visited: step, removed }
-    }
-
     /// The cell of `key`, a new one if there is room for it.
     fn cell<'a>(
         &self,
@@ -269,7 +239,7 @@ impl<M: KeyMap> Cells<M> {
         }
         let max_keys = charges.max_keys.get() as usize;
         let inserted = self.insert(key, max_keys).or_else(|_| {
-            self.sweep(FULL_STEP, clock);
+            self.make_room(clock);
             self.insert(key, max_keys)
         });
         // Another call may have taken the last place for this very key.
@@ -283,7 +253,7 @@ impl<M: KeyMap> Cells<M> {
         let cell = Arc::new(Cell::new(key.into(), SlidingWindowLog::default()));
         match self.map.insert(cell.clone()) {
             Inserted::New => {
-                self.round.lock().push_back(cell.clone());
+                self.round.lock().push(cell.clone());
                 Ok(cell)
             }
             Inserted::Found(cell) => {

@@ -10,6 +10,7 @@ use crate::limit::{Charges, QuotaSet};
 use crate::time::Clock;
 
 mod memory;
+mod room;
 mod shut;
 
 type Store = ShardedStore;
@@ -262,5 +263,5 @@ fn threads_that_want_the_last_key_get_one_between_them() {
             assert!(store.keys() <= 5);
         }
     });
-    assert_eq!((store.keys(), store.round.lock().len()), (5, 5));
+    assert_eq!((store.keys(), store.round.lock().cells.len()), (5, 5));
 }
