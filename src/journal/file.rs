@@ -42,6 +42,9 @@ const HEAD: usize = 8;
 /// A file shorter than this is not written anew: reading it back takes a few milliseconds.
 const SHORT: u64 = 1 << 20;
 
+/// Bytes of an old file that are copied to a new one at once.
+const COPY: u64 = 1 << 16;
+
 /// Puts a frame at the end of a buffer; `record` is at least one byte and at most [`Journal::MAX_RECORD`].
 pub(super) fn frame(record: &[u8], into: &mut Vec<u8>) {
     let length = (record.len() as u32).to_le_bytes();
@@ -178,6 +181,11 @@ impl JournalFile {
         Ok(())
     }
 
+    /// Up to where it holds whole frames, in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Writes to another file from now on.
     #[cfg(test)]
     pub(super) fn replace(&mut self, file: File) {
@@ -239,10 +247,18 @@ impl NewFile {
         self.to.write_all(&self.buffer)
     }
 
-    /// Appends whole frames, which came while it was written: how much of them is needed nobody knows.
-    pub(super) fn append(&mut self, frames: &[u8]) -> io::Result<()> {
-        self.length += frames.len() as u64;
-        self.to.write_all(frames)
+    /// Appends what the old file has beyond this length, which came while this one was written: how much of it is needed
+    /// nobody knows. The answer is how long the old one is.
+    pub(super) fn append_from(&mut self, old: &JournalFile, mut from: u64) -> io::Result<u64> {
+        while from < old.length {
+            let step = (old.length - from).min(COPY);
+            self.buffer.resize(step as usize, 0);
+            old.file.read_exact_at(&mut self.buffer, from)?;
+            self.to.write_all(&self.buffer)?;
+            self.length += step;
+            from += step;
+        }
+        Ok(from)
     }
 
     /// The file, with everything that was put into it, to be synced.

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod anew;
 mod passing;
 
 const ROOM: usize = 1 << 20;

@@ -1,11 +1,12 @@
 //! The thread that writes.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::Live;
+use super::{Durability, Live};
 use super::file::JournalFile;
 use super::queue::{Gap, Pause, Queue, Task};
 
@@ -28,6 +29,14 @@ pub(super) struct Writer {
     left: Option<Task>,
     /// Batches to be written before the file may be written anew again.
     rest: u32,
+}
+
+/// Writes what comes to the old file while a new one is made.
+struct Pump<'w> {
+    queue: &'w Queue,
+    left: &'w mut Option<Task>,
+    /// What the records survive that came since the new file was last on its way to the disk.
+    owes: Durability,
 }
 
 // === impl Writer ===
@@ -86,7 +95,7 @@ impl Writer {
 
     /// Writes the file anew. So many records had found no room before.
     fn rewrite(&mut self, dropped: u64) {
-        match self.try_rewrite() {
+        match self.try_rewrite(File::sync_all) {
             Ok(()) => self.queue.close_gap(dropped),
             Err(error) => {
                 self.queue.count_old();
@@ -100,25 +109,12 @@ impl Writer {
         }
     }
 
-    /// However long that takes: records that come meanwhile go into the old file as always, and into the new one at its
-    /// end.
-    fn try_rewrite(&mut self) -> io::Result<()> {
+    /// However long that takes: records that come meanwhile go into the old file as always, and from there into the new
+    /// one at its end. None is kept in memory for it. `sync` is how a file gets to the disk, which may hang.
+    pub(super) fn try_rewrite(&mut self, sync: impl Fn(&File) -> io::Result<()> + Sync) -> io::Result<()> {
         let Self { queue, file, live, left, rest: _ } = self;
-        let (mut new, mut meanwhile) = (file.begin_anew()?, Vec::new());
-        let mut pump = |wait: Duration| {
-            let Some(task) = queue.take_within(wait) else { return Ok(()) };
-            match file.append(&task.frames, task.durability) {
-                Ok(()) => {
-                    queue.count_written(&task);
-                    meanwhile.extend_from_slice(&task.frames);
-                    Ok(())
-                }
-                Err(error) => {
-                    *left = Some(task);
-                    Err(error)
-                }
-            }
-        };
+        let (mut new, mut copied) = (file.begin_anew()?, file.length());
+        let mut pump = Pump { queue, left, owes: Durability::Process };
         let (mut written, mut count) = (Ok(()), 0_u32);
         live(&mut |record| {
             count = count.wrapping_add(1);
@@ -126,21 +122,49 @@ impl Writer {
                 written = new.put(record);
             }
             if written.is_ok() && count.is_multiple_of(PUMP) {
-                written = pump(Duration::ZERO);
+                written = pump.within(Duration::ZERO, file);
             }
         });
         written?;
-        let to_sync = new.flushed()?;
-        thread::scope(|scope| {
-            let syncing = thread::Builder::new().spawn_scoped(scope, || to_sync.sync_all())?;
-            while !syncing.is_finished() {
-                pump(LOOK)?;
-            }
-            syncing.join().unwrap_or_else(|_| Err(io::Error::other("the sync panicked")))
-        })?;
-        new.append(&meanwhile)?;
-        new.flushed()?.sync_all()?;
+        // Once what was in memory, which takes long, and then what came meanwhile. What comes during that is little.
+        for _ in 0..2 {
+            pump.owes = Durability::Process;
+            let to_sync = new.flushed()?;
+            thread::scope(|scope| {
+                let syncing = thread::Builder::new().spawn_scoped(scope, || sync(to_sync))?;
+                while !syncing.is_finished() {
+                    pump.within(LOOK, file)?;
+                }
+                syncing.join().unwrap_or_else(|_| Err(io::Error::other("the sync panicked")))
+            })?;
+            copied = new.append_from(file, copied)?;
+        }
+        let last = new.flushed()?;
+        match pump.owes {
+            Durability::Process => {}
+            // As when such a record is appended.
+            Durability::Power => sync(last)?,
+        }
         file.replace_by(new)
+    }
+}
+
+// === impl Pump ===
+
+impl Pump<'_> {
+    /// Writes the records that come within this time.
+    fn within(&mut self, wait: Duration, to: &mut JournalFile) -> io::Result<()> {
+        let Some(task) = self.queue.take_within(wait) else { return Ok(()) };
+        if let Err(error) = to.append(&task.frames, task.durability) {
+            *self.left = Some(task);
+            return Err(error);
+        }
+        self.queue.count_written(&task);
+        match task.durability {
+            Durability::Process => {}
+            Durability::Power => self.owes = Durability::Power,
+        }
+        Ok(())
     }
 }
 
