@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::sync::futures::OwnedNotified;
 
 use crate::limit::charges::Lane;
 use crate::limit::closure::{self, Closure, End, Pass};
 use crate::limit::sync::Mutex;
-use crate::time::Steady;
+use crate::time::{Clock, Steady};
 
 /// Every lane that is closed, or is being opened.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(super) struct Closures {
     /// How many calls wait until another one has ended, on all of them together.
     waiting: AtomicUsize,
     lanes: Mutex<HashMap<Lane, Shut>>,
+    /// The last moment at which anyone goes, once the process stops.
+    ends: watch::Sender<Option<Steady>>,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,17 @@ pub(super) struct Queued {
     before: usize,
     freed: Pin<Box<OwnedNotified>>,
     place: Place,
+}
+
+/// How the wait of a call in the row ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// It is its turn to ask.
+    Told,
+    /// It has waited for as long as it may.
+    TooLong,
+    /// The process ends before that.
+    Ended,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +160,29 @@ impl Closures {
         }
     }
 
+    /// Waits until it is the turn of a call to ask, at most until `by`, and no longer than the process lives.
+    pub(super) async fn wait(&self, queued: &mut Queued, by: Steady, clock: &Clock) -> Waited {
+        let mut ends = self.ends.subscribe();
+        loop {
+            let (last, waited) = match *ends.borrow_and_update() {
+                Some(ends) if ends < by => (ends, Waited::Ended),
+                Some(_) | None => (by, Waited::TooLong),
+            };
+            tokio::select! {
+                biased;
+                () = &mut *queued => return Waited::Told,
+                () = clock.sleep_until(last) => return waited,
+                // The sender is this.
+                _ = ends.changed() => {}
+            }
+        }
+    }
+
+    /// Nobody waits for longer than this, from now on, or waits as ever again.
+    pub(super) fn end(&self, ends: Option<Steady>) {
+        self.ends.send_replace(ends);
+    }
+
     /// The API turned a call of this lane away until then; `move_held` moves the calls of the lane that are held behind
     /// the moment that it gets.
     pub(super) fn close(&self, lane: &Lane, until: Steady, now: Steady, move_held: impl FnOnce(Steady)) {
@@ -208,7 +244,7 @@ impl Closures {
     }
 
     /// A call that went has ended.
-    fn end(&self, lane: &Lane, pass: Pass, end: End) {
+    fn leave(&self, lane: &Lane, pass: Pass, end: End) {
         let mut lanes = self.lanes.lock();
         let Some(shut) = lanes.get_mut(lane) else { return };
         match shut.closure.end(pass, end) {
@@ -237,7 +273,7 @@ impl Leave {
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        self.closures.end(&self.lane, self.pass, self.end);
+        self.closures.leave(&self.lane, self.pass, self.end);
     }
 }
 

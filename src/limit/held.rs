@@ -9,6 +9,7 @@
 //!   meanwhile; a call that is admitted at once needs no seat and knows nothing of them. Its order is seats before logs.
 //! - *A lock that is held for long.* With 10,000 held calls in one lane, moving them all takes 5 ms (measured by
 //!   `cargo bench -- held`), during which calls that have to wait, or have their turn, wait for that too.
+//! - *A flood.* Who finds the queue of the fullest limit full is refused before it comes here, by the lock of that key.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -180,6 +181,12 @@ impl Held {
     /// How many calls are held.
     pub(super) fn count(&self) -> usize {
         self.0.lock().seats.len()
+    }
+
+    /// Keeps every call from its seat for as long as the answer lives.
+    #[cfg(test)]
+    pub(super) fn locked(&self) -> impl Sized {
+        self.0.lock()
     }
 
     fn take_seat(&self, seats: &mut Seats, lane: Lane, reserved: Reserved) -> Ticket<'_> {

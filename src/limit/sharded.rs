@@ -28,7 +28,9 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use dashmap::{DashMap, Entry};
 use foldhash::fast::{FoldHasher, RandomState};
 
+use crate::limit::charges::{Charges, Claim, Way};
 use crate::limit::key::{LimitKey, StoredKey};
+use crate::limit::quota::Quota;
 use crate::limit::sync;
 use crate::limit::sync::Arc;
 use crate::limit::window::SlidingWindowLog;
@@ -166,6 +168,20 @@ impl Cells<DashKeys> {
             self.keys.fetch_add(1, sync::Ordering::Relaxed);
             self.round.lock().push(cell);
         }
+    }
+
+    /// How many calls wait for one of the limits of a call. None do for one with parts, as far as is known here: each of
+    /// its parts has a queue of its own.
+    pub(super) fn waiting(&self, charges: &Charges<'_>, limit: &Quota) -> u32 {
+        let mut waiting = 0;
+        let Ok(()) = charges.try_each(|key, Claim { quota, way, .. }| {
+            if way == Way::Whole && std::ptr::eq(&**quota, limit) {
+                let queued = |cell: &Arc<Cell>| cell.log.lock().as_ref().map_or(0, |log| log.queued().1);
+                waiting = self.map.find(key, queued).unwrap_or(0);
+            }
+            Ok::<(), std::convert::Infallible>(())
+        });
+        waiting
     }
 
     /// The map itself.

@@ -154,8 +154,23 @@ impl Limiter {
         if !may_wait(charges, refused) {
             return Err(refused.into());
         }
+        if self.is_queue_full(charges, refused) {
+            return Err(refused.into());
+        }
         let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
         Ok(Admission::new(granted, hold, slots))
+    }
+
+    /// Whether as many calls as may wait already for the limit that is full for the longest: then there is no place to ask
+    /// for. It is found without the lock of all seats, so that a flood keeps nobody from them.
+    fn is_queue_full(&self, charges: &Charges<'_>, refused: Refused<'_>) -> bool {
+        match refused {
+            Refused::Over(quota, ..) => match quota.when_full {
+                WhenFull::Wait { queue, .. } => self.store.waiting(charges, quota) >= queue.get(),
+                WhenFull::Reject => true,
+            },
+            Refused::Closed(..) | Refused::InFlight(_) | Refused::Ended | Refused::NoCell => false,
+        }
     }
 
     /// The actions that are under way.
@@ -170,9 +185,10 @@ impl Limiter {
     }
 
     /// The process ends, and admits nobody after `ends`: every held call whose turn is after it is refused, and so is every
-    /// later one that would have to wait for longer.
+    /// later one that would have to wait for longer; one that waits on a lane that is being opened is refused then.
     pub fn end(&self, ends: Steady) {
         self.held.end(ends);
+        self.closures.end(Some(ends));
     }
 
     /// How many calls are held: until their turn, or until another one has ended on a lane that is being opened.

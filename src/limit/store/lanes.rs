@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Admission, Hold, Limiter, Refusal, RetryAfter};
 use crate::limit::charges::{Charges, Lane};
-use crate::limit::closures::{Answer, ClosedLane};
+use crate::limit::closures::{Answer, ClosedLane, Waited};
 use crate::limit::decision::Refused;
 use crate::time::Clock;
 
@@ -65,14 +65,20 @@ impl Limiter {
                 }
                 (Answer::Busy(mut queued), given_back) => {
                     drop(given_back);
-                    let busy = Refusal::Closed { retry_after: BUSY_RETRY };
+                    let busy = match self.store.is_closed() {
+                        false => Refusal::Closed { retry_after: BUSY_RETRY },
+                        true => Refusal::Ended,
+                    };
                     let by = by.ok_or(busy)?;
                     // They are held like any other, and no more of them than of these.
                     if queued.before() >= charges.queue() || self.held() > charges.max_held.get() as usize {
                         return Err(busy);
                     }
-                    let patience = by.since(clock.steady());
-                    clock.timeout(patience, &mut queued).await.map_err(|_| busy)?;
+                    match self.closures.wait(&mut queued, by, clock).await {
+                        Waited::Told => {}
+                        Waited::TooLong => return Err(busy),
+                        Waited::Ended => return Err(Refusal::Ended),
+                    }
                     let now = clock.steady();
                     had_turn = Some(now);
                     queued.ask(now)

@@ -61,7 +61,7 @@ impl Limiter {
     /// The disk does not take what is not written yet: then calls are admitted as before, except those that were held.
     pub fn pass_to(&self, heir: Heir) -> Result<(), Unwritten> {
         self.store.close(Closed::ToAll);
-        self.held.end(Steady::default());
+        self.end(Steady::default());
         let passed = self.open.pass_to(heir).and_then(|()| self.store.scribe.suspend());
         passed.inspect_err(|_| self.take_back())
     }
@@ -71,6 +71,7 @@ impl Limiter {
         self.store.scribe.resume();
         self.open.take_back();
         self.held.go_on();
+        self.closures.end(None);
         self.store.close(Closed::ToNobody);
     }
 

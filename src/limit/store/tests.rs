@@ -31,6 +31,7 @@ macro_rules! store_contract {
     };
 }
 
+mod flood;
 mod in_flight;
 mod parts;
 mod tried;
