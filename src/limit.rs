@@ -59,6 +59,7 @@ pub use open::{OpenActions, OpenQuota};
 pub use overview::{FullKey, FullWindow, MAX_TOP};
 pub use owners::Owners;
 pub use quota::{DocumentedLimit, End, MAX_CHARGES, NamedDevices, Quota, QuotaSet, Starts};
+pub use saved::KeptBefore;
 pub use store::{
     Admission, Hold, LimitError, Limiter, LimiterBefore, Names, OverLimit, Refusal, RetryAfter, Swept,
 };

@@ -172,7 +172,7 @@ impl Server {
         if state.is_none() && policies.load().quotas.durable().is_some() {
             tracing::warn!("limits.toml says `durable`, and there is no `--state` to write to");
         }
-        let Memory { limiter, actions } = memory;
+        let Memory { limiter, actions, kept } = memory;
         let line = Arc::new(Line { limiter, logins: FailedLogins::new(), actions, clock: clock.clone() });
         let succession = Arc::new(Succession::default());
         let estate =
@@ -205,7 +205,7 @@ impl Server {
             audit: audit.clone(),
             clock: clock.clone(),
         };
-        announcer.in_force();
+        announcer.begin(&kept);
         let admin_listener = background.spawn(serve_admin(admin_listener, admin)).abort_handle();
         background.spawn(announcer.clone().keep_telling_of_ends());
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));

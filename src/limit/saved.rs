@@ -12,6 +12,7 @@
 //! | 6 | an admission given back | the same, with a number of its own |
 //! | 7 | a key | the last number that it counts (6), its longest window (4) and largest count (4), the length of the key (1), the key, times |
 //! | 8 | more of that key | the length of the key (1), the key, times |
+//! | 9 | a lent part that its owner wants back | until when (6), its key |
 //!
 //! Times are steady milliseconds: the first in 6 bytes, of each other what it is later, in 4. A key is its ids as in
 //! memory, and ends in the rule's number. So an admission takes 23 bytes with the frame, and those of the key: 59 for a
@@ -23,6 +24,7 @@ use crate::time::{BootId, Steady, Wall};
 
 mod replay;
 
+pub use replay::KeptBefore;
 pub(super) use replay::{Replay, Restored};
 
 /// What is written down, and read back.
@@ -36,6 +38,7 @@ pub(super) enum Record<'a> {
     GivenBack(Entry<'a>),
     Held { number: u64, kept: Kept, key: &'a [u8], times: Vec<u64> },
     HeldMore { key: &'a [u8], times: Vec<u64> },
+    Wanted { until: u64, key: &'a [u8] },
 }
 
 /// One admission at one key.
@@ -67,6 +70,7 @@ const ADMITTED: u8 = 5;
 const GIVEN_BACK: u8 = 6;
 const HELD: u8 = 7;
 const HELD_MORE: u8 = 8;
+const WANTED: u8 = 9;
 
 /// Times in one record: they take 60 of the 64 KiB that a record may have.
 const TIMES: usize = 15_000;
@@ -140,6 +144,15 @@ pub(super) fn write_key(number: u64, kept: Kept, key: &[u8], times: &[u64], put:
     }
 }
 
+/// A part that nobody but its owner is admitted into until then, in steady milliseconds.
+pub(super) fn write_wanted(until: u64, key: &[u8]) -> Buffer {
+    let mut to = Buffer::new();
+    to.push(WANTED);
+    to.extend_from_slice(&short(until));
+    to.extend_from_slice(key);
+    to
+}
+
 pub(super) fn write_session(boot: BootId, anchor: Anchor) -> Vec<u8> {
     let mut record = vec![SESSION];
     record.extend_from_slice(boot.as_bytes());
@@ -187,6 +200,7 @@ impl<'a> Record<'a> {
                 let (key, times) = key_and_times(from)?;
                 Self::HeldMore { key, times }
             }
+            WANTED => Self::Wanted { until: long(*take(&mut from)?), key: from },
             _ => return None,
         })
     }

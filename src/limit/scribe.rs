@@ -11,7 +11,7 @@ use crate::limit::key::names::{NamedGroup, NamedRule};
 use crate::limit::saved::{self, Anchor, Entry, Replay, Restored};
 use crate::limit::sharded::{Cell, DashKeys};
 use crate::limit::window::{Cost, Kept, SlidingWindowLog, Stamp};
-use crate::time::{BootId, Clock};
+use crate::time::{BootId, Clock, Steady};
 
 /// Writes down what becomes of the keys, or nothing where the windows end with the process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -63,13 +63,17 @@ impl Scribe {
     #[inline]
     pub(super) fn admitted(&self, key: &StoredKey, log: &SlidingWindowLog, stamp: Stamp, cost: Cost) {
         if let Some(desk) = &self.0 {
-            let say = |record: &[u8]| desk.journal.append(record).is_ok();
-            let kept = log.kept();
-            if !desk.ledger.said.read().covers(key, kept) {
-                desk.ledger.said.write().say(key, kept, say);
-            }
+            desk.name(key, log);
             // One that finds no room is counted, and made up for when the file is written anew.
             let _ = desk.journal.append(&desk.ledger.entry(key, stamp, cost).admitted());
+        }
+    }
+
+    /// The owner of this part, whose key is locked, wants it back until then.
+    pub(super) fn wanted(&self, key: &StoredKey, log: &SlidingWindowLog, until: Steady) {
+        if let Some(desk) = &self.0 {
+            desk.name(key, log);
+            let _ = desk.journal.append(&saved::write_wanted(until.millis_up(), key.as_bytes()));
         }
     }
 
@@ -122,6 +126,19 @@ impl Scribe {
         self.anchor();
         if let Some(desk) = &self.0 {
             desk.journal.close();
+        }
+    }
+}
+
+// === impl Desk ===
+
+impl Desk {
+    /// Says what the numbers in a key mean, unless that was said.
+    #[inline]
+    fn name(&self, key: &StoredKey, log: &SlidingWindowLog) {
+        let kept = log.kept();
+        if !self.ledger.said.read().covers(key, kept) {
+            self.ledger.said.write().say(key, kept, |record| self.journal.append(record).is_ok());
         }
     }
 }
@@ -207,22 +224,26 @@ impl Ledger {
         said.rules.iter().flatten().for_each(|rule| put(&saved::write_rule(rule)));
         NamedGroup::all_from(1).iter().for_each(|group| put(&saved::write_group(group)));
         for cell in keys.cells() {
-            let Some((number, kept, times)) = self.snapshot(&cell) else { continue };
+            let Some((number, kept, times, wanted)) = self.snapshot(&cell) else { continue };
             said.say(cell.key(), kept, |record| {
                 put(record);
                 true
             });
             saved::write_key(number, kept, cell.key().as_bytes(), &times, put);
+            if wanted > 0 {
+                put(&saved::write_wanted(wanted, cell.key().as_bytes()));
+            }
         }
     }
 
-    /// The times of a key, and the last record that they count; none if no window counts them.
-    fn snapshot(&self, cell: &Cell) -> Option<(u64, Kept, Vec<u64>)> {
+    /// The times of a key, the last record that they count, and until when it is wanted back; none if no window counts
+    /// them.
+    fn snapshot(&self, cell: &Cell) -> Option<(u64, Kept, Vec<u64>, u64)> {
         cell.look(|log| {
             let is_live = log.expires() > self.clock.steady();
             // Every number of this key was drawn under its lock, which is held.
             let number = self.next.load(Ordering::Relaxed).saturating_sub(1);
-            is_live.then(|| (number, log.kept(), log.times().collect()))
+            is_live.then(|| (number, log.kept(), log.times().collect(), log.wanted()))
         })
     }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::LimitName;
-use crate::limit::End;
+use crate::limit::{End, KeptBefore};
 use crate::reload::{PolicyStore, Reload};
-use crate::snapshot::Snapshot;
 use crate::telemetry::audit::{Audit, PolicyEvent};
 use crate::telemetry::metrics::{LoadedPolicy, Metrics, ReloadResult};
 use crate::time::Clock;
@@ -29,10 +28,15 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    pub(super) fn in_force(&self) {
+    /// Tells of the first set of the process, which has the times that another one kept.
+    pub(super) fn begin(&self, kept: &KeptBefore) {
+        self.in_force(&self.policies.load().quotas.lacking_since(kept));
+    }
+
+    fn in_force(&self, lacking: &BTreeMap<LimitName, Duration>) {
         self.measure();
         let snapshot = self.policies.load();
-        let Snapshot { version, lacking, .. } = &*snapshot;
+        let version = &snapshot.version;
         self.record(&PolicyEvent::Loaded { version, lacking });
         if !lacking.is_empty() {
             tracing::warn!(%version, "{}", grown(lacking));
@@ -86,7 +90,7 @@ impl Announcer {
                     tracing::warn!(version = %snapshot.version, "{more} more warnings: `tollgate check` says them all");
                 }
                 self.metrics.reload(ReloadResult::Loaded);
-                self.in_force();
+                self.in_force(&snapshot.lacking);
             }
             Reload::Refused(problems) => {
                 let version = self.policies.load().version.clone();

@@ -8,7 +8,7 @@ use super::handover::Kind;
 use crate::actions::{Actions, KnownBefore};
 use crate::admit::Line;
 use crate::journal::{Heir, JournalError, StateFolder, Unwritten};
-use crate::limit::{Limiter, LimiterBefore, OpenActions};
+use crate::limit::{KeptBefore, Limiter, LimiterBefore, OpenActions};
 use crate::proxy::Succession;
 use crate::time::{BootId, Clock};
 
@@ -16,6 +16,8 @@ use crate::time::{BootId, Clock};
 pub(super) struct Memory {
     pub(super) limiter: Limiter,
     pub(super) actions: Actions,
+    /// By what limits the windows were kept.
+    pub(super) kept: KeptBefore,
 }
 
 /// The same, read back, and not written to yet.
@@ -48,7 +50,8 @@ pub(super) enum NotPassed {
 impl Memory {
     /// Nothing is remembered, and nothing will be after the end.
     pub(super) fn empty() -> Self {
-        Self { limiter: Limiter::new(), actions: Actions::new(Actions::DEFAULT_CAPACITY) }
+        let actions = Actions::new(Actions::DEFAULT_CAPACITY);
+        Self { limiter: Limiter::new(), actions, kept: KeptBefore::default() }
     }
 }
 
@@ -73,12 +76,14 @@ impl Inherited {
     /// # Errors
     /// If the system gives no thread.
     pub(super) fn start(self) -> Result<Memory, JournalError> {
-        Ok(Memory { limiter: self.limiter.start()?, actions: self.actions.start()? })
+        let kept = self.limiter.kept().clone();
+        Ok(Memory { limiter: self.limiter.start()?, actions: self.actions.start()?, kept })
     }
 
     /// The same, and it ends with the process.
     pub(super) fn in_memory(self) -> Memory {
-        Memory { limiter: self.limiter.in_memory(), actions: self.actions.in_memory() }
+        let kept = self.limiter.kept().clone();
+        Memory { limiter: self.limiter.in_memory(), actions: self.actions.in_memory(), kept }
     }
 }
 

@@ -8,7 +8,9 @@ use serde_json::json;
 use tollgate::time::Clock;
 
 use super::{Serving, policy_folder, run};
-use crate::support::gateway::{COMMENT, EXECUTIVE, WORKSTATION, playbooks, portal, token_of_today};
+use crate::support::gateway::{
+    COMMENT, EXECUTIVE, WORKSTATION, playbooks, policy_with, portal, token_of_today, write_policy,
+};
 use crate::support::process::{Signal, eventually, text};
 use crate::support::raw::{RawClient, RawResponse};
 use crate::support::upstream::{Answer, RecordingUpstream};
@@ -115,4 +117,31 @@ async fn a_state_folder_that_another_gateway_has_is_a_failed_start() {
     serving.process.signal(Signal::TERM);
     serving.process.ended().await;
     eventually("a start", || tollgate::journal::StateFolder::open(state.path()).ok()).await;
+}
+
+#[tokio::test]
+async fn a_limit_that_grew_while_the_gateway_was_stopped_is_named_at_its_start() {
+    let upstream = RecordingUpstream::start(Answer::new(200, "{}"), Clock::System);
+    let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let audit = state.path().join("audit.jsonl");
+    for (windows, lacking) in [("5 per minute", json!(null)), ("9 per 120s", json!({ "grows": 120.0 }))] {
+        let limits = format!(
+            "[[limit]]\nname = \"grows\"\noperations = [\"list_devices\"]\nper = []\nwindows = [\"{windows}\"]\n"
+        );
+        write_policy(&policy_with("limits.toml", &limits), folder.path());
+        let more = ["--state", text(state.path()), "--audit", text(&audit)];
+        let serving = Serving::start(folder.path(), upstream.address(), &more).await;
+        let authorization = format!("Bearer {}", token_of_today(&portal()));
+        let headers = [("Authorization", authorization.as_str())];
+        let mut client = RawClient::connect(serving.gateway).await;
+        client.request("GET", "/api/machines", &headers, b"").await.assert_status(200);
+        serving.process.signal(Signal::TERM);
+        let ended = serving.process.ended().await;
+        let warned = ended.err.iter().any(|line| line.contains("limits that grew lack times"));
+        assert_eq!((ended.code, warned), (Some(0), !lacking.is_null()), "{:#?}", ended.err);
+        let lines = std::fs::read_to_string(&audit).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let loaded = lines.filter(|line| line["event"] == "policy").last().unwrap();
+        assert_eq!(loaded["lacking_s"], lacking, "{windows}");
+    }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Dimension, GROUPS, LimitKey, Per, RULES, Rule, RuleId, StoredKey, group_number};
 use crate::id::{DeviceGroupId, LimitName};
+use crate::limit::window::Kept;
 
 /// A rule and its number, as it is written: once, before any key that has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,10 +42,10 @@ pub(in crate::limit) struct Numbers {
 /// A rule that was written, as this process has it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::limit) struct KnownRule {
-    id: RuleId,
+    pub(in crate::limit) id: RuleId,
     per: Per,
-    pub(in crate::limit) longest: u32,
-    pub(in crate::limit) largest: u32,
+    longest: u32,
+    largest: u32,
 }
 
 /// A rule's number and a group's lie at the end of a key, so many bytes each.
@@ -91,6 +92,15 @@ impl NamedRule {
     }
 }
 
+// === impl KnownRule ===
+
+impl KnownRule {
+    /// What its keys keep their times for; none if they keep none.
+    pub(in crate::limit) fn kept(self) -> Option<Kept> {
+        Some(Kept { longest: self.longest, largest: self.largest.try_into().ok()? })
+    }
+}
+
 // === impl NamedGroup ===
 
 impl NamedGroup {
@@ -112,10 +122,10 @@ impl Numbers {
     }
 
     /// A rule that can't be known any more, since there are too many, is left out.
-    pub(in crate::limit) fn learn_rule(&mut self, named: &NamedRule) {
-        if let Some(known) = named.known() {
-            self.rules.insert(named.number, known);
-        }
+    pub(in crate::limit) fn learn_rule(&mut self, named: &NamedRule) -> Option<KnownRule> {
+        let known = named.known()?;
+        self.rules.insert(named.number, known);
+        Some(known)
     }
 
     pub(in crate::limit) fn learn_group(&mut self, named: &NamedGroup) {

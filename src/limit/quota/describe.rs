@@ -7,6 +7,7 @@ use crate::id::LimitName;
 use crate::limit::key::Dimension;
 use crate::limit::open::OpenQuota;
 use crate::limit::quota::{Effect, Idle, Quota, QuotaSet, WhenFull};
+use crate::limit::saved::KeptBefore;
 use crate::time::Wall;
 
 /// Something that is in force until a moment only.
@@ -86,6 +87,24 @@ impl QuotaSet {
             Some((name.clone(), Duration::from_millis(after.grown_since(before)?.into())))
         });
         grown.collect()
+    }
+
+    /// The same when this set is the first of a process, which has the times that another one kept.
+    pub fn lacking_since(&self, kept: &KeptBefore) -> BTreeMap<LimitName, Duration> {
+        let mut lacking = BTreeMap::new();
+        for (_, quota) in self.all() {
+            let of_parts = quota.parts.iter().map(|part| (part.rule, &part.bounds));
+            let grown = of_parts.chain([(quota.rule, &quota.bounds)]).filter(|(rule, bounds)| {
+                kept.of(*rule).is_some_and(|kept| {
+                    bounds.largest() > kept.largest || bounds.longest_millis() > kept.longest
+                })
+            });
+            let heals = grown.map(|(_, bounds)| bounds.longest_millis()).max().unwrap_or(0);
+            if heals > 0 {
+                lacking.insert(quota.name.clone(), Duration::from_millis(heals.into()));
+            }
+        }
+        lacking
     }
 }
 

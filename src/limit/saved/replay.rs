@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 
 use super::{Anchor, Entry, Record};
 use crate::limit::key::names::Numbers;
-use crate::limit::key::{LimitKey, StoredKey};
+use crate::limit::key::{LimitKey, RuleId, StoredKey};
 use crate::limit::window::{Kept, SlidingWindowLog};
-use crate::time::BootId;
+use crate::time::{BootId, Steady};
 
 /// The windows as the records that were read so far leave them.
 ///
@@ -20,6 +20,8 @@ use crate::time::BootId;
 pub(in crate::limit) struct Replay {
     keys: HashMap<StoredKey, Held, RandomState>,
     numbers: Numbers,
+    /// What the keys of each rule were last said to keep their times for.
+    kept: HashMap<RuleId, Kept>,
     session: Option<(BootId, Anchor)>,
     /// The last number that was drawn.
     last: u64,
@@ -35,7 +37,14 @@ struct Held {
     kept: Kept,
     /// In milliseconds, oldest first.
     times: SmallVec<[u64; 2]>,
+    /// Until when nobody but the owner of this part is admitted into it, in milliseconds; 0 if it was never wanted back.
+    wanted: u64,
 }
+
+/// For how long, and how many, times were kept under each rule by the process before this one. What its limits had no use
+/// for is gone.
+#[derive(Debug, Clone, Default)]
+pub struct KeptBefore(HashMap<RuleId, Kept>);
 
 /// What was read back.
 #[derive(Debug, Default)]
@@ -44,6 +53,8 @@ pub(in crate::limit) struct Restored {
     pub(in crate::limit) keys: Vec<(StoredKey, SlidingWindowLog)>,
     /// The number of the next record.
     pub(in crate::limit) next: u64,
+    /// For how long, and how many, times were kept under each rule.
+    pub(in crate::limit) kept: KeptBefore,
     /// Keys that went since there were too many: those that would have been forgotten first.
     pub(in crate::limit) left_out: usize,
 }
@@ -64,7 +75,13 @@ impl Replay {
                 self.numbers.forget();
             }
             Record::Anchor(anchor) => self.session.as_mut()?.1 = anchor,
-            Record::Rule(rule) => self.numbers.learn_rule(&rule),
+            Record::Rule(rule) => {
+                if let Some(known) = self.numbers.learn_rule(&rule)
+                    && let Some(kept) = known.kept()
+                {
+                    self.kept.insert(known.id, kept);
+                }
+            }
             Record::Group(group) => self.numbers.learn_group(&group),
             Record::Admitted(entry) => {
                 if let Some(held) = self.counts(&entry)? {
@@ -79,12 +96,17 @@ impl Replay {
             Record::Held { number, kept, key, times } => {
                 let (key, _) = self.numbers.read(key)?;
                 self.last = self.last.max(number);
-                let held = Held { number, kept, times: times.into() };
+                let held = Held { number, kept, times: times.into(), wanted: 0 };
                 self.keys.insert(StoredKey::from(&key), held);
             }
             Record::HeldMore { key, times } => {
                 let (key, _) = self.numbers.read(key)?;
                 self.keys.get_mut(key.as_bytes())?.times.extend(times);
+            }
+            Record::Wanted { until, key } => {
+                let (key, rule) = self.numbers.read(key)?;
+                let held = self.held(&key, rule.kept()?);
+                held.wanted = held.wanted.max(until);
             }
         }
         Some(())
@@ -94,7 +116,7 @@ impl Replay {
     fn counts(&mut self, entry: &Entry<'_>) -> Option<Option<&mut Held>> {
         let (key, rule) = self.numbers.read(entry.key)?;
         self.last = self.last.max(entry.number);
-        let kept = Kept { longest: rule.longest, largest: rule.largest.try_into().ok()? };
+        let kept = rule.kept()?;
         let held = self.held(&key, kept);
         if entry.number <= held.number {
             return Some(None);
@@ -106,7 +128,7 @@ impl Replay {
     }
 
     fn held(&mut self, key: &LimitKey, kept: Kept) -> &mut Held {
-        let new = || Held { number: 0, kept, times: SmallVec::new() };
+        let new = || Held { number: 0, kept, times: SmallVec::new(), wanted: 0 };
         self.keys.entry(StoredKey::from(key)).or_insert_with(new)
     }
 
@@ -119,9 +141,13 @@ impl Replay {
             // A call after the last anchor is less long ago than that, and is not taken for one at it. A moment that would
             // still be ahead was promised to a call that waited, or the calendar was set back: it counts as now.
             let then = last.steady.saturating_add(passed);
-            self.keys.values_mut().flat_map(|held| &mut held.times).for_each(|time| {
-                *time = now.steady.saturating_sub(then.saturating_sub(*time));
-            });
+            for held in self.keys.values_mut() {
+                held.times
+                    .iter_mut()
+                    .for_each(|time| *time = now.steady.saturating_sub(then.saturating_sub(*time)));
+                let rest = held.wanted.saturating_sub(then);
+                held.wanted = if rest > 0 { now.steady.saturating_add(rest) } else { 0 };
+            }
         }
     }
 
@@ -137,18 +163,44 @@ impl Replay {
             let longest = u64::from(held.kept.longest);
             let dead = held.times.partition_point(|time| time.saturating_add(longest) <= now.steady);
             held.times.drain(..dead);
-            let expires = held.times.last()?.saturating_add(longest);
-            Some((expires, key, held))
+            let counted = held.times.last().map_or(0, |last| last.saturating_add(longest));
+            let expires = counted.max(held.wanted);
+            (expires > now.steady).then_some((expires, key, held))
         });
         let mut live: Vec<_> = live.collect();
+        let mut kept = KeptBefore(self.kept);
+        live.iter().for_each(|(_, key, held)| kept.add(key, held.kept));
         let left_out = live.len().saturating_sub(max_keys);
         if left_out > 0 {
             live.sort_unstable_by_key(|(expires, ..)| std::cmp::Reverse(*expires));
             live.truncate(max_keys);
         }
         let keys = live.into_iter();
-        let keys = keys.map(|(_, key, held)| (key, SlidingWindowLog::restored(held.kept, &held.times)));
-        Restored { keys: keys.collect(), next: self.last + 1, left_out }
+        let keys = keys.map(|(_, key, held)| {
+            let mut log = SlidingWindowLog::restored(held.kept, &held.times);
+            if held.wanted > now.steady {
+                log.want(Steady::from_millis(held.wanted));
+            }
+            (key, log)
+        });
+        Restored { keys: keys.collect(), next: self.last + 1, kept, left_out }
+    }
+}
+
+// === impl KeptBefore ===
+
+impl KeptBefore {
+    /// A key may keep less than its rule has since: nobody was charged to it.
+    fn add(&mut self, key: &StoredKey, kept: Kept) {
+        let Some(rule) = RuleId::of(key.as_bytes()) else { return };
+        let least = self.0.entry(rule).or_insert(kept);
+        least.longest = least.longest.min(kept.longest);
+        least.largest = least.largest.min(kept.largest);
+    }
+
+    /// What times were kept for under a rule; none if nobody was charged under it.
+    pub(in crate::limit) fn of(&self, rule: RuleId) -> Option<Kept> {
+        self.0.get(&rule).copied()
     }
 }
 

@@ -11,6 +11,9 @@ use crate::limit::fixture::{application, charges, clock, limit, quotas};
 use crate::limit::{Charges, LimitError, Limiter, QuotaSet};
 use crate::time::{Clock, ManualClock};
 
+mod grown;
+mod wanted;
+
 const BOOT: BootId = BootId::from_bytes([1; 16]);
 const NEXT_BOOT: BootId = BootId::from_bytes([2; 16]);
 const MANY: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
@@ -96,11 +99,12 @@ fn every_record_is_read_as_it_was_written() {
     assert_eq!(Record::read(&write_anchor(anchor)), Some(Record::Anchor(anchor)));
     assert_eq!(Record::read(&entry.admitted()), Some(Record::Admitted(entry)));
     assert_eq!(Record::read(&entry.given_back()), Some(Record::GivenBack(entry)));
+    assert_eq!(Record::read(&write_wanted(7, b"k")), Some(Record::Wanted { until: 7, key: b"k" }));
     let expected = Record::Held { number: 9, kept, key: b"k", times: times[..15_000].to_vec() };
     assert_eq!(Record::read(&records[0]), Some(expected));
     let expected = Record::HeldMore { key: b"k", times: times[30_000..].to_vec() };
     assert_eq!((Record::read(&records[2]), records.len()), (Some(expected), 3));
-    for record in [&b""[..], b"\0", b"\x09", b"\x01short", b"\x05", b"\x07", b"\x03{}"] {
+    for record in [&b""[..], b"\0", b"\x0a", b"\x01short", b"\x05", b"\x07", b"\x09", b"\x03{}"] {
         assert_eq!(Record::read(record), None, "{record:?}");
     }
 }

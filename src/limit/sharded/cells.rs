@@ -81,7 +81,8 @@ pub(in crate::limit) struct Cells<M> {
     /// How many cells are in the map or about to be.
     pub(super) keys: AtomicUsize,
     pub(super) round: Mutex<Round>,
-    /// Writes down every stamp that enters a log, and every one that leaves it other than by its age.
+    /// Writes down every stamp that enters a log, every one that leaves it other than by its age, and which parts are wanted
+    /// back.
     pub(in crate::limit) scribe: Scribe,
     /// Set when another process is to have the keys: nobody is charged any more. Read under the locks of a call's cells, so
     /// that whoever sets it and then has had each lock once knows that no charge is still being made; and behind whatever
@@ -304,6 +305,16 @@ impl Cell {
         stamp
     }
 
+    /// The owner of this part was refused, and wants it back until then.
+    fn want(&self, log: &mut SlidingWindowLog, until: Steady, scribe: &Scribe) {
+        let before = log.wanted().div_ceil(WANTED_GRAIN);
+        log.want(until);
+        let grain = log.wanted().div_ceil(WANTED_GRAIN);
+        if grain > before {
+            scribe.wanted(&self.key, log, Steady::from_millis(grain * WANTED_GRAIN));
+        }
+    }
+
     /// Every stamp that leaves a log other than by its age leaves it here.
     fn leave(&self, log: &mut SlidingWindowLog, stamp: Stamp, cost: Cost, scribe: &Scribe) {
         self.shut.forget();
@@ -311,6 +322,10 @@ impl Cell {
         scribe.given_back(&self.key, stamp, cost);
     }
 }
+
+/// How often it is written down that a part is wanted back, in milliseconds: a caller that is refused again and again
+/// writes no more than that. A process that reads it keeps others out of the part for as much longer at most.
+const WANTED_GRAIN: u64 = 1_000;
 
 /// Locks the cells, reads the clock and charges the call; nothing if the sweep has emptied one of the cells.
 fn attempt<'a, M>(
@@ -332,8 +347,8 @@ fn attempt<'a, M>(
     asked.iter_mut().filter(|(_, log)| !log.is_plain()).for_each(|(_, log)| log.settle(now));
     let Verdict { turn, wanted } = decide(&asked, When { now, from: charges.from, by: charges.by, hold });
     for (index, until) in wanted {
-        if let Some((_, log)) = asked.get_mut(index) {
-            log.want(until);
+        if let (Some((_, log)), Some((cell, _))) = (asked.get_mut(index), debts.get(index)) {
+            cell.want(log, until, &cells.scribe);
         }
     }
     Some(turn.map(|turn| {

@@ -7,7 +7,7 @@ use super::{Admission, Limiter, Refusal};
 use crate::journal::{Heir, JournalError, JournalNumbers, StateFolder, Unwritten};
 use crate::limit::charges::Charges;
 use crate::limit::open::{OpenActions, OpenBefore};
-use crate::limit::saved::Restored;
+use crate::limit::saved::{KeptBefore, Restored};
 use crate::limit::scribe::{self, Opened};
 use crate::limit::sharded::{Closed, ShardedStore};
 use crate::time::{BootId, Clock, Steady};
@@ -18,6 +18,7 @@ pub struct LimiterBefore {
     opened: Opened,
     store: ShardedStore,
     open: OpenBefore,
+    kept: KeptBefore,
 }
 
 // === impl Limiter ===
@@ -47,10 +48,11 @@ impl Limiter {
         boot: BootId,
         clock: &Clock,
     ) -> Result<LimiterBefore, JournalError> {
-        let (opened, Restored { keys, .. }) = Opened::open(folder, max_keys.get() as usize, boot, clock)?;
+        let (opened, Restored { keys, kept, .. }) =
+            Opened::open(folder, max_keys.get() as usize, boot, clock)?;
         let store = ShardedStore::default();
         keys.into_iter().for_each(|(key, log)| store.restore(key, log));
-        Ok(LimiterBefore { opened, store, open: OpenActions::read(folder, clock)? })
+        Ok(LimiterBefore { opened, store, open: OpenActions::read(folder, clock)?, kept })
     }
 
     /// Admits nobody any more, so that another process can have the windows, and leaves the folder's files to it; what it
@@ -122,12 +124,17 @@ impl Limiter {
 // === impl LimiterBefore ===
 
 impl LimiterBefore {
+    /// By what limits its windows were kept.
+    pub fn kept(&self) -> &KeptBefore {
+        &self.kept
+    }
+
     /// Begins to write every admission to the folder.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn start(self) -> Result<Limiter, JournalError> {
-        let Self { opened, mut store, open } = self;
+        let Self { opened, mut store, open, kept: _ } = self;
         store.scribe = opened.start(store.map().clone())?;
         Ok(Limiter { store, open: open.start()?, ..Limiter::default() })
     }
