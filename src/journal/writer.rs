@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::{Durability, Live};
 use super::file::JournalFile;
 use super::queue::{Gap, Pause, Queue, Task};
+use super::{Durability, Live};
 
 /// Records of a new file between two looks at the queue: they take less than a millisecond.
 const PUMP: u32 = 1_000;

@@ -19,6 +19,9 @@
 //!   never for a sweep of its own.
 //! - *One key more than may be.* A key is counted before it is put into the map, so there are never more than `max_keys`.
 //!   Of calls that come for the last free place at once, one gets it; the others are told to come again.
+//! - *A key refused while another could go.* A call that finds the map full looks at 16,384 keys at most, and the next goes
+//!   on behind it. Under a flood every key is looked at once a second; one that could go since then may be overlooked
+//!   until the next.
 //! - *A refund that is not one step.* The charges of a dropped admission are given back key by key. In between another
 //!   call may find room in one and none in the next: it is refused, as it would have been just before.
 

@@ -34,7 +34,8 @@ fn syncs_of_a_rewriting_during_which_records_come(awaited: Durability) -> usize 
             };
             // The disk takes as long as it likes: the record is in the old file meanwhile.
             let (_say, hear) = mpsc::channel::<()>();
-            let in_time = (0..1_000).any(|_| has_it() || hear.recv_timeout(Duration::from_millis(10)).is_ok());
+            let in_time =
+                (0..1_000).any(|_| has_it() || hear.recv_timeout(Duration::from_millis(10)).is_ok());
             assert!(in_time, "what came during sync {number} waits for the disk");
             Ok(())
         })
