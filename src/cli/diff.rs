@@ -39,7 +39,7 @@ pub(super) struct Diff {
 
 impl Diff {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (old, new) = (rehearsal(&self.old)?, rehearsal(&self.new)?);
+        let (old, new) = (snapshot(&self.old)?, snapshot(&self.new)?);
         let mut changed = 0;
         for (subject, facts) in changes(&old, &new) {
             say(format_args!("{subject}"));
@@ -47,7 +47,7 @@ impl Diff {
             changed += facts.len();
         }
         if let Some(audit) = &self.audit {
-            changed += again::list(audit, &old, &new)?;
+            changed += again::list(audit, &Rehearsal::new(old)?, &Rehearsal::new(new)?)?;
         }
         match changed {
             0 => {
@@ -60,9 +60,9 @@ impl Diff {
     }
 }
 
-fn rehearsal(folder: &Path) -> Result<Rehearsal, Failure> {
+fn snapshot(folder: &Path) -> Result<Snapshot, Failure> {
     super::readable(folder)?;
     let files = PolicySource::Folder(folder.to_owned()).files();
     let compiled = files.and_then(|files| Snapshot::compile(&files, None, Clock::System.wall()));
-    Rehearsal::new(compiled.map_err(|problems| super::mistakes(&problems))?)
+    compiled.map_err(|problems| super::mistakes(&problems))
 }

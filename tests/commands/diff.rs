@@ -1,5 +1,7 @@
 //! `tollgate diff`.
 
+mod fields;
+
 use std::path::Path;
 
 use serde_json::json;
