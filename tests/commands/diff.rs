@@ -1,6 +1,7 @@
 //! `tollgate diff`.
 
 mod fields;
+mod replay;
 
 use std::path::Path;
 
