@@ -1,17 +1,21 @@
 //! What a policy edit costs those who call meanwhile, at a million devices and 10,000 device groups: the times of calls
-//! that come at a fifth of what the gateway can do, while nothing is edited, while device groups are, while the
-//! inventory is written anew, and after that. `cargo bench -- swap`.
+//! that come at a fifth of what the gateway can do, while nothing is edited, while limits are, while device groups are,
+//! while the inventory is written anew, and after that; and how long after each edit the first call was decided by it.
+//! `cargo bench -- swap`.
 
-use std::fs;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tollgate::time::Clock;
+use tollgate::time::{Clock, Wall};
 
 use crate::calls::{Calls, Kind, answer};
 use crate::gateway::Process;
@@ -34,8 +38,9 @@ struct Part {
     edits: u32,
 }
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     Part { what: "idle", file: "", edits: 0 },
+    Part { what: "limits edited", file: "limits.toml", edits: 5 },
     Part { what: "device groups edited", file: "device-groups.toml", edits: 5 },
     Part { what: "inventory written anew", file: "devices.csv", edits: 3 },
     Part { what: "after", file: "", edits: 0 },
@@ -54,6 +59,7 @@ pub(crate) fn bench() {
     let calls = Calls::new(Kind::Admitted, &world);
     let upstream = Process::role("upstream");
     let gateway = Process::tollgate(policies.path(), audit.path(), upstream.address, &[]);
+    let mut audit = Audit { path: audit.path().join("audit.jsonl"), read: 0, known: HashSet::new() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 
     runtime.block_on(calls.clone().load(gateway.address, CALLS / 10));
@@ -61,6 +67,7 @@ pub(crate) fn bench() {
     runtime.block_on(calls.clone().load(gateway.address, CALLS));
     let capacity = CALLS as f64 / clock.steady().since(start).as_secs_f64();
     let rate = capacity / 5.0;
+    audit.new_versions();
     println!("swap: {devices} devices, at most {capacity:.0} calls a second, now {rate:.0}");
     for Part { what, file, edits } in PARTS {
         // Whoever writes a file of a hundred megabytes takes a core from those that are measured: that is done before.
@@ -70,14 +77,17 @@ pub(crate) fn bench() {
             let (path, clock) = (policies.path().join(file), clock.clone());
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let mut renamed = Vec::new();
                 for new in written {
+                    renamed.push(clock.wall());
                     fs::rename(new, &path).unwrap();
                     runtime.block_on(clock.sleep(PART / edits));
                 }
+                renamed
             }
         });
         let mut times = runtime.block_on(steady_calls(gateway.address, calls.clone(), rate, &clock));
-        editor.join().unwrap();
+        let renamed = editor.join().unwrap();
         times.sort();
         let at = |part: usize| times[(times.len() - 1) * part / 10_000].as_secs_f64() * 1e6;
         println!(
@@ -89,6 +99,58 @@ pub(crate) fn bench() {
             at(10_000),
             gateway.resident()
         );
+        let versions = audit.new_versions();
+        let in_force = renamed.iter().map(|renamed| match versions.iter().find(|first| *first >= renamed) {
+            Some(first) => format!("{} ms", first.since(*renamed).as_millis()),
+            None => "never".to_owned(),
+        });
+        let in_force: Vec<_> = in_force.collect();
+        if !in_force.is_empty() {
+            println!(
+                "swap: {what}: in force {} after the rename, 200 ms of which are the debounce",
+                in_force.join(", ")
+            );
+        }
+    }
+}
+
+/// What the gateway writes of its decisions, as far as it has been read.
+struct Audit {
+    path: PathBuf,
+    /// In bytes.
+    read: u64,
+    /// The versions that decisions were made by.
+    known: HashSet<String>,
+}
+
+/// A line of it: to the millisecond, when the decision was made, and by which version.
+#[derive(Deserialize)]
+struct Line {
+    time: String,
+    event: String,
+    policy_version: String,
+}
+
+impl Audit {
+    /// When the first call was decided by each version that decided none before what was read last, in the order of time.
+    fn new_versions(&mut self) -> Vec<Wall> {
+        let mut file = File::open(&self.path).unwrap();
+        file.seek(SeekFrom::Start(self.read)).unwrap();
+        let (mut reader, mut line, mut first) = (BufReader::new(file), String::new(), Vec::new());
+        // The line that is being written has no end yet.
+        while reader.read_line(&mut line).unwrap() > 0 && line.ends_with('\n') {
+            self.read += line.len() as u64;
+            // The line of the load itself is written once the set before is freed.
+            let decided = serde_json::from_str::<Line>(&line).ok().filter(|line| line.event == "admitted");
+            if let Some(Line { time, policy_version, .. }) = decided
+                && self.known.insert(policy_version)
+            {
+                first.push(time.parse::<Wall>().unwrap());
+            }
+            line.clear();
+        }
+        first.sort();
+        first
     }
 }
 
@@ -112,6 +174,7 @@ fn write_set(world: &World, devices: u32, folder: &Path) {
 fn write_anew(folder: &Path, beside: &Path, name: &str, turn: u32) -> PathBuf {
     let mut text = fs::read_to_string(folder.join(name)).unwrap();
     match name {
+        "limits.toml" => text = format!("max_keys = {}\n{text}", 1_000_000 + turn),
         "devices.csv" => text.push_str(&format!("{:040x},,,,,\n", 0xffff_0000_0000_u64 + u64::from(turn))),
         _ => text.push_str(&format!("# {turn}\n")),
     }

@@ -45,7 +45,7 @@ mod route;
 pub use body::{BadBody, BodyContract, BodyError, Contents};
 pub use decide::{Grant, PermitError, Reach, ReachError, TokenKind};
 pub(crate) use document::schemas;
-pub use facts::Facts;
+pub use facts::{Facts, KnownDevice, KnownName};
 pub use grounds::Ground;
 pub use operation::{DeviceScope, Operation, OperationPlaces};
 pub use role::{InvalidRolePermission, Role, RolePermission};

@@ -66,6 +66,8 @@ pub(super) struct Played {
     pub(super) verdict: Result<(), Denial>,
     /// How long it was held before that, to 10 ms.
     pub(super) held: Duration,
+    /// The action that it has started, if it may start one.
+    pub(super) started: Option<ActionId>,
 }
 
 /// How far the time moves while a call waits for room: no wait of a policy is counted finer.
@@ -162,15 +164,24 @@ impl Stage<'_> {
         call.headers.entry(HOST).or_insert(HeaderValue::from_static("gateway"));
         let mut findings = Findings::default();
         if let Err(denial) = check_head(&call.method, &call.target, &call.headers) {
-            return Played { findings, verdict: Err(denial), held: Duration::ZERO };
+            return Played { findings, verdict: Err(denial), held: Duration::ZERO, started: None };
         }
         let came = self.line.clock.steady();
         let deciding = self.decide(&mut call, &mut findings);
-        let verdict = self.rehearsal.runtime.block_on(deciding);
-        Played { findings, verdict, held: self.line.clock.steady().since(came) }
+        let decided = self.rehearsal.runtime.block_on(deciding);
+        let held = self.line.clock.steady().since(came);
+        match decided {
+            Ok(started) => Played { findings, verdict: Ok(()), held, started },
+            Err(denial) => Played { findings, verdict: Err(denial), held, started: None },
+        }
     }
 
-    async fn decide(&self, call: &mut Call, findings: &mut Findings) -> Result<(), Denial> {
+    /// An action that a call has started is over.
+    pub(super) fn end(&self, action: &ActionId) {
+        self.line.limiter.open_actions().ended(action);
+    }
+
+    async fn decide(&self, call: &mut Call, findings: &mut Findings) -> Result<Option<ActionId>, Denial> {
         let deciding = admit(&self.line, &self.rehearsal.snapshot, call, findings);
         tokio::pin!(deciding);
         loop {
@@ -183,13 +194,14 @@ impl Stage<'_> {
         }
     }
 
-    /// The API answers an admitted call at once: one that may start an action has started one, which never ends.
-    fn forward(&self, mut permit: Permit) {
+    /// The API answers an admitted call at once: one that may start an action has started one, which does not end by
+    /// itself.
+    fn forward(&self, mut permit: Permit) -> Option<ActionId> {
         permit.forwarded();
-        let id = ActionId::parse(&uuid::Uuid::new_v4().to_string());
-        if let (Answer::Started(_), Some(id)) = (permit.answer(), id) {
-            permit.opened(&id, &self.line.clock);
-        }
+        let Answer::Started(_) = permit.answer() else { return None };
+        let id = ActionId::parse(&uuid::Uuid::new_v4().to_string())?;
+        permit.opened(&id, &self.line.clock);
+        Some(id)
     }
 }
 

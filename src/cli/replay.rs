@@ -5,11 +5,13 @@ use std::fmt;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::rehearsal::{Call, Played, Rehearsal, Stage};
 use crate::id::{ActionId, DeviceRef};
+use crate::outcome::ReasonCode;
 use crate::policy::Operation;
 use crate::time::Wall;
 
@@ -19,7 +21,8 @@ pub(super) struct Recorded {
     time: String,
     event: Event,
     pub(super) policy_version: Option<String>,
-    pub(super) reason: Option<String>,
+    reason: Option<String>,
+    would_refuse: Option<String>,
     pub(super) operation: Option<String>,
     application_name: Option<String>,
     #[serde(default)]
@@ -68,18 +71,8 @@ pub(super) enum Unplayable {
 /// The action that a replayed call names: the line tells its device and not its id.
 const ACTION: &str = "00000000-0000-4000-8000-000000000000";
 
-/// Reasons that the policy gave, for what a line tells of.
-const BY_POLICY: [&str; 9] = [
-    "missing_permission",
-    "missing_role",
-    "group_overage",
-    "application",
-    "device_group",
-    "unscoped_operation",
-    "unknown_action",
-    "unknown_device",
-    "over_limit",
-];
+/// What stands in a path as it is: RFC 3986, `unreserved`. A line has a device's name decoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 // === impl Recorded ===
 
@@ -96,6 +89,14 @@ impl Recorded {
         match self.event {
             Event::Admitted => "admitted",
             Event::Refused | Event::Other => self.reason.as_deref().unwrap_or("refused"),
+        }
+    }
+
+    /// The same, and what would have refused the call if it were enforced.
+    pub(super) fn decision(&self) -> String {
+        match (self.event, &self.would_refuse) {
+            (Event::Admitted, Some(reason)) => format!("`admitted` with `{reason}` not enforced"),
+            (Event::Admitted, None) | (Event::Refused | Event::Other, _) => format!("`{}`", self.verdict()),
         }
     }
 
@@ -123,8 +124,10 @@ impl Recorded {
         if self.event == Event::Other {
             return Err(Unplayable::NoDecision);
         }
-        let by_policy = self.reason.as_deref().is_none_or(|reason| BY_POLICY.contains(&reason));
-        if !by_policy || self.operation.is_none() || self.tenant.is_none() {
+        let known = |word: &str| ReasonCode::ALL.iter().find(|reason| reason.as_str() == word);
+        let by_policy = |word: &str| known(word).is_some_and(|reason| is_by_policy(*reason));
+        if !self.reason.as_deref().is_none_or(by_policy) || self.operation.is_none() || self.tenant.is_none()
+        {
             return Err(Unplayable::NotByPolicy);
         }
         self.time().filter(|_| self.permissions.is_some()).ok_or(Unplayable::Incomplete)
@@ -201,7 +204,13 @@ impl Recorded {
 
     /// The call, with whatever the operation takes where the line does not tell; and its action's device is known.
     fn call(&self, operation: &Operation, stage: &Stage<'_>) -> Call {
-        let devices: Vec<_> = self.devices.iter().map(|device| DeviceRef::parse(&device.device)).collect();
+        let mut devices: Vec<DeviceRef> = Vec::new();
+        for device in self.devices.iter().map(|device| DeviceRef::parse(&device.device)) {
+            // A name that fits several devices stands in the line once for each, and stood in the call once.
+            if !devices.contains(&device) {
+                devices.push(device);
+            }
+        }
         let first = self.devices.first().map_or("unknown", |device| device.device.as_str());
         if let (Some(action), Some(device)) = (ActionId::parse(ACTION), devices.first()) {
             stage.actions().record(action, device.clone());
@@ -223,14 +232,66 @@ fn filled(path: &str, device: &str) -> String {
     let mut filled = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (parameter, rest) = part.split_once('}').unwrap_or((part, ""));
-        filled += match parameter {
-            "device" => device,
-            "action" => ACTION,
-            _other => "example",
-        };
+        match parameter {
+            "device" => filled.extend(utf8_percent_encode(device, ENCODED)),
+            "action" => filled += ACTION,
+            _other => filled += "example",
+        }
         filled += rest;
     }
     filled
+}
+
+/// Whether the policy gave this reason, for what a line tells of.
+const fn is_by_policy(reason: ReasonCode) -> bool {
+    match reason {
+        ReasonCode::MissingPermission
+        | ReasonCode::MissingRole
+        | ReasonCode::GroupOverage
+        | ReasonCode::Application
+        | ReasonCode::DeviceGroup
+        | ReasonCode::UnscopedOperation
+        | ReasonCode::UnknownAction
+        | ReasonCode::UnknownDevice
+        | ReasonCode::StaleInventory
+        | ReasonCode::OverLimit
+        | ReasonCode::InFlight
+        | ReasonCode::OpenActions
+        | ReasonCode::KeysFull => true,
+        // For the request itself.
+        ReasonCode::MalformedRequest
+        | ReasonCode::TwoTokens
+        | ReasonCode::BadAuthorization
+        | ReasonCode::TokenInQuery
+        | ReasonCode::HeaderTooLarge
+        | ReasonCode::NoOperation
+        // For the token.
+        | ReasonCode::NoToken
+        | ReasonCode::BadToken
+        | ReasonCode::Expired
+        | ReasonCode::NotYetValid
+        | ReasonCode::WrongAudience
+        | ReasonCode::WrongIssuer
+        | ReasonCode::FailedLogins
+        | ReasonCode::KeysUnavailable
+        // For the body, which no line has.
+        | ReasonCode::WrongType
+        | ReasonCode::BadBody
+        | ReasonCode::MissingParameter
+        | ReasonCode::BodyTooLarge
+        // For how the process, the API or the caller was at that moment.
+        | ReasonCode::UpstreamLimited
+        | ReasonCode::ShuttingDown
+        | ReasonCode::Overload
+        | ReasonCode::CircuitOpen
+        | ReasonCode::AuditUnavailable
+        | ReasonCode::StoreUnavailable
+        | ReasonCode::UpstreamUnavailable
+        | ReasonCode::UpstreamUnreadable
+        | ReasonCode::UpstreamTimeout
+        | ReasonCode::ClientGone
+        | ReasonCode::Internal => false,
+    }
 }
 
 // === impl Unplayable ===

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{DeviceGroupId, DeviceId, TenantId};
+use crate::id::{DeviceGroupId, DeviceId, EntraDeviceId, TenantId};
+use crate::policy::BodyContract;
 use crate::policy::PolicySet;
-use crate::policy::application::{OperationAnswer, UnscopedAnswer};
+use crate::policy::application::{GroupAnswer, OperationAnswer, UnscopedAnswer};
 use crate::policy::compile::quoted;
-use crate::policy::device_group::DeviceGroup;
+use crate::policy::device_group::{DeviceGroup, GroupIndex};
 use crate::policy::document::{GroupSource, StaleInventory, UnknownAction, UnknownDevice, Unlisted};
 use crate::policy::effect::Effect;
 use crate::policy::operation::{DeviceScope, Operation};
@@ -15,8 +16,34 @@ use crate::principal::Tenants;
 /// Of each subject, such as an application or an Entra group, what is so.
 pub type Facts = BTreeMap<String, BTreeSet<String>>;
 
+/// A device as calls may name it, and the group that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownDevice<'p> {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its group.
+    pub group: &'p DeviceGroupId,
+    /// Its name; none if it has none.
+    pub name: Option<KnownName<'p>>,
+    /// Its id in Entra, if it has one.
+    pub entra: Option<EntraDeviceId>,
+}
+
+/// The name of a device: calls may name it by the whole, or by the first label alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownName<'p> {
+    /// What stands before the first dot.
+    pub label: &'p str,
+    /// What stands behind it, or else the domain; none if neither is known.
+    pub rest: Option<&'p str>,
+}
+
 impl PolicySet {
-    /// What the set comes to. Two sets of equal facts, [ranking](Self::ranking) and devices decide alike.
+    /// What the set comes to.
+    ///
+    /// INVARIANT: two sets of equal facts, [ranking](Self::ranking) and [devices](Self::devices) decide alike, but for
+    /// the age of an inventory, and for which of several devices of one name a limit counts that is listed first.
+    /// `tests/commands/diff/fields.rs` holds them to that for each field of each file.
     pub fn facts(&self) -> Facts {
         let mut facts = Facts::new();
         let mut add = |subject: String, fact: String| {
@@ -28,6 +55,12 @@ impl PolicySet {
         }
         for (id, entry) in self.applications.iter() {
             let subject = format!("application `{}` ({id})", entry.name());
+            // Whoever has none is held to none, or may nothing.
+            add(subject.clone(), "has an entry, and its users' calls are held to it too".to_owned());
+            if entry.confining().is_none() {
+                let fact = "is held to no device group: it may also call what names no device, and act on devices and actions that nobody knows";
+                add(subject.clone(), fact.to_owned());
+            }
             if let Tenants::Only(tenants) = entry.tenants() {
                 add(subject.clone(), format!("has this entry in {} alone", of_tenants(tenants)));
             }
@@ -42,7 +75,7 @@ impl PolicySet {
                 }
             }
             for (index, group) in self.all_groups() {
-                if entry.device_group(index) == crate::policy::application::GroupAnswer::Inside {
+                if entry.device_group(index) == GroupAnswer::Inside {
                     add(subject.clone(), format!("may act on the device group `{}`", group.id()));
                 }
             }
@@ -91,12 +124,17 @@ impl PolicySet {
         self.all_groups().map(|(_, group)| group.id())
     }
 
-    /// Every device of the inventory, and the group that it is in.
-    pub fn devices(&self) -> impl Iterator<Item = (DeviceId, &DeviceGroupId)> {
-        self.inventory.iter().map(|device| (device.id, self.groups.get(device.group).id()))
+    /// Every device of the inventory.
+    pub fn devices(&self) -> impl Iterator<Item = KnownDevice<'_>> {
+        self.inventory.named().map(|(device, names)| KnownDevice {
+            id: device.id,
+            group: self.groups.get(device.group).id(),
+            name: (!names.label.is_empty()).then_some(KnownName { label: names.label, rest: names.rest }),
+            entra: names.entra,
+        })
     }
 
-    fn all_groups(&self) -> impl Iterator<Item = (crate::policy::device_group::GroupIndex, &DeviceGroup)> {
+    fn all_groups(&self) -> impl Iterator<Item = (GroupIndex, &DeviceGroup)> {
         let ungrouped = self.groups.ungrouped();
         self.groups.ranked().chain([(ungrouped, self.groups.get(ungrouped))])
     }
@@ -160,12 +198,9 @@ fn operation(operation: &Operation) -> Vec<String> {
     if operation.shows_actions() {
         facts.push("shows how actions stand".to_owned());
     }
-    if let Some(body) = operation.body() {
-        facts.push(format!(
-            "takes a body of at most {} bytes such as {}",
-            body.max_bytes(),
-            body.example(&[])
-        ));
+    if operation.changes_tags() {
+        facts.push("may change the tags of devices".to_owned());
     }
+    facts.extend(operation.body().into_iter().flat_map(BodyContract::facts));
     facts
 }

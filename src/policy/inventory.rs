@@ -17,6 +17,7 @@ mod json;
 mod listing;
 
 pub(crate) use age::MaxAge;
+pub(crate) use devices::Names;
 use listing::{Listing, Reader};
 
 /// The devices of `devices.csv`, `devices.json` and the files in `devices/`, and the group that each is in.
@@ -132,9 +133,10 @@ impl Inventory {
         self.listing.devices.len()
     }
 
-    /// Every device.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Device> {
-        (0..self.len() as u32).filter_map(|place| self.device(place))
+    /// Every device, and what calls may name it by.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (Device, Names<'_>)> {
+        let devices = &self.listing.devices;
+        (0..self.len() as u32).filter_map(|place| Some((self.device(place)?, devices.names(place)?)))
     }
 
     /// Every device that fits the name; none if the inventory lacks it.

@@ -136,6 +136,11 @@ impl TokenCache {
         }
     }
 
+    /// How much is remembered, and for how long.
+    pub(super) fn facts(&self) -> [String; 2] {
+        self.rules.facts()
+    }
+
     fn new(rules: CacheRules, good: Arc<Lookups>, refused: Arc<Lookups>) -> Self {
         let (size, least) = (rules.size.get(), rules.size.get() / rules.entries.get());
         Self { rules, good: Part::new(size, least, good), refused: Part::new(REFUSED_SIZE, 0, refused) }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use reqwest::{Certificate, Client, Url, redirect};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -134,6 +135,14 @@ impl Discovery {
             body.extend_from_slice(&chunk);
         }
         Ok((body, max_age))
+    }
+
+    /// The SHA-256 of each certificate that is trusted beside the system's, in hexadecimal digits.
+    pub(super) fn ca_thumbprints(&self) -> Vec<String> {
+        let pem = self.ca.as_deref().unwrap_or_default();
+        let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
+        let digests = certificates.map(|certificate| digest(&SHA256, &certificate));
+        digests.map(|digest| digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The keys that an issuer published (RFC 7517), those of them that can verify a token's signature.
 
+mod facts;
 mod jwk;
 
 use std::collections::HashMap;

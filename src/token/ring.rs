@@ -185,6 +185,11 @@ impl KeyRing {
         &self.source
     }
 
+    /// What is held now.
+    pub(super) fn published(&self) -> Arc<Published> {
+        self.held.load().published.clone()
+    }
+
     /// Puts what the issuer publishes in the place of what it published.
     fn replace(&self, mut publication: Published, named: Option<Arc<str>>, fetched: Option<(Steady, Wall)>) {
         let before = self.held.load().published.clone();

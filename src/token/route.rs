@@ -13,6 +13,7 @@ use super::jws::{Header, TokenType};
 use super::ring::IssuerKeys;
 use crate::id::TenantId;
 
+mod facts;
 mod rehearsal;
 
 pub use rehearsal::{InvalidRehearsalKeys, RehearsalIssuer};

@@ -83,6 +83,15 @@ impl Verifier {
         self.routes.have(tenant)
     }
 
+    /// What the policy asks of tokens, as sentences that can be compared with those of another set: of an issuer, by
+    /// its name, or of none in particular.
+    pub fn facts(&self) -> Vec<(Option<&str>, String)> {
+        let skew = jiff::SignedDuration::try_from(self.skew).unwrap_or_default();
+        let skew = format!("the clocks of issuers may differ from this one's by {skew:#}");
+        let of_all = [skew].into_iter().chain(self.cache.facts()).map(|fact| (None, fact));
+        of_all.chain(self.routes.facts().into_iter().map(|(name, fact)| (Some(name), fact))).collect()
+    }
+
     /// This verifier with the keys of a JSON web key set in the place of every issuer's, for whoever rehearses a policy
     /// and signs the tokens: see `route/rehearsal.rs`. A gateway has no use for it.
     ///

@@ -1,5 +1,8 @@
 //! `tollgate diff`.
 
+mod fields;
+mod replay;
+
 use std::path::Path;
 
 use serde_json::json;

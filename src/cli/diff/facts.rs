@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cli::rehearsal::Rehearsal;
-use crate::id::{DeviceGroupId, DeviceId, LimitName};
-use crate::policy::Facts;
+use crate::id::{DeviceId, EntraDeviceId, LimitName};
+use crate::policy::{Facts, KnownDevice, KnownName};
 use crate::snapshot::Snapshot;
 
-/// Of many devices that are in another group, this many are named.
+/// Of many devices of which the same changes, this many are named.
 const MAX_DEVICES: usize = 20;
 
+/// Whom those facts are about that are of nobody in particular.
+const EVERYBODY: &str = "everybody";
+
 /// Of each subject about which something changes, the facts that are gone (`- …`) and those that are new (`+ …`).
-pub(super) fn changes(old: &Rehearsal, new: &Rehearsal) -> Vec<(String, Vec<String>)> {
+///
+/// The issuers must have their own keys still: a rehearsal gives them others.
+pub(super) fn changes(old: &Snapshot, new: &Snapshot) -> Vec<(String, Vec<String>)> {
     let (before, after) = (facts(old), facts(new));
     let none = BTreeSet::new();
     let subjects: BTreeSet<_> = before.keys().chain(after.keys()).collect();
@@ -26,7 +30,7 @@ pub(super) fn changes(old: &Rehearsal, new: &Rehearsal) -> Vec<(String, Vec<Stri
             changes.push((subject.clone(), facts));
         }
     }
-    let lacking = new.snapshot().quotas.lacking(&old.snapshot().quotas);
+    let lacking = new.quotas.lacking(&old.quotas);
     let lacking: BTreeMap<_, _> = lacking.iter().map(|(limit, heals)| (of_limit(limit), heals)).collect();
     for (subject, facts) in &mut changes {
         facts.extend(lacking.get(subject).map(|heals| {
@@ -36,28 +40,28 @@ pub(super) fn changes(old: &Rehearsal, new: &Rehearsal) -> Vec<(String, Vec<Stri
             )
         }));
     }
-    let moves = moves(old.snapshot(), new.snapshot());
+    let moves = moves(old, new);
     if !moves.is_empty() {
         changes.push(("ranks of device groups".to_owned(), moves));
     }
-    let devices = devices(old.snapshot(), new.snapshot());
+    let devices = devices(old, new);
     if !devices.is_empty() {
         changes.push(("devices".to_owned(), devices));
     }
     changes
 }
 
-fn facts(rehearsal: &Rehearsal) -> Facts {
-    let Snapshot { policies, quotas, .. } = rehearsal.snapshot();
+fn facts(snapshot: &Snapshot) -> Facts {
+    let Snapshot { policies, quotas, verifier, .. } = snapshot;
     let mut facts = policies.facts();
     for (limit, _) in quotas.places() {
         let subject = facts.entry(of_limit(limit)).or_default();
         subject.extend(quotas.describe(limit));
     }
-    for issuer in rehearsal.issuers() {
-        let subject = facts.entry(format!("issuer `{}`", issuer.name)).or_default();
-        subject.insert(format!("speaks for the tenant {} as {}", issuer.tenant, issuer.iss));
-        subject.extend(issuer.audiences().map(|audience| format!("may name the audience {audience}")));
+    facts.entry(EVERYBODY.to_owned()).or_default().extend(quotas.describe_all());
+    for (issuer, fact) in verifier.facts() {
+        let subject = issuer.map_or(EVERYBODY.to_owned(), |name| format!("issuer `{name}`"));
+        facts.entry(subject).or_default().insert(fact);
     }
     facts
 }
@@ -103,24 +107,51 @@ fn rising(numbers: impl IntoIterator<Item = usize>) -> BTreeSet<usize> {
     std::iter::successors(ends.last().copied(), |number| before.get(number).copied()).collect()
 }
 
-/// The devices that are in one inventory only, and those that are in another group.
+/// The devices that are in one inventory only, those that are in another group, and those that calls name otherwise.
 fn devices(old: &Snapshot, new: &Snapshot) -> Vec<String> {
-    let before: BTreeMap<DeviceId, &DeviceGroupId> = old.policies.devices().collect();
-    let after: BTreeMap<DeviceId, &DeviceGroupId> = new.policies.devices().collect();
+    let (before, after) = (by_id(old), by_id(new));
     let gone = before.keys().filter(|id| !after.contains_key(id)).count();
     let come = after.keys().filter(|id| !before.contains_key(id)).count();
-    let moved: Vec<_> = after
-        .iter()
-        .filter_map(|(id, group)| {
-            let before = before.get(id).filter(|before| *before != group)?;
-            Some(format!("~ {id} is in `{group}`, and was in `{before}`"))
-        })
-        .collect();
-    let more = moved.len().saturating_sub(MAX_DEVICES);
     let mut facts = Vec::new();
     facts.extend((gone > 0).then(|| format!("- {gone} are not in the inventory any more")));
     facts.extend((come > 0).then(|| format!("+ {come} are new in the inventory")));
-    facts.extend(moved.into_iter().take(MAX_DEVICES));
-    facts.extend((more > 0).then(|| format!("~ {more} more are in another group")));
+    let (mut moved, mut renamed, mut joined) = (Vec::new(), Vec::new(), Vec::new());
+    let both = after.iter().filter_map(|(id, after)| Some((id, before.get(id)?, after)));
+    for (id, before, after) in both {
+        let group = after.group;
+        if group != before.group {
+            moved.push(format!("~ {id} is in `{group}`, and was in `{}`", before.group));
+        }
+        if after.name != before.name {
+            let (is, was) = (named(after.name), named(before.name));
+            renamed.push(format!("~ {id} in `{group}` is called {is}, and was called {was}"));
+        }
+        if after.entra != before.entra {
+            let said = |id: Option<_>| id.map_or("none".to_owned(), |id: EntraDeviceId| id.to_string());
+            let (is, was) = (said(after.entra), said(before.entra));
+            joined.push(format!("~ {id} in `{group}` has the Entra id {is}, and had {was}"));
+        }
+    }
+    for (changed, what) in [
+        (moved, "are in another group"),
+        (renamed, "are called otherwise"),
+        (joined, "have another Entra id"),
+    ] {
+        let more = changed.len().saturating_sub(MAX_DEVICES);
+        facts.extend(changed.into_iter().take(MAX_DEVICES));
+        facts.extend((more > 0).then(|| format!("~ {more} more {what}")));
+    }
     facts
+}
+
+fn by_id(set: &Snapshot) -> BTreeMap<DeviceId, KnownDevice<'_>> {
+    set.policies.devices().map(|device| (device.id, device)).collect()
+}
+
+fn named(name: Option<KnownName<'_>>) -> String {
+    match name {
+        None => "nothing".to_owned(),
+        Some(KnownName { label, rest: None }) => format!("`{label}`"),
+        Some(KnownName { label, rest: Some(rest) }) => format!("`{label}.{rest}`"),
+    }
 }

@@ -47,7 +47,7 @@ pub(super) fn play(case: &Case, rehearsal: &Rehearsal, coverage: &mut Coverage) 
 }
 
 fn compare(expected: &Expected, played: &Played) -> Result<(), String> {
-    let Played { findings, verdict, held } = played;
+    let Played { findings, verdict, held, .. } = played;
     let found = match verdict {
         Ok(()) => Verdict::Admitted,
         Err(denial) => Verdict::Refused(denial.reason()),

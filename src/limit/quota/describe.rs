@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::id::LimitName;
+use crate::journal::Durability;
 use crate::limit::key::Dimension;
 use crate::limit::open::OpenQuota;
-use crate::limit::quota::{Effect, Idle, Quota, QuotaSet, WhenFull};
+use crate::limit::quota::{Effect, Idle, Quota, QuotaSet, Visibility, WhenFull};
 use crate::limit::saved::KeptBefore;
 use crate::time::Wall;
 
@@ -70,8 +71,26 @@ impl QuotaSet {
         if let Some(logins) = self.logins.as_ref().filter(|logins| logins.name == *limit) {
             let each = logins.bounds.each().iter();
             facts.extend(each.map(|bound| format!("lets {} fail from an address", bound.rate)));
+            facts.push(format!("counts up to {} addresses each by itself", logins.max_addresses));
         }
         facts
+    }
+
+    /// The same of all limits together.
+    pub fn describe_all(&self) -> Vec<String> {
+        let durable = match self.durable {
+            None => "a call does not wait until its admission is written",
+            Some(Durability::Process) => "a call waits until its admission is written",
+            Some(Durability::Power) => "a call waits until its admission is on the disk",
+        };
+        vec![
+            format!(
+                "the limiter holds at most {} keys, and refuses a call that needs one more",
+                self.max_keys
+            ),
+            format!("at most {} calls are held at a time, of all limits together", self.max_held),
+            durable.to_owned(),
+        ]
     }
 
     /// The limits whose windows lack something when this set follows `before`, by name, each with how long that takes to
@@ -137,6 +156,10 @@ impl Quota {
             .collect();
         facts.extend(self.in_flight.map(|most| format!("lets {most} be on their way at once")));
         facts.extend((self.effect == Effect::Shadow).then(|| "is on trial".to_owned()));
+        facts.push(match self.visibility {
+            Visibility::Shown => "shows callers how it stands".to_owned(),
+            Visibility::Hidden => "does not show callers how it stands".to_owned(),
+        });
         if let WhenFull::Wait { wait, queue } = self.when_full {
             let wait = jiff::SignedDuration::try_from(wait).unwrap_or_default();
             facts.push(format!(

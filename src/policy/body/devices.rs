@@ -29,6 +29,11 @@ pub(super) const MAX_DEVICES: usize = 500;
 // === impl DevicesMember ===
 
 impl DevicesMember {
+    /// As it is written.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its members, from the outermost.
     pub(super) fn way(&self) -> &[Box<str>] {
         &self.way

@@ -1,11 +1,24 @@
-//! A body that a contract takes, for calls that somebody thinks up.
+//! What a contract takes: in words, and a body of it for calls that somebody thinks up.
 
 use serde_json::{Map, Value, json};
 
-use super::{BodyContract, MemberKind};
+use super::{BodyContract, MediaType, Member, MemberKind};
 use crate::id::DeviceRef;
 
 impl BodyContract {
+    /// What it asks for, as sentences that can be compared with those of another set.
+    pub(crate) fn facts(&self) -> Vec<String> {
+        let Self { media_type: MediaType::Json, required, devices, max } = self;
+        let mut facts = vec![format!("takes a body of JSON of at most {} bytes", max.0)];
+        let member = |Member { name, kind }: &Member| format!("needs the member `{name}`, {}", kind.as_str());
+        facts.extend(required.iter().map(member));
+        let devices = devices.as_ref();
+        facts.extend(
+            devices.map(|member| format!("acts on the devices that the member `{}` names", member.name())),
+        );
+        facts
+    }
+
     /// A body with every member that is required, and these devices where the contract says.
     pub fn example(&self, devices: &[DeviceRef]) -> Value {
         let mut body = Map::new();

@@ -59,6 +59,16 @@ struct Record {
     same_label: Option<Slot>,
 }
 
+/// What a device is found by beside its id, in lower case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Names<'d> {
+    /// The first label of its name; empty if it has none.
+    pub(crate) label: &'d str,
+    /// What stands behind its first dot, or else its domain.
+    pub(crate) rest: Option<&'d str>,
+    pub(crate) entra: Option<EntraDeviceId>,
+}
+
 /// A device's place in the list, plus one.
 type Slot = NonZeroU32;
 
@@ -163,10 +173,17 @@ impl Devices {
         self.labels.get(start..start + record.label_length as usize).unwrap_or_default()
     }
 
-    /// Whether a device's name goes on like this behind its first label, or else its domain is this.
-    fn goes_on(&self, record: &Record, rest: TextId) -> bool {
+    /// What the device at a place is found by.
+    pub(super) fn names(&self, place: u32) -> Option<Names<'_>> {
+        let record = self.list.get(place as usize)?;
+        let rest = self.rest(record).map(|rest| self.texts.text(rest));
+        Some(Names { label: self.label(record), rest, entra: record.entra })
+    }
+
+    /// How a device's name goes on behind its first label, or else its domain.
+    fn rest(&self, record: &Record) -> Option<TextId> {
         let domain = || self.kinds.get(record.kind as usize).and_then(|kind| kind.domain);
-        record.suffix.or_else(domain) == Some(rest)
+        record.suffix.or_else(domain)
     }
 
     /// The group that each device is in, by its place.
@@ -270,7 +287,7 @@ impl Iterator for Found<'_> {
                 Way::SameLabel | Way::Behind(_) => after(record.same_label),
             };
             match self.way {
-                Way::Behind(rest) if !self.devices.goes_on(record, rest) => {}
+                Way::Behind(rest) if self.devices.rest(record) != Some(rest) => {}
                 _ => return Some(place),
             }
         }

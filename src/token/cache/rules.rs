@@ -67,6 +67,19 @@ impl CacheRules {
         }
         rules
     }
+
+    /// What they say.
+    pub(super) fn facts(self) -> [String; 2] {
+        let Self { entries, size, keeps_for } = self;
+        let keeps_for = match keeps_for {
+            Some(time) => format!("{:#} at most", jiff::SignedDuration::try_from(time).unwrap_or_default()),
+            None => "as long as it is valid".to_owned(),
+        };
+        [
+            format!("at most {entries} tokens and {} MiB of them are remembered", size.get() / MIB),
+            format!("a token is remembered for {keeps_for}"),
+        ]
+    }
 }
 
 impl Default for CacheRules {

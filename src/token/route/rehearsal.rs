@@ -109,11 +109,6 @@ impl Rules {
 // === impl RehearsalIssuer ===
 
 impl RehearsalIssuer {
-    /// What `aud` may be.
-    pub fn audiences(&self) -> impl Iterator<Item = &str> {
-        self.rules.audiences.iter().map(|audience| &**audience)
-    }
-
     /// What the issuer calls the claim that Entra calls so; none if its tokens have none.
     pub fn claim<'n>(&'n self, entra: &'n str) -> Option<&'n str> {
         let names = &self.rules.claims;
