@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod files;
 mod flags;
 mod inventory;
 mod limits;
