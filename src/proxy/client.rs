@@ -166,6 +166,13 @@ impl ClientStream {
         }
     }
 
+    /// Closes so that the client can't take what it has got for all there is.
+    fn break_off(mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.reset();
+        }
+    }
+
     async fn shutdown_output(&mut self) -> io::Result<()> {
         self.flush().await?;
         AsyncWriteExt::shutdown(self).await
