@@ -6,6 +6,7 @@ mod floods;
 mod fuzz;
 mod panics;
 mod proxied;
+mod refused;
 mod slow;
 mod stopping;
 mod tls;
