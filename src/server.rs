@@ -212,7 +212,7 @@ impl Server {
             clock: clock.clone(),
         };
         announcer.in_force();
-        let admin_listener = background.spawn(serve_admin(admin_listener, admin)).abort_handle();
+        let admin_listener = background.spawn(admin.serve(admin_listener)).abort_handle();
         background.spawn(announcer.clone().keep_telling_of_ends());
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
@@ -371,11 +371,4 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         Ok(listener)
     };
     bind().map_err(|error| StartError::Listen { address, error })
-}
-
-async fn serve_admin(listener: TcpListener, admin: Admin) {
-    let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, admin.router()).await };
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the admin listener stopped");
-    }
 }
