@@ -11,6 +11,7 @@ mod schema;
 mod serve;
 mod start;
 mod state;
+mod streams;
 mod survive;
 mod test;
 mod tls;

@@ -9,7 +9,7 @@ mod proxied;
 mod refused;
 mod slow;
 mod stopping;
-mod tls;
+pub(crate) mod tls;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

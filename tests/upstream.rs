@@ -7,6 +7,7 @@ mod limited;
 mod pages;
 mod places;
 mod repeats;
+mod streams;
 
 use std::time::Duration;
 
