@@ -4,6 +4,7 @@
 //! policy files, counts and times, and of the fullest limits the ids of those that they count for; never a token.
 
 mod limits;
+mod listener;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

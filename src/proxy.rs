@@ -10,6 +10,7 @@ mod door;
 mod exchange;
 mod forwarded;
 mod gateway;
+mod http10;
 mod incoming;
 mod limited;
 mod links;

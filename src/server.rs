@@ -2,6 +2,7 @@
 
 mod announce;
 mod chores;
+mod files;
 mod handover;
 mod memory;
 mod proxied;
@@ -34,6 +35,7 @@ use crate::time::Clock;
 use crate::token::KeyRefresher;
 
 use announce::Announcer;
+pub use files::TooFewFiles;
 use handover::{Handover, Legacy, Listeners, Telling};
 use memory::{Estate, Inherited, Memory};
 use service::Service;
@@ -112,6 +114,9 @@ pub enum StartError {
     /// It has none.
     #[error("the running process keeps no state: leave `--state` out, or stop that process first")]
     StateUnwanted,
+    /// The system gives too few files.
+    #[error(transparent)]
+    Files(#[from] TooFewFiles),
     /// The audit can't be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -137,7 +142,8 @@ impl Server {
     ///
     /// # Errors
     /// What is wrong, and with which file or address. Nothing keeps running then.
-    pub fn start(settings: Settings, source: PolicySource, clock: Clock) -> Result<Self, StartError> {
+    pub fn start(mut settings: Settings, source: PolicySource, clock: Clock) -> Result<Self, StartError> {
+        files::fit(&mut settings.door.bounds)?;
         // Pingora would retry for 30 s and then live on without a listener: bind here, and hand the socket over.
         let (predecessor, Listeners { gateway: listener, admin: admin_listener }) =
             handover::listeners(&settings)?;
@@ -206,7 +212,7 @@ impl Server {
             clock: clock.clone(),
         };
         announcer.begin(&kept);
-        let admin_listener = background.spawn(serve_admin(admin_listener, admin)).abort_handle();
+        let admin_listener = background.spawn(admin.serve(admin_listener)).abort_handle();
         background.spawn(announcer.clone().keep_telling_of_ends());
         background.spawn(policies.clone().watch(move |reload| announcer.announce(reload)));
         background.spawn(upstream.clone().keep_resolved(clock.clone()));
@@ -365,11 +371,4 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         Ok(listener)
     };
     bind().map_err(|error| StartError::Listen { address, error })
-}
-
-async fn serve_admin(listener: TcpListener, admin: Admin) {
-    let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, admin.router()).await };
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the admin listener stopped");
-    }
 }

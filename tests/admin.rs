@@ -512,3 +512,20 @@ async fn no_user_no_device_and_no_word_of_a_caller_stands_on_an_admin_page() {
         }
     }
 }
+
+#[tokio::test]
+async fn strangers_who_hold_connections_open_leave_a_scrape_working() {
+    let upstream = upstream();
+    let gateway = TestGateway::start(upstream.address());
+    let mut first = RawClient::connect(gateway.server().admin).await;
+    let mut strangers = Vec::new();
+    for begun in ["", "GET /met", "GET /metrics HTTP/1.1\r\nX: "].iter().cycle().take(200) {
+        let mut stranger = RawClient::connect(gateway.server().admin).await;
+        // One that came before may have been closed already.
+        let _ = stranger.try_send(begun).await;
+        strangers.push(stranger);
+    }
+    scrape(&gateway).await;
+    gateway.admin("/readyz").await.assert_status(200);
+    first.expect_close().await;
+}

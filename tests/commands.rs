@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod files;
 mod flags;
 mod inventory;
 mod limits;
@@ -10,6 +11,7 @@ mod schema;
 mod serve;
 mod start;
 mod state;
+mod streams;
 mod survive;
 mod test;
 mod tls;

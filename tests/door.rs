@@ -6,9 +6,10 @@ mod floods;
 mod fuzz;
 mod panics;
 mod proxied;
+mod refused;
 mod slow;
 mod stopping;
-mod tls;
+pub(crate) mod tls;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

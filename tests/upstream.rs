@@ -1,11 +1,13 @@
 //! What the API gets to see of a call, what of its answers comes back, and what a call is charged if it fails there.
 
 mod actions;
+mod http10;
 mod http2;
 mod limited;
 mod pages;
 mod places;
 mod repeats;
+mod streams;
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ const DEFAULT_MIN_RATE: u32 = 1_024;
 /// A file of the live response library over a slow line; every answer of the API comes much sooner.
 const DEFAULT_REQUEST: Duration = Duration::from_secs(15 * 60);
 
-/// Each may hold two files, one to the client and one to the upstream, and an idle one no buffer.
+/// Each holds a file, and an idle one no buffer.
 const DEFAULT_CONNECTIONS: u32 = 10_000;
 
 /// A tenth of all: one address may be a balancer or a translator with many clients behind it.

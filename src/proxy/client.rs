@@ -166,6 +166,13 @@ impl ClientStream {
         }
     }
 
+    /// Closes so that the client can't take what it has got for all there is.
+    fn break_off(mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.reset();
+        }
+    }
+
     async fn shutdown_output(&mut self) -> io::Result<()> {
         self.flush().await?;
         AsyncWriteExt::shutdown(self).await
@@ -260,7 +267,13 @@ impl ClientStream {
                     ready!(self.reading.poll_too_slow(cx, &self.clock));
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    ready!(self.blocks.poll_overdue(cx, &self.clock, self.bounds.header));
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        Malformed::HeaderTimeout,
+                    )));
+                }
                 Poll::Ready(Ok(())) if !bytes.filled().is_empty() => self.blocks.push(bytes.filled())?,
                 Poll::Ready(end) => return Poll::Ready(end),
             }

@@ -7,7 +7,7 @@
 mod head;
 mod streams;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl Door {
         proxy.h2_options = Some(streams::options(&bounds));
         let proxy = Arc::new(proxy);
         let bounds = Arc::new(bounds);
-        let streams = Arc::new(Streams::new(proxy.clone(), &gateway, bounds.clone()));
+        let streams = Arc::new(Streams::new(proxy.clone(), gateway.clone(), bounds.clone()));
         Self { proxy, streams, gateway, bounds, closing }
     }
 
@@ -213,22 +213,13 @@ impl Door {
 
     /// Answers a request that is refused before anything else is known of it.
     async fn turn_away(&self, client: ClientStream, address: SocketAddr, denial: &Denial) {
-        let id = self.enter(address, denial);
+        let id = enter(&self.gateway, Some(address.ip()), denial);
         self.answer(client, denial, id).await;
     }
 
     /// Counts what the HTTP library refused and answered by itself.
     fn refused_by_library(&self, address: SocketAddr) {
-        self.enter(address, &Malformed::Library.into());
-    }
-
-    /// Enters a request that the gateway never saw in the books.
-    fn enter(&self, address: SocketAddr, denial: &Denial) -> RequestId {
-        let mut exchange = self.gateway.exchange();
-        exchange.outcome.address = Some(address.ip());
-        exchange.refused(denial, self.clock().steady());
-        tracing::debug!(request = %exchange.id(), %address, reason = %denial.reason(), "{denial}");
-        exchange.id()
+        enter(&self.gateway, Some(address.ip()), &Malformed::Library.into());
     }
 
     async fn answer(&self, mut client: ClientStream, denial: &Denial, id: RequestId) {
@@ -247,6 +238,15 @@ impl Door {
             _ = closing.wait_for(|closing| *closing) => {}
         }
     }
+}
+
+/// Enters a request that the gateway's phases never saw in the books.
+fn enter(gateway: &Gateway, address: Option<IpAddr>, denial: &Denial) -> RequestId {
+    let mut exchange = gateway.exchange();
+    exchange.outcome.address = address;
+    exchange.refused(denial, gateway.line.clock.steady());
+    tracing::debug!(request = %exchange.id(), ?address, reason = %denial.reason(), "{denial}");
+    exchange.id()
 }
 
 /// The connection that Pingora hands back for its next request.

@@ -21,6 +21,7 @@ use super::client::Link;
 use super::deciding::Way;
 use super::exchange::{Books, Exchange};
 use super::forwarded::{self, TrustedHops};
+use super::http10;
 use super::incoming::unread;
 use super::links::PublicUrl;
 use super::pages;
@@ -129,7 +130,8 @@ impl ProxyHttp for Gateway {
         let Some(target) = exchange.permit.as_ref().and_then(|_| self.upstream.choose()) else {
             return Error::e_explain(ErrorType::InternalError, "no permit, or no address");
         };
-        let peer = Box::new(target.peer().clone());
+        let mut peer = Box::new(target.peer().clone());
+        http10::ask(session.req_header(), &mut peer);
         exchange.target = Some(target);
         Ok(peer)
     }
@@ -219,6 +221,16 @@ impl ProxyHttp for Gateway {
             exchange.links = pages::reader(public, session.req_header(), response)?;
         }
         reply::rate_limits(response, &exchange.outcome.findings.standings)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        http10::answer(session, response, exchange.link.as_deref());
+        Ok(())
     }
 
     fn upstream_response_body_filter(
@@ -318,6 +330,9 @@ impl ProxyHttp for Gateway {
             && exchange.outcome.reason.is_none()
         {
             exchange.failed(&failure(error, exchange));
+        }
+        if let (None, Some(link)) = (error, &exchange.link) {
+            link.came_to_its_end();
         }
         exchange.ended();
     }

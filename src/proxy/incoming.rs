@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header;
+use http::{Version, header};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
@@ -80,7 +80,9 @@ impl<'s> Incoming<'s> {
     }
 
     fn expects_continue(&self) -> bool {
-        let expect = self.session.req_header().headers.get(header::EXPECT);
+        let head = self.session.req_header();
+        // An HTTP/1.0 client that says so does not wait for it (RFC 9110, section 10.1.1).
+        let expect = head.headers.get(header::EXPECT).filter(|_| head.version != Version::HTTP_10);
         expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     }
 

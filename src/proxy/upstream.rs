@@ -1,9 +1,11 @@
 //! The API behind the gateway: where it is, and what it gets to see.
 
+mod probe;
 mod targets;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use pingora::protocols::{ALPN, TcpKeepalive};
 use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
 use smallvec::SmallVec;
 
+use self::probe::Prober;
 pub(super) use self::targets::Target;
 use self::targets::Targets;
 use super::circuit::{Circuit, Passage};
@@ -22,7 +25,8 @@ use crate::time::{Clock, Steady};
 /// How often names are looked up again: front ends move behind DNS records that live a minute or less.
 const RESOLVE: Duration = Duration::from_secs(30);
 
-/// How often the addresses are tried, where there is a choice: a handshake that nobody waits for.
+/// How long after the last tries have ended the addresses are tried again, where there is a choice: a handshake that
+/// nobody waits for.
 const PROBE: Duration = Duration::from_secs(5);
 
 /// How many calls share one HTTP/2 connection: what servers commonly allow (RFC 9113, section 6.5.2, recommends no
@@ -44,6 +48,7 @@ pub struct Upstream {
     places: Vec<Place>,
     timeouts: Timeouts,
     targets: Targets,
+    prober: Arc<Prober>,
     circuit: Arc<Circuit>,
 }
 
@@ -94,12 +99,15 @@ pub struct Unresolved {
 }
 
 impl Upstream {
-    /// Looks the hosts up, blocking.
+    /// Looks the hosts up, blocking. Authorities other than the system's are in a file (PEM).
     ///
     /// # Errors
     /// The first name that has no address.
-    pub fn resolve(places: Vec<Place>, timeouts: Timeouts) -> Result<Self, Unresolved> {
-        let upstream = Self { places, timeouts, targets: Targets::default(), circuit: Arc::default() };
+    pub fn resolve(places: Vec<Place>, timeouts: Timeouts, ca: Option<&Path>) -> Result<Self, Unresolved> {
+        let over_tls = places.iter().any(|place| place.tls != Tls::Off);
+        let prober = if over_tls { Prober::over_tls(ca) } else { Prober::default() };
+        let (targets, circuit) = (Targets::default(), Arc::default());
+        let upstream = Self { places, timeouts, targets, prober: Arc::new(prober), circuit };
         let mut targets = Vec::new();
         for place in &upstream.places {
             let unresolved = |error| Unresolved { host: place.host.clone(), error };
@@ -118,34 +126,38 @@ impl Upstream {
     pub async fn keep_resolved(self: Arc<Self>, clock: Clock) {
         loop {
             clock.sleep(RESOLVE).await;
-            let mut targets = Vec::new();
+            let mut answers = Vec::new();
             for place in &self.places {
-                let before = targets.len();
-                match tokio::net::lookup_host((place.host.as_str(), place.port)).await {
-                    Ok(addresses) => {
-                        targets.extend(addresses.map(|address| place.target(address, self.timeouts)))
-                    }
-                    Err(error) => {
-                        tracing::warn!(host = place.host, %error, "cannot look up the upstream");
-                    }
-                }
-                if targets.len() == before {
-                    // Half of an answer would forget addresses that are still good.
-                    targets.clear();
-                    break;
-                }
+                let answer = tokio::net::lookup_host((place.host.as_str(), place.port)).await;
+                answers.push(answer.map(Iterator::collect));
             }
-            if !targets.is_empty() {
-                self.targets.replace(targets);
+            self.take(answers);
+        }
+    }
+
+    /// Takes the addresses that the places have now, one answer for each. Unless each has one, all stays as it is: half
+    /// of an answer would forget addresses that are still good.
+    fn take(&self, answers: Vec<io::Result<Vec<SocketAddr>>>) {
+        let mut targets = Vec::new();
+        for (place, answer) in self.places.iter().zip(answers) {
+            match answer {
+                Ok(addresses) if !addresses.is_empty() => {
+                    targets.extend(addresses.into_iter().map(|address| place.target(address, self.timeouts)));
+                }
+                Ok(_) => return tracing::warn!(host = place.host, "the upstream has no address any more"),
+                Err(error) => {
+                    return tracing::warn!(host = place.host, %error, "cannot look up the upstream");
+                }
             }
         }
+        self.targets.replace(targets);
     }
 
     /// Finds out again and again which addresses can be connected to, until it is dropped.
     pub async fn keep_probed(self: Arc<Self>, clock: Clock) {
         loop {
             clock.sleep(PROBE).await;
-            self.targets.probe(self.timeouts.connect, &clock).await;
+            self.targets.probe(&self.prober, self.timeouts.connect, &clock).await;
         }
     }
 
@@ -243,5 +255,59 @@ impl Place {
             user_timeout: Duration::ZERO,
         });
         Target::new(address, peer, self.authority.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    fn upstream(hosts: &[&str]) -> Upstream {
+        let place = |host: &&str| Place {
+            host: (*host).to_owned(),
+            port: 443,
+            authority: HeaderValue::from_static("api.example"),
+            tls: Tls::Off,
+        };
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts { connect: second, read: second, write: second, idle: second };
+        Upstream::resolve(hosts.iter().map(place).collect(), timeouts, None).unwrap()
+    }
+
+    fn answer(addresses: &[&str]) -> io::Result<Vec<SocketAddr>> {
+        Ok(addresses.iter().map(|address| format!("{address}:443").parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn a_name_that_moves_is_followed_and_half_an_answer_changes_nothing() {
+        let upstream = upstream(&["127.0.0.1", "127.0.0.2"]);
+        let used = || upstream.choose().unwrap().address.ip().to_string();
+        assert_eq!(used(), "127.0.0.1");
+        upstream.take(vec![answer(&["192.0.2.1", "192.0.2.2"]), answer(&["192.0.2.3"])]);
+        assert_eq!(used(), "192.0.2.1");
+        upstream.choose().unwrap().pass_over();
+        for wrong in [Ok(Vec::new()), Err(io::Error::other("no answer"))] {
+            upstream.take(vec![answer(&["192.0.2.4"]), wrong]);
+            assert_eq!(used(), "192.0.2.2");
+        }
+        // What is still there is passed over as it was.
+        upstream.take(vec![answer(&["192.0.2.1"]), answer(&["192.0.2.3"])]);
+        assert_eq!(used(), "192.0.2.3");
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up_again_every_half_minute() {
+        let (clock, hand) = Clock::manual(Wall::default());
+        let upstream = Arc::new(upstream(&["127.0.0.1"]));
+        upstream.take(vec![answer(&["192.0.2.1"])]);
+        let before = upstream.choose().unwrap();
+        let resolved = tokio::spawn(upstream.clone().keep_resolved(clock));
+        while upstream.choose().unwrap().address == before.address {
+            hand.advance(RESOLVE);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(upstream.choose().unwrap().address.ip().to_string(), "127.0.0.1");
+        resolved.abort();
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn resolve(settings: &UpstreamSettings) -> Result<Upstream, StartErro
         write: settings.write,
         idle: settings.idle,
     };
-    Upstream::resolve(places, timeouts)
+    Upstream::resolve(places, timeouts, settings.ca.as_deref())
         .map_err(|unresolved| StartError::Upstream { host: unresolved.host, error: unresolved.error })
 }
 

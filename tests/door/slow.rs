@@ -4,7 +4,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::tls::{PREFACE, call, frames, http2, rest, secure};
 use super::*;
-use crate::support::frames::{DATA, END_HEADERS, END_STREAM, Event, FrameClient, HEADERS, fields, frame};
+use crate::support::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Event, FrameClient, HEADERS, PING, fields, frame,
+};
 use crate::support::upstream::Ending;
 use crate::support::within_deadline;
 
@@ -166,6 +168,48 @@ async fn an_http_2_connection_without_a_request_is_closed() {
     stream.write_all(PREFACE).await.unwrap();
     within_deadline("the end of the connection", rest(stream)).await;
     assert!(Clock::System.steady().since(started) >= idle);
+}
+
+#[tokio::test]
+async fn a_header_block_has_ten_seconds_over_http_2_from_its_first_frame_however_it_trickles() {
+    let (upstream, gateway, files) = secure(Bounds::default());
+    let block = fields(&call("GET", "/api/machines"));
+    // Fewer pieces than a block may have.
+    for pieces in [0, 20] {
+        let mut client = frames(&gateway, &files).await;
+        // Of another stream, which has not ended.
+        upload(&mut client, 1).await;
+        assert_eq!(client.event().await, Event::Settled);
+        assert_eq!(read(&mut client, 1).await, None);
+        client.send(frame(HEADERS, END_STREAM, 3, &block)).await;
+        let (passed, ()) = time_until(&gateway, async {
+            for _ in 0..pieces {
+                client.send(frame(CONTINUATION, 0, 3, b"")).await;
+                Clock::System.sleep(Duration::from_millis(1)).await;
+            }
+            while client.event().await != Event::Closed {}
+        })
+        .await;
+        assert!((Duration::from_secs(10)..Duration::from_secs(60)).contains(&passed), "{passed:?}");
+    }
+    settled(&gateway).await;
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_frame_that_comes_in_two_over_http_2_is_waited_for_and_then_forgotten() {
+    let (_upstream, gateway, files) = secure(Bounds::default());
+    let mut client = frames(&gateway, &files).await;
+    assert_eq!(client.event().await, Event::Settled);
+    let ping = frame(PING, 0, 0, b"tollgate");
+    // Each wait is short enough, and all together are longer than a block may take.
+    for _ in 0..4 {
+        client.send(&ping[..5]).await;
+        Clock::System.sleep(Duration::from_millis(20)).await;
+        gateway.hand.advance(Duration::from_secs(8));
+        client.send(&ping[5..]).await;
+        assert_eq!(client.event().await, Event::Pong);
+    }
 }
 
 // === bodies over HTTP/2 ===

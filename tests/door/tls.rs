@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::SupportedProtocolVersion;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -53,7 +54,7 @@ pub(super) fn call(method: &str, path: &str) -> Vec<(String, String)> {
 }
 
 /// A connection on which HTTP/2 was agreed, and nothing said.
-pub(super) async fn http2(address: SocketAddr, files: &LocalCertificate) -> TlsStream<TcpStream> {
+pub(crate) async fn http2(address: SocketAddr, files: &LocalCertificate) -> TlsStream<TcpStream> {
     try_connect(address, files, b"h2").await.unwrap()
 }
 
@@ -68,9 +69,20 @@ async fn try_connect(
     files: &LocalCertificate,
     protocol: &[u8],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_by(address, files, protocol, rustls::DEFAULT_VERSIONS).await
+}
+
+/// The same of one that speaks these versions of TLS alone.
+async fn connect_by(
+    address: SocketAddr,
+    files: &LocalCertificate,
+    protocol: &[u8],
+    versions: &[&'static SupportedProtocolVersion],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(files.ca_file()).unwrap()).unwrap();
-    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let config = rustls::ClientConfig::builder_with_protocol_versions(versions);
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
@@ -120,4 +132,17 @@ async fn a_certificate_is_replaced_for_the_next_handshake_and_a_wrong_one_is_not
     open.write_all(b"GET /api/nothing HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n").await.unwrap();
     let answer = within_deadline("an answer", rest(open)).await;
     assert!(answer.starts_with(b"HTTP/1.1 404 "), "{}", answer.escape_ascii());
+}
+
+#[tokio::test]
+async fn a_client_of_tls_1_2_alone_and_one_of_1_3_alone_are_served() {
+    let (upstream, gateway, files) = secure(Bounds::default());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut stream = connect_by(gateway.address(), &files, b"http/1.1", &[version]).await.unwrap();
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
+        stream.write_all(list("Connection: close\r\n").as_bytes()).await.unwrap();
+        let answer = within_deadline("an answer", rest(stream)).await;
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", answer.escape_ascii());
+    }
+    assert_eq!(upstream.requests().len(), 2);
 }

@@ -127,6 +127,20 @@ impl Process {
         names.filter(|thread| thread.trim_end() == name).count()
     }
 
+    /// What of a resource it may have before it asks for more, as the system names both.
+    pub(crate) fn limit(&self, resource: &str) -> Option<String> {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let limit = limits.lines().find_map(|line| line.strip_prefix(resource))?;
+        limit.split_whitespace().next().map(str::to_owned)
+    }
+
+    /// The most memory that it ever had, in KiB.
+    pub(crate) fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        peak.unwrap_or_else(|| panic!("no peak in {status}")).trim().parse().unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

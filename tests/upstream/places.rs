@@ -1,7 +1,10 @@
 //! Where the upstream is: several places, names of its own, an authority of its own.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
+use rustls::HandshakeKind;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,12 +13,13 @@ use tokio_rustls::TlsAcceptor;
 use tollgate::settings::UpstreamUrl;
 
 use super::*;
-use crate::support::tls::LocalCertificate;
+use crate::support::tls::{LocalCertificate, Relay};
 use crate::support::within_deadline;
 
 /// Takes TLS connections with a certificate and passes them on.
 pub(super) struct TlsFront {
     pub(super) url: UpstreamUrl,
+    handshakes: Arc<Mutex<Vec<HandshakeKind>>>,
     _server: JoinSet<()>,
 }
 
@@ -27,22 +31,30 @@ impl TlsFront {
         let chain = vec![CertificateDer::from_pem_file(files.cert()).unwrap()];
         let key = PrivateKeyDer::from_pem_file(files.key()).unwrap();
         let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
-        let acceptor = TlsAcceptor::from(std::sync::Arc::new(config.unwrap()));
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
         let behind = behind.address();
         let mut server = JoinSet::new();
+        let handshakes = Arc::<Mutex<Vec<_>>>::default();
+        let kinds = handshakes.clone();
         server.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (near, _) = listener.accept().await.unwrap();
-                let acceptor = acceptor.clone();
+                let (acceptor, kinds) = (acceptor.clone(), kinds.clone());
                 connections.spawn(async move {
                     let Ok(mut near) = acceptor.accept(near).await else { return };
+                    kinds.lock().extend(near.get_ref().1.handshake_kind());
                     let mut far = TcpStream::connect(behind).await.unwrap();
                     let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                 });
             }
         });
-        Self { url: url.parse().unwrap(), _server: server }
+        Self { url: url.parse().unwrap(), handshakes, _server: server }
+    }
+
+    /// How the handshakes went that were finished so far.
+    pub(super) fn handshakes(&self) -> Vec<HandshakeKind> {
+        self.handshakes.lock().clone()
     }
 }
 
@@ -68,6 +80,40 @@ async fn a_place_that_cannot_be_connected_to_is_passed_over_until_it_can_be_agai
     })
     .await;
     assert_eq!(back.requests()[0].header("Host"), Some(&*first.to_string()));
+}
+
+#[tokio::test]
+async fn a_place_that_takes_connections_and_never_finishes_tls_is_waited_for_by_one_call_and_no_more() {
+    let upstream = RecordingUpstream::start(Answer::new(200, ""), Clock::System);
+    let files = LocalCertificate::make();
+    let front = TlsFront::start(&files, &upstream).await;
+    // Connections to it are taken by the system, and nobody ever looks at them.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let silent = Relay::start(listener.local_addr().unwrap()).await;
+    let url: UpstreamUrl = format!("https://{}", silent.address).parse().unwrap();
+    let (fallbacks, ca) = (vec![front.url.clone()], Some(files.ca_file()));
+    let connect = Duration::from_secs(1);
+    let setup = Setup::new(nobody());
+    let setup = setup.upstream(|it| {
+        (it.url, it.fallbacks, it.ca, it.connect) = (url, fallbacks, ca, connect);
+    });
+    let gateway = setup.start();
+    gateway.get(&portal(), "/api/machines").await.assert_status(200);
+    for probes in 1..=2 {
+        within_deadline("a try", async {
+            while silent.connections() < 1 + probes {
+                gateway.hand.advance(Duration::from_secs(5));
+                Clock::System.sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        let started = Clock::System.steady();
+        for _ in 0..5 {
+            gateway.get(&portal(), "/api/machines").await.assert_status(200);
+        }
+        let passed = Clock::System.steady().since(started);
+        assert!(passed < connect, "{passed:?} for five calls");
+    }
 }
 
 #[tokio::test]

@@ -5,11 +5,15 @@
 //! serves what is left. So it gets every block in one frame. All else is handed on as it comes, lawful or not.
 
 use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::ReadBuf;
 
+use super::pace::Alarm;
 use crate::denial::Malformed;
+use crate::time::Clock;
 
 /// The connection preface (RFC 9113, section 3.4): before it there is no frame.
 const PREFACE_BYTES: usize = 24;
@@ -39,6 +43,8 @@ pub(super) struct Blocks {
     /// Bytes of a frame that are handed on as they come.
     passing: usize,
     block: Option<Block>,
+    /// For what has to be whole, from the first wait for the rest of it.
+    alarm: Alarm,
 }
 
 /// A block that has begun.
@@ -64,7 +70,7 @@ struct Head {
 impl Default for Blocks {
     fn default() -> Self {
         let (input, output) = (BytesMut::new(), BytesMut::new());
-        Self { input, output, preface: PREFACE_BYTES, passing: 0, block: None }
+        Self { input, output, preface: PREFACE_BYTES, passing: 0, block: None, alarm: Alarm::default() }
     }
 }
 
@@ -72,6 +78,16 @@ impl Blocks {
     /// Whether the first frame is still to come.
     pub(super) fn is_before_frames(&self) -> bool {
         self.preface > 0
+    }
+
+    /// Ready once the rest of a block, or of a frame's head, has been waited for so long, in whatever pieces it comes:
+    /// nobody behind here knows that it has begun.
+    pub(super) fn poll_overdue(&mut self, cx: &mut Context<'_>, clock: &Clock, limit: Duration) -> Poll<()> {
+        if self.block.is_none() && self.input.is_empty() {
+            self.alarm.clear();
+            return Poll::Pending;
+        }
+        self.alarm.poll(cx, clock, || limit)
     }
 
     /// Hands on as much as there is, and room for; how many bytes.
@@ -104,6 +120,7 @@ impl Blocks {
                     block.write(&mut self.output);
                 }
                 self.passing = HEAD_BYTES + head.length;
+                self.alarm.clear();
                 continue;
             }
             if head.length > MAX_BLOCK_BYTES {
@@ -147,6 +164,7 @@ impl Blocks {
             self.block = Some(block);
         } else {
             block.write(&mut self.output);
+            self.alarm.clear();
         }
         Ok(())
     }

@@ -26,6 +26,19 @@ struct Linked {
     /// The connection that Pingora dropped: it closes without a word where an answer may still have to be written, or
     /// read by the client.
     dropped: Option<ClientStream>,
+    answer: Answer,
+}
+
+/// How a client finds the end of its answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Answer {
+    /// As its header says, or its chunks.
+    #[default]
+    Framed,
+    /// By the end of the connection, which must not come in order before the answer's.
+    Open,
+    /// The same, and it is whole.
+    Whole,
 }
 
 // === impl Link ===
@@ -41,9 +54,33 @@ impl Link {
         self.linked.lock().request.take()
     }
 
-    /// The connection that was dropped, if it is of any use.
+    /// The end of the connection will be the end of the answer.
+    pub(in crate::proxy) fn ends_with_connection(&self) {
+        self.linked.lock().answer = Answer::Open;
+    }
+
+    /// The answer was written to its end.
+    pub(in crate::proxy) fn came_to_its_end(&self) {
+        let answer = &mut self.linked.lock().answer;
+        if *answer == Answer::Open {
+            *answer = Answer::Whole;
+        }
+    }
+
+    /// The connection that was dropped, if it is of any use. One whose orderly end would pass an answer off as whole is
+    /// broken off.
     pub(in crate::proxy) fn dropped(&self) -> Option<ClientStream> {
-        self.linked.lock().dropped.take().filter(ClientStream::is_whole)
+        let (dropped, answer) = {
+            let mut linked = self.linked.lock();
+            (linked.dropped.take().filter(ClientStream::is_whole)?, linked.answer)
+        };
+        match answer {
+            Answer::Framed | Answer::Whole => Some(dropped),
+            Answer::Open => {
+                dropped.break_off();
+                None
+            }
+        }
     }
 
     /// Pingora dropped the connection.

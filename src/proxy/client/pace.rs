@@ -5,51 +5,79 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::proxy::bounds::Bounds;
 use crate::proxy::credit::Credit;
 use crate::time::Clock;
 
 /// One direction of a connection: how much longer the client may keep us waiting, and an alarm for when it has.
+#[derive(Debug)]
 pub(super) struct Pace {
     credit: Credit,
     /// Of the present wait.
-    alarm: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    alarm: Alarm,
 }
 
-impl fmt::Debug for Pace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pace").field("credit", &self.credit).finish_non_exhaustive()
+/// A deadline, which is set when it is first waited for.
+#[derive(Default)]
+pub(super) struct Alarm(Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>);
+
+// === impl Alarm ===
+
+impl Alarm {
+    /// Ready once this time has passed since the first call.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        clock: &Clock,
+        after: impl FnOnce() -> Duration,
+    ) -> Poll<()> {
+        let alarm = self.0.get_or_insert_with(|| {
+            let (clock, after) = (clock.clone(), after());
+            Box::pin(async move { clock.sleep(after).await })
+        });
+        alarm.as_mut().poll(cx)
+    }
+
+    /// What was waited for has come.
+    pub(super) fn clear(&mut self) {
+        self.0 = None;
     }
 }
 
+impl fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Alarm").field(&self.0.is_some()).finish()
+    }
+}
+
+// === impl Pace ===
+
 impl Pace {
     pub(super) fn new(bounds: &Bounds) -> Self {
-        Self { credit: Credit::new(bounds), alarm: None }
+        Self { credit: Credit::new(bounds), alarm: Alarm::default() }
     }
 
     /// The client gave or took so many bytes.
     pub(super) fn moved(&mut self, bytes: usize, clock: &Clock, bounds: &Bounds) {
-        self.alarm = None;
+        self.alarm.clear();
         self.credit.moved(bytes, clock, bounds);
     }
 
     /// The client gives or takes nothing now. Ready once it has kept us waiting for too long.
     pub(super) fn poll_too_slow(&mut self, cx: &mut Context<'_>, clock: &Clock) -> Poll<()> {
         let credit = &mut self.credit;
-        let alarm = self.alarm.get_or_insert_with(|| {
+        self.alarm.poll(cx, clock, || {
             credit.wait(clock);
-            let (timer, left) = (clock.clone(), credit.left(clock));
-            Box::pin(async move { timer.sleep(left).await })
-        });
-        alarm.as_mut().poll(cx)
+            credit.left(clock)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
-    use std::time::Duration;
 
     use super::*;
     use crate::time::Wall;

@@ -48,6 +48,21 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Closes without an order: by TCP a reset, within TLS an end without a word of it (RFC 8446, section 6.1).
+    pub(super) fn reset(self) {
+        let stream = match &self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            // The process before this one has a client of its own, and asked by HTTP/1.1.
+            Self::Relayed(_) => return,
+        };
+        if let Err(error) = stream.set_zero_linger() {
+            tracing::debug!(%error, "a connection cannot be reset");
+        }
+    }
+}
+
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         match self {

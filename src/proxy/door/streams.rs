@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use http::Method;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
+use super::enter;
+use crate::denial::Malformed;
 use crate::proxy::bounds::Bounds;
 use crate::proxy::client::MAX_BLOCK_BYTES;
 use crate::proxy::gateway::Gateway;
+use crate::proxy::reply::Reply;
 use crate::proxy::strict::{MAX_HEADER_BYTES, MAX_TARGET_BYTES};
 use crate::proxy::upload::Upload;
-use crate::telemetry::metrics::Metrics;
-use crate::time::Clock;
 
 /// Streams that a client reset before we got to them: past that it only makes work, and its connection is closed
 /// ("rapid reset", CVE-2023-44487).
@@ -33,8 +35,7 @@ const MAX_HEADER_LIST_BYTES: usize = MAX_HEADER_BYTES + MAX_TARGET_BYTES + 100 *
 /// The streams of HTTP/2 connections.
 pub(super) struct Streams {
     proxy: Arc<HttpProxy<Gateway>>,
-    metrics: Metrics,
-    clock: Clock,
+    gateway: Gateway,
     bounds: Arc<Bounds>,
 }
 
@@ -51,9 +52,21 @@ pub(super) fn options(bounds: &Bounds) -> H2Options {
 }
 
 impl Streams {
-    pub(super) fn new(proxy: Arc<HttpProxy<Gateway>>, gateway: &Gateway, bounds: Arc<Bounds>) -> Self {
-        let (metrics, clock) = (gateway.books.metrics.clone(), gateway.line.clock.clone());
-        Self { proxy, metrics, clock, bounds }
+    pub(super) fn new(proxy: Arc<HttpProxy<Gateway>>, gateway: Gateway, bounds: Arc<Bounds>) -> Self {
+        Self { proxy, gateway, bounds }
+    }
+
+    /// Answers a tunnel's request, which has no path to find an operation by. Pingora would, without a phase and without
+    /// a word of ours.
+    async fn refuse_tunnel(&self, mut session: ServerSession) {
+        let denial = Malformed::Target.into();
+        let address = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        let id = enter(&self.gateway, address, &denial);
+        let Some(reply) = Reply::to(&denial, &[], id) else { return };
+        // A caller that is gone by now is none of our errors.
+        if session.write_response_header(Box::new(reply.header)).await.is_ok() {
+            let _ = session.write_response_body(reply.body, true).await;
+        }
     }
 }
 
@@ -66,11 +79,16 @@ impl HttpServerApp for Streams {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        if session.req_header().method == Method::CONNECT {
+            self.refuse_tunnel(session).await;
+            return None;
+        }
+        let clock = &self.gateway.line.clock;
         let uploads = !session.is_body_empty();
         let served = AssertUnwindSafe(self.proxy.process_new_http(session, shutdown)).catch_unwind();
-        let served = self.clock.timeout(self.bounds.request, served);
+        let served = clock.timeout(self.bounds.request, served);
         let served = if uploads {
-            let upload = Upload::new(self.clock.clone(), self.bounds.clone());
+            let upload = Upload::new(clock.clone(), self.bounds.clone());
             tokio::select! {
                 biased;
                 served = upload.clone().scope(served) => served,
@@ -80,7 +98,7 @@ impl HttpServerApp for Streams {
             served.await
         };
         if let Ok(Err(_)) = served {
-            self.metrics.panicked();
+            self.gateway.books.metrics.panicked();
         }
         None
     }

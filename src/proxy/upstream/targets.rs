@@ -11,9 +11,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use pingora::upstreams::peer::HttpPeer;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::probe::Prober;
 use crate::time::Clock;
 
 /// One address of the API.
@@ -87,18 +87,21 @@ impl Targets {
 
     /// Tries to connect to each, if there is a choice: callers come back to one that is back, and need not find out
     /// by themselves that another is gone.
-    pub(super) async fn probe(&self, limit: Duration, clock: &Clock) {
+    pub(super) async fn probe(&self, prober: &Arc<Prober>, limit: Duration, clock: &Clock) {
         let targets = self.0.load_full();
         if targets.len() < 2 {
             return;
         }
         let mut probes = JoinSet::new();
         for target in targets.iter().cloned() {
-            let clock = clock.clone();
+            let (prober, clock) = (prober.clone(), clock.clone());
             probes.spawn(async move {
-                match clock.timeout(limit, TcpStream::connect(target.address)).await {
-                    Ok(Ok(_)) => target.take_again(),
-                    Ok(Err(_)) | Err(_) => target.pass_over(),
+                match prober.connect(&target, limit, &clock).await {
+                    Ok(()) => target.take_again(),
+                    Err(error) => {
+                        tracing::debug!(address = %target.address, %error, "an address was tried in vain");
+                        target.pass_over();
+                    }
                 }
             });
         }
@@ -146,15 +149,15 @@ mod tests {
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let all = Targets::default();
         all.replace(targets(&[gone, there]));
-        let limit = Duration::from_secs(5);
-        all.probe(limit, &Clock::System).await;
+        let (prober, limit) = (Arc::<Prober>::default(), Duration::from_secs(5));
+        all.probe(&prober, limit, &Clock::System).await;
         assert_eq!(all.choose().unwrap().address.port(), there);
         let _back = std::net::TcpListener::bind(("127.0.0.1", gone)).unwrap();
-        all.probe(limit, &Clock::System).await;
+        all.probe(&prober, limit, &Clock::System).await;
         assert_eq!(all.choose().unwrap().address.port(), gone);
         drop(listener);
         all.replace(targets(&[there]));
-        all.probe(limit, &Clock::System).await;
+        all.probe(&prober, limit, &Clock::System).await;
         assert_eq!(all.choose().unwrap().address.port(), there, "there is no choice");
     }
 }

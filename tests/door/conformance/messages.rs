@@ -42,6 +42,11 @@ fn sized(name: &'static str, length: &str, pieces: &[Vec<u8>], outcome: Outcome)
     case(name, &[&[head], pieces].concat(), outcome)
 }
 
+/// A tunnel to a host (section 8.5): it has neither scheme nor path.
+fn tunnel() -> Vec<(String, String)> {
+    call("CONNECT", "").into_iter().filter(|(name, _)| name != ":scheme" && name != ":path").collect()
+}
+
 #[tokio::test]
 async fn a_request_names_its_method_scheme_and_path_once_before_everything_else() {
     run(vec![
@@ -70,7 +75,8 @@ async fn a_request_names_its_method_scheme_and_path_once_before_everything_else(
         added("8.3.1: a host that says the same", "host", "gateway", Served),
         added("8.3.1: another host", "host", "elsewhere", Refused),
         with("8.3.1: a host alone", |all| all[2].0 = "host".to_owned(), Stream(PROTOCOL_ERROR)),
-        with("8.5: a tunnel", |all| all[0].1 = "CONNECT".to_owned(), Stream(PROTOCOL_ERROR)),
+        with("8.5: a tunnel's request as it must be", |all| *all = tunnel(), Refused),
+        with("8.5: a tunnel with a path", |all| all[0].1 = "CONNECT".to_owned(), Stream(PROTOCOL_ERROR)),
         with(
             "RFC 8441: a protocol that was not offered",
             |all| {

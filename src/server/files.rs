@@ -1,0 +1,136 @@
+//! How many files the process may have open, and how many connections that leaves.
+//!
+//! What can go wrong where more connections are allowed than there are files: a thousand clients that say nothing take
+//! the last one, and then no call reaches the API, no policy is read, and nobody sees why. So the system is asked for all
+//! that it gives, and connections are bounded by what it gave.
+
+use std::num::NonZeroU32;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::proxy::Bounds;
+use crate::server::StartError;
+
+/// Files for all that is neither a client's connection nor a call's to the API: up to 32 connections of operators, some 20
+/// for threads and listeners, 10 for the audit and the state, and the rest for a policy that is read, keys that are
+/// fetched, names that are looked up, places that are tried and a process that takes over.
+const RESERVE: u32 = 128;
+
+/// Connections of clients below which there is no sense in a start.
+const FEWEST: u32 = 16;
+
+/// What the system gives is too little to serve anyone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{files} open files are too few: {RESERVE} are needed beside connections, and two for each of at least {FEWEST}"
+)]
+pub struct TooFewFiles {
+    files: u32,
+}
+
+/// Has the system give as many files as it will, and lowers what clients may take to what these are enough for.
+///
+/// # Errors
+/// If not even a few clients could be served.
+pub(super) fn fit(bounds: &mut Bounds) -> Result<(), StartError> {
+    let files = raise();
+    let affordable = affordable(bounds, files)?;
+    let (asked, connections) = (bounds.connections, affordable.connections);
+    if connections < asked {
+        tracing::warn!(
+            "the system gives {files} open files: {connections} connections of clients are taken at once in the place of {asked}, which need {}",
+            needed(bounds)
+        );
+    }
+    let (asked, in_flight) = (bounds.in_flight, affordable.in_flight);
+    if in_flight < asked {
+        tracing::warn!(
+            "the system gives {files} open files: {in_flight} requests are in flight at once in the place of {asked}"
+        );
+    }
+    (bounds.connections, bounds.in_flight) = (connections, in_flight);
+    Ok(())
+}
+
+/// Raises what may be open to what the system allows at most; how many files that is.
+fn raise() -> u32 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the number of open files cannot be raised");
+            limit.current
+        }
+    };
+    files.and_then(|files| u32::try_from(files).ok()).unwrap_or(u32::MAX)
+}
+
+/// How many files these bounds can come to: one a connection, and two a call that is on its way. One of these is to the
+/// API; the other is to another process, from which or to which it is relayed in an upgrade.
+fn needed(bounds: &Bounds) -> u32 {
+    bounds.connections.get().saturating_add(of_calls(bounds)).saturating_add(RESERVE)
+}
+
+fn of_calls(bounds: &Bounds) -> u32 {
+    bounds.in_flight.get().saturating_mul(2)
+}
+
+/// What of both is bounded by the number of files.
+#[derive(Debug, PartialEq, Eq)]
+struct Affordable {
+    connections: NonZeroU32,
+    in_flight: NonZeroU32,
+}
+
+/// Where there is no room for all of both, connections have at least half of it, so that each can have a call.
+fn affordable(bounds: &Bounds, files: u32) -> Result<Affordable, TooFewFiles> {
+    let room = files.saturating_sub(RESERVE);
+    let half = NonZeroU32::new(room / 2).filter(|half| half.get() >= FEWEST).ok_or(TooFewFiles { files })?;
+    let beside_calls = NonZeroU32::new(room.saturating_sub(of_calls(bounds))).unwrap_or(half);
+    let connections = bounds.connections.min(half.max(beside_calls));
+    let rest = NonZeroU32::new(room - connections.get()).unwrap_or(half);
+    Ok(Affordable { connections, in_flight: bounds.in_flight.min(rest) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(connections: u32, in_flight: u32) -> Bounds {
+        let count = |count| NonZeroU32::new(count).unwrap();
+        Bounds { connections: count(connections), in_flight: count(in_flight), ..Bounds::default() }
+    }
+
+    #[test]
+    fn connections_and_calls_on_their_way_have_their_files_beside_the_reserve() {
+        for (asked, files, expected) in [
+            ((10_000, 1_024), 12_176, Ok((10_000, 1_024))),
+            ((10_000, 1_024), 12_175, Ok((9_999, 1_024))),
+            ((10_000, 1_024), 4_224, Ok((2_048, 1_024))),
+            ((10_000, 1_024), 4_096, Ok((1_984, 1_024))),
+            ((10_000, 1_024), 1_024, Ok((448, 448))),
+            // Over HTTP/2, few connections have many calls.
+            ((100, 1_024), 1_024, Ok((100, 796))),
+            ((10, 10), 160, Ok((10, 10))),
+            ((10_000, 1_024), 160, Ok((16, 16))),
+            ((10_000, 1_024), 159, Err(TooFewFiles { files: 159 })),
+            ((10_000, 1_024), 3, Err(TooFewFiles { files: 3 })),
+            ((u32::MAX, u32::MAX), u32::MAX, Ok(((u32::MAX - RESERVE) / 2, (u32::MAX - RESERVE) / 2 + 1))),
+        ] {
+            let (connections, in_flight) = asked;
+            let found = affordable(&bounds(connections, in_flight), files)
+                .map(|affordable| (affordable.connections.get(), affordable.in_flight.get()));
+            assert_eq!(found, expected, "{asked:?} with {files}");
+        }
+        assert_eq!(needed(&bounds(10_000, 1_024)), 12_176);
+    }
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_system_allows() {
+        let files = raise();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+        assert_eq!(limit.current.unwrap_or(u64::MAX).min(u64::from(u32::MAX)), u64::from(files));
+    }
+}
