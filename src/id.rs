@@ -10,6 +10,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+mod action;
+mod device;
+
+pub use action::ActionId;
+pub use device::{DeviceId, DeviceRef, plain_name};
+
 /// A word that should have been an id and is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {expected}")]
@@ -205,127 +211,16 @@ name! {
     ApplicationName
 }
 
-/// A device's id in Defender: 40 hexadecimal digits, in a few old devices 32, without regard to case.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DeviceId {
-    bytes: [u8; 20],
-    /// 20, or 16 for an id of 32 digits.
-    length: u8,
-}
-
-impl DeviceId {
-    /// The bytes that the digits spell, 20 or 16 of them.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.length)).unwrap_or(&self.bytes)
-    }
-
-    /// The digits that it prints as, written into `buffer`.
-    pub fn text<'b>(&self, buffer: &'b mut [u8; 40]) -> &'b str {
-        // Written at once: every audit line and every refusal has some.
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
-        for ([high, low], byte) in buffer.as_chunks_mut().0.iter_mut().zip(self.as_bytes()) {
-            (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
-        }
-        let text = buffer.get(..self.as_bytes().len() * 2).unwrap_or_default();
-        std::str::from_utf8(text).unwrap_or_default()
-    }
-
-    /// The id that the text spells; none if it spells none, as most names of devices do.
-    fn read(text: &str) -> Option<Self> {
-        let digits = text.as_bytes();
-        if digits.len() != 40 && digits.len() != 32 {
-            return None;
-        }
-        let mut bytes = [0; 20];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let &[high, low] = pair else { return None };
-            let (high, low) = (char::from(high).to_digit(16)?, char::from(low).to_digit(16)?);
-            *byte = (high * 16 + low) as u8;
-        }
-        Some(Self { bytes, length: (digits.len() / 2) as u8 })
-    }
-}
-
-impl FromStr for DeviceId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        Self::read(text).ok_or_else(|| InvalidId {
-            text: excerpt(text),
-            expected: "a device id of 40 (or 32) hexadecimal digits",
-        })
-    }
-}
-
-impl fmt::Display for DeviceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text(&mut [0; 40]))
-    }
-}
-
-impl fmt::Debug for DeviceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A device as a call names it: the API takes any of the three and so do we. None is looked up yet.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum DeviceRef {
-    /// By its id in Defender.
-    Id(DeviceId),
-    /// By its id in Entra.
-    Entra(EntraDeviceId),
-    /// By its DNS name, in lower case.
-    Name(Arc<str>),
-}
-
-impl DeviceRef {
-    /// Reads what stands where the API wants a device. Whatever is not one of the two ids is a name: the
-    /// inventory, not this function, says whether there is such a device.
-    pub fn parse(text: &str) -> Self {
-        if let Some(id) = DeviceId::read(text) {
-            return Self::Id(id);
-        }
-        // 32 bare digits are an old device id, so only the hyphenated form is an Entra id.
-        if text.len() == 36
-            && let Ok(id) = text.parse()
-        {
-            return Self::Entra(id);
-        }
-        Self::Name(text.to_lowercase().into())
-    }
-}
-
-impl fmt::Display for DeviceRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => fmt::Display::fmt(id, f),
-            Self::Entra(id) => fmt::Display::fmt(id, f),
-            Self::Name(name) => f.write_str(name),
-        }
-    }
-}
-
-/// A machine action, by the id the API gave it: a GUID, or 40 hexadecimal digits in some answers. Kept as text in lower case.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ActionId(Arc<str>);
-
-impl ActionId {
-    /// The longest id we keep: ids are 36 or 40 characters long, and what is longer is nobody's.
-    const MAX_LENGTH: usize = 64;
-
-    /// Reads an action id; `None` if it is empty or too long to be one.
-    pub fn parse(text: &str) -> Option<Self> {
-        (!text.is_empty() && text.len() <= Self::MAX_LENGTH).then(|| Self(text.to_ascii_lowercase().into()))
-    }
-}
-
-impl fmt::Display for ActionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// The GUID that the text spells in one of the forms in which .NET reads one: 36 characters with hyphens (`D`), the same
+/// in braces (`B`) or parentheses (`P`), or 32 without hyphens (`N`).
+fn guid(text: &str) -> Option<Uuid> {
+    let inside = |open, close| text.strip_prefix(open)?.strip_suffix(close);
+    let hyphenated = inside('{', '}').or_else(|| inside('(', ')'));
+    let plain = match hyphenated {
+        Some(inner) => inner.len() == 36,
+        None => text.len() == 36 || text.len() == 32,
+    };
+    if plain { Uuid::try_parse(hyphenated.unwrap_or(text)).ok() } else { None }
 }
 
 /// At most the first 80 characters of a word that is about to be quoted in an error.
@@ -336,17 +231,6 @@ fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_device_is_named_by_id_entra_id_or_name_in_either_case() {
-        let id = "FB9AB6BE3965095A09C057BE7C90F0A2FB9AB6BE";
-        let DeviceRef::Id(parsed) = DeviceRef::parse(id) else { panic!("not an id") };
-        assert_eq!(parsed.to_string(), id.to_lowercase());
-        assert_eq!(DeviceRef::parse("fb9ab6be3965095a09c057be7c90f0a2").to_string().len(), 32);
-        assert!(matches!(DeviceRef::parse("7B0C1F2E-0000-0000-0000-000000000001"), DeviceRef::Entra(_)));
-        assert_eq!(DeviceRef::parse("PC-1.Contoso.com"), DeviceRef::Name("pc-1.contoso.com".into()));
-        assert_eq!(DeviceRef::parse(&"g".repeat(40)), DeviceRef::Name("g".repeat(40).into()));
-    }
 
     #[test]
     fn a_guid_has_two_forms_and_no_others() {

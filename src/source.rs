@@ -198,8 +198,11 @@ impl PolicyFiles {
             let message = "no part of the policy reads this file, so that nothing in it is in force";
             problems.file(&file.name, message);
             problems.hint(match file.name.split_once('/') {
-                // The folder is right, and its files are of another kind.
-                Some((folder, _)) if KNOWN_FOLDERS.contains(&folder) => None,
+                Some((folder, rest)) if KNOWN_FOLDERS.contains(&folder) => match rest.rsplit_once('/') {
+                    Some((_, file)) => Some(format!("did you mean `{folder}/{file}`?")),
+                    // The folder is right, and its files are of another kind.
+                    None => None,
+                },
                 Some((folder, _)) => did_you_mean(folder, KNOWN_FOLDERS),
                 None => did_you_mean(&file.name, KNOWN_FILES),
             });
@@ -220,11 +223,14 @@ impl PolicyFiles {
         found
     }
 
-    /// The files of this name, whatever their ending, and those in the folder of this name.
+    /// The files of this name, whatever their ending, and those in the folder of this name, but none deeper within it.
     pub fn under(&self, name: &str) -> impl Iterator<Item = &SourceFile> {
         self.iter().filter(move |file| {
             let rest = file.name.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with('/') || rest.strip_prefix('.') == Some(file.ending()))
+            rest.is_some_and(|rest| match rest.strip_prefix('/') {
+                Some(within) => !within.contains('/'),
+                None => rest.strip_prefix('.') == Some(file.ending()),
+            })
         })
     }
 

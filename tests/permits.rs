@@ -1,6 +1,7 @@
 //! Who may do what to which device: the rows of the two truth tables, through sockets.
 
 mod body;
+mod spelt;
 mod tried;
 
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use http::Method;
 use toml::Spanned;
 
-use crate::id::{ActionId, DeviceRef, OperationId, Permission};
+use crate::id::{ActionId, DeviceRef, OperationId, Permission, plain_name};
 use crate::outcome::Rate;
 use crate::policy::body::{BodyContract, MaxBody};
 use crate::policy::compile::{Reading, Sought, Taken};
@@ -209,6 +209,7 @@ impl Operation {
             let function = value.starts_with(['$', '@']) || value.contains(['(', ')', '\'']);
             match parameter {
                 Parameter::Device | Parameter::Action if function => return None,
+                Parameter::Device if plain_name(value).is_empty() => return None,
                 Parameter::Device => device = Some(DeviceRef::parse(value)),
                 Parameter::Action => action = Some(ActionId::parse(value)?),
                 Parameter::Other => {}

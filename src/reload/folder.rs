@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,6 +9,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::policy::PolicySet;
 use crate::source::{FileStamp, PolicyFiles, Problem, Problems, SourceFile};
 use crate::time::Wall;
+
+mod listing;
+
+pub(super) use self::listing::Listing;
+use self::listing::{Listed, Unreadable};
 
 /// Where a policy set comes from.
 #[derive(Debug, Clone)]
@@ -41,12 +45,6 @@ struct FileSignature {
 #[derive(Debug, Default)]
 pub(super) struct KnownInventory(BTreeMap<String, (FileSignature, FileStamp)>);
 
-/// The endings of files that belong to a policy set.
-const ENDINGS: [&str; 4] = ["toml", "csv", "json", "pem"];
-
-/// The folders within a policy set whose files belong to it.
-const FOLDERS: [&str; 2] = ["devices", "operations"];
-
 /// The folder of the cases that a policy set must decide as written: whoever tests the set reads it, nobody else.
 const TESTS: &str = "tests";
 
@@ -70,20 +68,21 @@ impl PolicySource {
         self.read(&KnownInventory::default()).map(|(files, _)| files).map_err(Problems::into_sorted)
     }
 
-    /// The cases of the folder `tests`; none if there is no such folder. They are no part of what is in force.
+    /// The cases of the folder `tests` and of those within it; none if there is no such folder. They are no part of what
+    /// is in force.
     ///
     /// # Errors
     /// Every file that cannot be read or is no text.
     pub fn cases(&self) -> Result<PolicyFiles, Vec<Problem>> {
         let Self::Folder(folder) = self else { return Ok(PolicyFiles::default()) };
-        let (tests, mut problems, mut listed) = (folder.join(TESTS), Problems::default(), Vec::new());
-        if !tests.is_dir() {
+        let (tests, mut problems) = (folder.join(TESTS), Problems::default());
+        // A link that leads nowhere is there, and its cases are missing.
+        if fs::symlink_metadata(&tests).is_err() {
             return Ok(PolicyFiles::default());
         }
-        let known = KnownInventory::default();
-        let read =
-            list_into(&mut listed, &tests, TESTS).and_then(|()| read_listed(&listed, &known, &mut problems));
-        match read {
+        let listing = Listing::of_cases(&tests);
+        listing.note(&mut problems);
+        match read_listed(&listing.files, &KnownInventory::default(), &mut problems) {
             Ok(files) if problems.is_empty() => return Ok(files),
             Ok(_) => {}
             Err(unreadable) => unreadable.note(&mut problems),
@@ -99,74 +98,13 @@ impl PolicySource {
         }
     }
 
-    /// What the folder looks like now; none if it cannot be looked at.
+    /// What the folder looks like now; none if not all of it can be looked at.
     pub(super) fn signature(&self) -> Option<Signature> {
         match self {
             Self::Memory(_) => Some(Signature::default()),
-            Self::Folder(folder) => list(folder).ok().map(|listed| Signature::of(&listed)),
+            Self::Folder(folder) => Signature::of(&Listing::of_set(folder)),
         }
     }
-}
-
-/// One file of a folder that belongs to a policy set.
-struct Listed {
-    /// With the folder within the set that it lies in: `operations/alerts.toml`.
-    name: String,
-    path: PathBuf,
-    signature: FileSignature,
-}
-
-/// A file or folder that cannot be read.
-struct Unreadable {
-    name: String,
-    error: io::Error,
-}
-
-fn list(folder: &Path) -> Result<Vec<Listed>, Unreadable> {
-    let mut files = Vec::new();
-    list_into(&mut files, folder, "")?;
-    for (within, path) in folders(folder) {
-        match list_into(&mut files, &path, &within) {
-            Err(error) if FOLDERS.contains(&within.as_str()) => return Err(error),
-            // One that may not be read, such as a file system's own `lost+found`, is nobody's policy.
-            Ok(()) | Err(_) => {}
-        }
-    }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
-}
-
-/// The folders within a policy set, its cases left out. Two of them have names that mean something; the others are
-/// read too, so that a misspelt name is a mistake and not a part of the policy that is missing.
-pub(super) fn folders(folder: &Path) -> Vec<(String, PathBuf)> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let named = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
-    let visible = named.filter(|(name, path)| !name.starts_with('.') && name != TESTS && path.is_dir());
-    let mut folders: Vec<_> = visible.collect();
-    folders.sort();
-    folders
-}
-
-fn list_into(files: &mut Vec<Listed>, folder: &Path, within: &str) -> Result<(), Unreadable> {
-    let whole = |error| Unreadable { name: folder.display().to_string(), error };
-    for entry in fs::read_dir(folder).map_err(whole)? {
-        let path = entry.map_err(whole)?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let ours = path
-            .extension()
-            .and_then(|ending| ending.to_str())
-            .is_some_and(|ending| ENDINGS.contains(&ending));
-        // Hidden files are editors' drafts, and Kubernetes' `..data`, through which the visible links lead.
-        if !ours || name.starts_with('.') {
-            continue;
-        }
-        let name = if within.is_empty() { name.to_owned() } else { format!("{within}/{name}") };
-        let meta = fs::metadata(&path).map_err(|error| Unreadable { name: name.clone(), error })?;
-        if meta.is_file() {
-            files.push(Listed { signature: FileSignature::new(&name, &meta), name, path });
-        }
-    }
-    Ok(())
 }
 
 fn read_folder(folder: &Path, known: &KnownInventory) -> Result<(PolicyFiles, Signature), Problems> {
@@ -174,26 +112,39 @@ fn read_folder(folder: &Path, known: &KnownInventory) -> Result<(PolicyFiles, Si
     for _ in 0..READ_ATTEMPTS {
         problems = Problems::default();
         match read_once(folder, known, &mut problems) {
-            Ok(Some(read)) if problems.is_empty() => return Ok(read),
-            Ok(Some(_)) => return Err(problems),
-            Ok(None) => problems.file(&folder.display().to_string(), "the files change while they are read"),
-            // It may be about to come back, as a file does that is replaced.
-            Err(unreadable) => unreadable.note(&mut problems),
+            Attempt::Read(read) if problems.is_empty() => return Ok(read),
+            Attempt::Read(_) => return Err(problems),
+            Attempt::Again => {}
         }
     }
     Err(problems)
 }
 
-/// Reads the folder; `None` if it changed meanwhile.
-fn read_once(
-    folder: &Path,
-    known: &KnownInventory,
-    problems: &mut Problems,
-) -> Result<Option<(PolicyFiles, Signature)>, Unreadable> {
-    let listed = list(folder)?;
-    let files = read_listed(&listed, known, problems)?;
-    let (before, after) = (Signature::of(&listed), Signature::of(&list(folder)?));
-    Ok((before == after).then_some((files, after)))
+/// What came of reading a folder.
+enum Attempt {
+    Read((PolicyFiles, Signature)),
+    /// It may be otherwise in a moment: it changed meanwhile, or a file is missing that is being replaced.
+    Again,
+}
+
+fn read_once(folder: &Path, known: &KnownInventory, problems: &mut Problems) -> Attempt {
+    let listing = Listing::of_set(folder);
+    let Some(before) = Signature::of(&listing) else {
+        listing.note(problems);
+        return Attempt::Again;
+    };
+    let files = match read_listed(&listing.files, known, problems) {
+        Ok(files) => files,
+        Err(unreadable) => {
+            unreadable.note(problems);
+            return Attempt::Again;
+        }
+    };
+    if Signature::of(&Listing::of_set(folder)).as_ref() == Some(&before) {
+        return Attempt::Read((files, before));
+    }
+    problems.file(&folder.display().to_string(), "the files change while they are read");
+    Attempt::Again
 }
 
 fn read_listed(
@@ -240,19 +191,13 @@ fn read_listed(
     Ok(files)
 }
 
-// === impl Unreadable ===
-
-impl Unreadable {
-    fn note(self, problems: &mut Problems) {
-        problems.file(&self.name, format_args!("cannot be read: {}", self.error));
-    }
-}
-
 // === impl Signature ===
 
 impl Signature {
-    fn of(listed: &[Listed]) -> Self {
-        Self(listed.iter().map(|file| file.signature.clone()).collect())
+    /// None if something could not be looked at.
+    fn of(listing: &Listing) -> Option<Self> {
+        let files = listing.files.iter().map(|file| file.signature.clone());
+        listing.unreadable.is_empty().then(|| Self(files.collect()))
     }
 }
 

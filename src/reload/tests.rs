@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -78,6 +79,13 @@ fn a_file_that_nobody_reads_is_a_mistake_wherever_it_lies() {
         ("drafts/operations.toml", ""),
         ("devices/groups.toml", ""),
         ("keys.json", ""),
+        ("Limits.toml", "; did you mean `limits.toml`?"),
+        ("limits.TOML", "; did you mean `limits.toml`?"),
+        ("operations/x/y.toml", "; did you mean `operations/y.toml`?"),
+        ("devices/emea/page.json", "; did you mean `devices/page.json`?"),
+        ("devices/emea/2026/page.csv", "; did you mean `devices/page.csv`?"),
+        ("a/b/c/d/e/f/g/h/roles.toml", ""),
+        ("devices.csv.d/tests/devices.csv", ""),
     ] {
         let folder = shipped();
         let path = folder.path().join(name);
@@ -88,6 +96,110 @@ fn a_file_that_nobody_reads_is_a_mistake_wherever_it_lies() {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(problems, [format!("{name}: {unread}{said}")]);
     }
+}
+
+/// What is said of a set that is refused.
+fn refused(folder: &Path) -> Vec<String> {
+    let problems = PolicyStore::open(PolicySource::Folder(folder.to_owned()), Clock::System).unwrap_err();
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_a_mistake_since_it_could_be_a_folder_of_the_set() {
+    let folder = shipped();
+    let devices = folder.path().join("devices.csv");
+    fs::write(&devices, "Device ID,Device Name\n").unwrap();
+    for name in ["devices", "inventory", "operations/more", "notes.txt"] {
+        let link = folder.path().join(name);
+        symlink("/nowhere/at/all", &link).unwrap();
+        assert_eq!(
+            refused(folder.path()),
+            [format!("{name}: cannot be read: No such file or directory (os error 2)")]
+        );
+        fs::remove_file(link).unwrap();
+    }
+    symlink("/nowhere/at/all", folder.path().join(".draft")).unwrap();
+    open(folder.path());
+}
+
+#[test]
+fn an_inventory_whose_link_begins_to_lead_nowhere_stays_in_force() {
+    let (folder, elsewhere) = (shipped(), tempfile::tempdir().unwrap());
+    let (real, moved) = (elsewhere.path().join("real"), elsewhere.path().join("moved"));
+    fs::create_dir(&real).unwrap();
+    fs::write(real.join("all.csv"), format!("Device ID,Device Name\n{},ws-1\n", "1".repeat(40))).unwrap();
+    fs::write(folder.path().join("devices.csv"), "Device ID,Device Name\n").unwrap();
+    symlink(&real, folder.path().join("devices")).unwrap();
+    let store = open(folder.path());
+    assert_eq!(store.load().counts().devices, 1);
+    fs::rename(&real, &moved).unwrap();
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Refused(_))));
+    assert_eq!(store.load().counts().devices, 1);
+    fs::rename(&moved, &real).unwrap();
+    assert!(matches!(store.reload_if(Due::IfDifferent), Some(Reload::Unchanged)));
+    assert!(store.refused().is_none());
+}
+
+#[test]
+fn folders_without_end_are_a_mistake_and_are_left_after_a_while() {
+    let leads_back =
+        |name: &str| format!("{name}: cannot be read: it leads back to a folder that it lies in");
+    for (name, to) in [("again", "."), ("operations/again", ".."), ("operations/again", ".")] {
+        let folder = shipped();
+        symlink(to, folder.path().join(name)).unwrap();
+        assert!(refused(folder.path()).contains(&leads_back(name)), "{name} -> {to}");
+    }
+    // Two that lead to each other.
+    let folder = shipped();
+    for (name, to) in [("a", "b"), ("b", "a")] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        symlink(format!("../{to}"), folder.path().join(name).join(to)).unwrap();
+    }
+    assert_eq!(refused(folder.path()), [leads_back("a/b/a"), leads_back("b/a/b")]);
+
+    let folder = shipped();
+    fs::create_dir_all(folder.path().join("1/2/3/4/5/6/7/8/9/10")).unwrap();
+    assert_eq!(refused(folder.path()), ["1/2/3/4/5/6/7/8/9: cannot be read: it lies deeper than 8 folders"]);
+
+    // Each holds the next one ten times: ten million folders of eight.
+    let folder = shipped();
+    for level in 0..7 {
+        let here = folder.path().join(format!("level-{level}"));
+        fs::create_dir(&here).unwrap();
+        for number in 0..10 {
+            symlink(format!("../level-{}", level + 1), here.join(number.to_string())).unwrap();
+        }
+    }
+    fs::create_dir(folder.path().join("level-7")).unwrap();
+    let said = refused(folder.path());
+    assert!(said.len() == 1 && said[0].ends_with(": more than 1000 folders are before it"), "{said:?}");
+}
+
+#[test]
+fn cases_lie_in_the_folder_of_cases_at_whatever_depth() {
+    let folder = shipped();
+    let tests = folder.path().join("tests");
+    let source = PolicySource::Folder(folder.path().to_owned());
+    let names =
+        || -> Vec<String> { source.cases().unwrap().iter().map(|file| file.name().to_string()).collect() };
+    let before = names();
+    fs::create_dir(tests.join("x")).unwrap();
+    fs::write(tests.join("x/y.toml"), "").unwrap();
+    let mut expected = before.clone();
+    expected.push("tests/x/y.toml".to_owned());
+    expected.sort();
+    assert_eq!(names(), expected);
+    // A file system's own folder is nobody's policy, whoever may read it.
+    fs::create_dir(folder.path().join("lost+found")).unwrap();
+    fs::write(folder.path().join("lost+found/x.toml"), "").unwrap();
+    open(folder.path());
+
+    fs::remove_dir_all(&tests).unwrap();
+    assert_eq!(names(), Vec::<String>::new());
+    symlink("gone", &tests).unwrap();
+    let said: Vec<_> = source.cases().unwrap_err().iter().map(ToString::to_string).collect();
+    assert!(said.len() == 1 && said[0].contains("cannot be read: No such file"), "{said:?}");
+    open(folder.path());
 }
 
 /// Writes an operation into the set, which lies in `folder`, and says whether the store that was opened by the name

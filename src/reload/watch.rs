@@ -10,7 +10,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-use super::folder::folders;
+use super::folder::Listing;
 use crate::time::Clock;
 
 /// Quiet time after the last event before files are read: editors and `kubectl` write a set in several steps.
@@ -32,7 +32,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches the folder of this name and those within it, if they are not the ones that are being watched.
     pub(super) fn follow(&mut self, folder: &Path, changed: &Arc<Notify>) {
-        let all = std::iter::once(folder.to_owned()).chain(folders(folder).into_iter().map(|(_, path)| path));
+        let all = std::iter::once(folder.to_owned()).chain(Listing::of_set(folder).folders);
         let found: Vec<_> =
             all.filter_map(|path| fs::metadata(path).ok()).map(|meta| (meta.dev(), meta.ino())).collect();
         if !found.is_empty() && self.watched == found {
@@ -82,8 +82,8 @@ fn watch_folder(folder: &Path, changed: Arc<Notify>) -> notify::Result<Recommend
         Ok(_) | Err(_) => changed.notify_one(),
     })?;
     watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    for (_, path) in folders(folder) {
-        watcher.watch(&path, RecursiveMode::NonRecursive)?;
+    for path in &Listing::of_set(folder).folders {
+        watcher.watch(path, RecursiveMode::NonRecursive)?;
     }
     if beside.is_some() {
         watcher.watch(parent, RecursiveMode::NonRecursive)?;

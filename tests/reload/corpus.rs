@@ -176,7 +176,7 @@ const INVENTORIES: [(&str, &str, &str, &str); 18] = [
 ];
 
 /// Files that nobody reads, so that nothing in them is in force.
-const UNREAD: [(&str, &str); 8] = [
+const UNREAD: [(&str, &str); 14] = [
     ("limit.toml", "did you mean `limits.toml`?"),
     ("role.toml", "did you mean `roles.toml`?"),
     ("operation/extra.toml", "did you mean `operations`?"),
@@ -185,6 +185,22 @@ const UNREAD: [(&str, &str); 8] = [
     ("operations/extra.csv", ""),
     ("archive/roles.toml", ""),
     ("key.pem", ""),
+    ("Roles.TOML", "did you mean `roles.toml`?"),
+    ("operations/archive/hunting.toml", "did you mean `operations/hunting.toml`?"),
+    ("devices/emea/page-1.json", "did you mean `devices/page-1.json`?"),
+    ("devices/emea/2026/page-1.csv", "did you mean `devices/page-1.csv`?"),
+    ("operation/emea/extra.toml", "did you mean `operations`?"),
+    ("archive/2026/11/roles.toml", ""),
+];
+
+/// Links in the set, to what, and what is said of them.
+const LINKS: [(&str, &str, &str); 6] = [
+    ("devices", "gone", "cannot be read: No such file"),
+    ("inventory", "gone", "cannot be read: No such file"),
+    ("operations/more", "gone", "cannot be read: No such file"),
+    ("again", ".", "cannot be read: it leads back to a folder that it lies in"),
+    ("operations/again", "..", "cannot be read: it leads back to a folder that it lies in"),
+    ("page.json", "/dev/null", "cannot be read: it is neither a file nor a folder"),
 ];
 
 fn shipped() -> Texts {
@@ -282,6 +298,9 @@ fn cases(texts: &Texts) -> Vec<Case> {
         let said = " no part of the policy reads this file, so that nothing in it is in force";
         cases.push(case("a file that nobody reads", file, Spoil::Write(Vec::new()), said, hint));
     }
+    for (file, to, said) in LINKS {
+        cases.push(case("a link to no file", file, Spoil::Link(to), &format!(" {said}"), ""));
+    }
     for file in [
         "applications.toml",
         "device-groups.toml",
@@ -305,7 +324,9 @@ impl Spoil {
             Self::Write(bytes) => std::fs::write(path, bytes).unwrap(),
             Self::Remove => gone(),
             Self::Link(to) => {
-                gone();
+                if path.symlink_metadata().is_ok() {
+                    gone();
+                }
                 let to = if to.is_empty() { path.file_name().unwrap() } else { to.as_ref() };
                 symlink(to, path).unwrap();
             }
@@ -331,10 +352,11 @@ fn mend(folder: &Path, file: &str, texts: &Texts) {
     }
     match texts.get(file) {
         Some(text) => std::fs::write(&path, text).unwrap(),
-        None if path.parent().unwrap() != folder && !file.starts_with("operations/") => {
-            std::fs::remove_dir(path.parent().unwrap()).unwrap();
+        None => {
+            let made = path.ancestors().skip(1).take_while(|above| *above != folder);
+            // The shipped folder of operations is not empty.
+            made.take_while(|above| std::fs::remove_dir(above).is_ok()).for_each(drop);
         }
-        None => {}
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::json;
 use super::{BadBody, BodyError};
-use crate::id::DeviceRef;
+use crate::id::{DeviceRef, plain_name};
 
 /// The member that names devices: one, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl DevicesMember {
                 expected: "a device or a list of devices",
             }));
         }
-        if named.devices.is_empty() || named.devices.iter().any(|device| device.trim().is_empty()) {
+        if named.devices.is_empty() || named.devices.iter().any(|device| plain_name(device).is_empty()) {
             return Err(BodyError::MissingParameter { name });
         }
         if named.devices.len() > MAX_DEVICES {

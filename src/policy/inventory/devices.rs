@@ -121,7 +121,16 @@ impl Devices {
     /// Every device that fits the name, in the order in which they are listed.
     pub(super) fn find(&self, named: &DeviceRef) -> Found<'_> {
         let found = match named {
-            DeviceRef::Id(id) => self.found(self.of_id(id), Way::Alone),
+            DeviceRef::Id(id) => {
+                // A device may be meant by its id in Entra, written without hyphens.
+                let entra = id.as_entra().and_then(|id| self.of_entra(&id));
+                let found = self.found(self.of_id(id), Way::Alone);
+                if entra.is_none() {
+                    found
+                } else {
+                    self.listed(found.chain(self.found(entra, Way::SameEntra)))
+                }
+            }
             DeviceRef::Entra(id) => self.found(self.of_entra(id), Way::SameEntra),
             DeviceRef::Name(name) => self.of_name(name),
         };
@@ -129,7 +138,12 @@ impl Devices {
             return found;
         }
         let Some(odd) = self.odd.get(named) else { return found };
-        let mut places: Vec<u32> = found.chain(odd.iter().copied()).collect();
+        self.listed(found.chain(odd.iter().copied()))
+    }
+
+    /// These places, each once and in order.
+    fn listed(&self, places: impl Iterator<Item = u32>) -> Found<'_> {
+        let mut places: Vec<u32> = places.collect();
         places.sort_unstable();
         places.dedup();
         self.found(None, Way::Listed(places.into_iter()))

@@ -56,7 +56,7 @@ impl Listing {
     /// Whether a file of this name is one of an inventory.
     pub(super) fn is_of(name: &str) -> bool {
         let within = name.strip_prefix(Self::FILES).is_some_and(|rest| match rest.strip_prefix('/') {
-            Some(_) => true,
+            Some(file) => !file.contains('/'),
             None => rest.rfind('.') == Some(0),
         });
         within && (name.ends_with(".csv") || name.ends_with(".json"))

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::texts::{self, TextId};
 use super::{Devices, Index, Kind, Record, Slot};
-use crate::id::{DeviceId, DeviceRef};
+use crate::id::{DeviceId, DeviceRef, plain_name};
 use crate::policy::inventory::{Listed, Reported};
 
 /// The devices read so far.
@@ -31,7 +31,7 @@ pub(in crate::policy::inventory) enum Novelty {
 }
 
 /// The lengths that texts of ids have: no other name is read as one.
-const ID_LENGTHS: [usize; 3] = [32, 36, 40];
+const ID_LENGTHS: [usize; 4] = [32, 36, 38, 40];
 
 // === impl Draft ===
 
@@ -57,7 +57,7 @@ impl Draft {
         let (kind, novelty) = self.kind(listed);
         let Self { devices: Devices { list, labels, texts, odd, state, .. }, by_id, .. } = self;
         let place = list.len() as u32;
-        let name = texts::lower(&listed.name);
+        let name = texts::lower(plain_name(&listed.name));
         let (first, suffix) =
             name.split_once('.').map_or((&*name, None), |(first, rest)| (first, Some(rest)));
         list.push(Record {

@@ -76,9 +76,9 @@ fn keys_whose_hashes_are_alike_do_not_hide_one_another() {
 proptest! {
     #[test]
     fn every_name_finds_the_devices_that_a_walk_through_all_would_find(
-        devices in proptest::collection::vec((0..4_u8, 0..6_usize, 0..4_usize), 0..40)
+        devices in proptest::collection::vec((0..4_u8, 0..7_usize, 0..4_usize), 0..40)
     ) {
-        let names = ["", "pc", "PC.a.example", "pc.b.example", "srv.", "7b0c1f2e-0000-0000-0000-000000000001"];
+        let names = ["", "pc", "PC.a.example", "pc.b.example", "srv.", "Srv.a.example.", "7b0c1f2e-0000-0000-0000-000000000001"];
         let domains = ["", "a.example", "B.example", "c.example"];
         let mut csv = "Device ID,Device Name,Domain,AAD Device ID\n".to_owned();
         let mut refs: Vec<BTreeSet<String>> = Vec::new();
@@ -90,8 +90,10 @@ proptest! {
                 .map(|named| format!("{named:?}")));
             let mut add = |text: &str| { all.insert(format!("{:?}", DeviceRef::parse(text))); };
             if !entra.is_empty() {
-                add(&entra.parse::<EntraDeviceId>().unwrap().to_string());
+                let plain = entra.parse::<EntraDeviceId>().unwrap().to_string();
+                [&plain, &format!("{{{plain}}}"), &entra].into_iter().for_each(|spelt| add(spelt));
             }
+            let name = name.strip_suffix('.').unwrap_or(name);
             if !name.is_empty() {
                 add(name);
                 match name.split_once('.') {
