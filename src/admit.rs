@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,7 +117,7 @@ pub async fn admit(
         None => quotas.charges(caller, routed.operation.id(), &found.scope),
         Some(_) => quotas.charges_of_tried(caller, routed.operation.id(), &found.scope),
     };
-    let turn = limiter.acquire(&charges, clock);
+    let turn = pin!(limiter.acquire(&charges, clock));
     let admission = hold(turn, request, clock, &mut found.held).await?; // gone while it was held
     found.standings = limiter.standings(&charges, clock);
     let admission = admission.map_err(LimitError::from)?; // no room
@@ -164,7 +165,7 @@ async fn read(
 /// Waits for the turn of a call, but no longer than its caller does. If it is not there at once, `held` is how long that
 /// took.
 async fn hold<T>(
-    turn: impl Future<Output = T>,
+    turn: Pin<&mut impl Future<Output = T>>,
     request: &mut impl Request,
     clock: &Clock,
     held: &mut Option<Duration>,

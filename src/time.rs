@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use jiff::fmt::temporal::DateTimePrinter;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -255,22 +257,31 @@ impl Clock {
         }
     }
 
-    /// Waits for `work`, but no longer than `limit`.
-    pub async fn timeout<F: Future>(&self, limit: Duration, work: F) -> Result<F::Output, TimedOut> {
+    /// Waits for `work`, but no longer than `limit` from now. What this returns holds the work once: an `async fn` would
+    /// hold it twice, and move it.
+    pub fn timeout<F: Future>(
+        &self,
+        limit: Duration,
+        work: F,
+    ) -> impl Future<Output = Result<F::Output, TimedOut>> + use<F> {
         match self {
             #[expect(
                 clippy::disallowed_methods,
                 reason = "beside `sleep_until`, this is the one place that waits"
             )]
-            Self::System => tokio::time::timeout(limit, work).await.map_err(|_| TimedOut),
+            Self::System => {
+                Either::Left(tokio::time::timeout(limit, work).map(|done| done.map_err(|_| TimedOut)))
+            }
             Self::Manual(manual) => {
                 // Read before the work begins: what its first step takes counts too.
-                let deadline = manual.read().0 + limit;
-                tokio::select! {
-                    biased;
-                    output = work => Ok(output),
-                    () = manual.sleep_until(deadline) => Err(TimedOut),
-                }
+                let (manual, deadline) = (manual.clone(), manual.read().0 + limit);
+                Either::Right(Box::pin(async move {
+                    tokio::select! {
+                        biased;
+                        output = work => Ok(output),
+                        () = manual.sleep_until(deadline) => Err(TimedOut),
+                    }
+                }))
             }
         }
     }

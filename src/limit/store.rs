@@ -124,7 +124,8 @@ impl Limiter {
             }
             admission = Some(admitted);
         }
-        self.through_lane(charges, admission, clock).await
+        // Boxed, as is whatever else few calls come to: every call would have to carry the room for it.
+        Box::pin(self.through_lane(charges, admission, clock)).await
     }
 
     /// What the limits say now, and the actions that it may start: those of a call that may wait are counted too.
@@ -157,7 +158,7 @@ impl Limiter {
         if self.is_queue_full(charges, refused) {
             return Err(refused.into());
         }
-        let (granted, hold) = self.held.acquire(&self.store, charges, clock).await?;
+        let (granted, hold) = Box::pin(self.held.acquire(&self.store, charges, clock)).await?;
         Ok(Admission::new(granted, hold, slots))
     }
 

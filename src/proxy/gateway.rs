@@ -59,16 +59,17 @@ pub struct Gateway {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = Exchange;
+    /// Boxed: Pingora keeps it by value in one future within another, and moves it along.
+    type CTX = Box<Exchange>;
 
-    fn new_ctx(&self) -> Exchange {
-        self.exchange()
+    fn new_ctx(&self) -> Box<Exchange> {
+        Box::new(self.exchange())
     }
 
     fn on_connection_reuse(
         &self,
         _session: &mut Session,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         link: Box<dyn Any + Send + Sync>,
     ) {
         if let Some(link) = link.downcast_ref::<Arc<Link>>() {
@@ -80,7 +81,7 @@ impl ProxyHttp for Gateway {
     /// None: what passes is passed on as it is, neither compressed nor unpacked.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, exchange: &mut Box<Exchange>) -> Result<()> {
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
         exchange.outcome.address = forwarded::address(&session.req_header().headers, peer, self.trusted_hops);
         let downstream = session.as_downstream_mut();
@@ -96,7 +97,7 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Box<Exchange>) -> Result<bool> {
         // A fault in a check is a refusal like any other; in a later phase it is the door's to answer.
         let way = AssertUnwindSafe(self.decide(session, exchange)).catch_unwind().await;
         let way = way.unwrap_or_else(|_| {
@@ -122,7 +123,7 @@ impl ProxyHttp for Gateway {
     }
 
     /// No permit, no peer.
-    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Box<Exchange>) -> Result<Box<HttpPeer>> {
         if let Some(relay) = &exchange.relay {
             let client = session.client_addr().and_then(|address| address.as_inet()).copied();
             return Ok(Box::new(relay.to.peer(client, self.bounds.request, &self.line.clock)));
@@ -140,7 +141,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         if let Some(relay) = &exchange.relay {
             if relay.body.is_some() {
@@ -171,7 +172,7 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         let relayed = exchange.relay.as_ref().and_then(|relay| relay.body.as_ref());
         let checked = exchange.permit.as_ref().and_then(Permit::body).or(relayed);
@@ -197,7 +198,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         if exchange.relay.is_some() {
             self.close_if_stopping(session);
@@ -238,7 +239,7 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<Option<Duration>> {
         if let Some(piece) = &body {
             self.read_actions(piece, exchange);
@@ -261,7 +262,7 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing was sent, so the next address may be tried (max_retries bounds how often).
@@ -279,7 +280,7 @@ impl ProxyHttp for Gateway {
         peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        _exchange: &mut Exchange,
+        _exchange: &mut Box<Exchange>,
         _reused: bool,
     ) -> Box<Error> {
         let again = upstream::is_untaken(&error) && !session.as_ref().retry_buffer_truncated();
@@ -292,7 +293,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         error: &Error,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> FailToProxy {
         let denial = match error.esource() {
             // The process that decides is gone.
@@ -321,11 +322,11 @@ impl ProxyHttp for Gateway {
     }
 
     /// `fail_to_proxy` has said it already.
-    fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Box<Exchange>, _error: &Error) -> bool {
         true
     }
 
-    async fn logging(&self, _session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+    async fn logging(&self, _session: &mut Session, error: Option<&Error>, exchange: &mut Box<Exchange>) {
         if let Some(error) = error
             && exchange.outcome.reason.is_none()
         {
