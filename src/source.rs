@@ -198,11 +198,10 @@ impl PolicyFiles {
             let message = "no part of the policy reads this file, so that nothing in it is in force";
             problems.file(&file.name, message);
             problems.hint(match file.name.split_once('/') {
-                Some((folder, rest)) if KNOWN_FOLDERS.contains(&folder) => match rest.rsplit_once('/') {
-                    Some((_, file)) => Some(format!("did you mean `{folder}/{file}`?")),
-                    // The folder is right, and its files are of another kind.
-                    None => None,
-                },
+                // Unless the folder is right, and its files are of another kind.
+                Some((folder, rest)) if KNOWN_FOLDERS.contains(&folder) => {
+                    rest.rsplit_once('/').map(|(_, file)| format!("did you mean `{folder}/{file}`?"))
+                }
                 Some((folder, _)) => did_you_mean(folder, KNOWN_FOLDERS),
                 None => did_you_mean(&file.name, KNOWN_FILES),
             });
