@@ -1,12 +1,13 @@
 //! What the benchmarks call with, and how.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tollgate::time::Clock;
+use tollgate::time::{Clock, Steady};
 
 use crate::world::{World, device};
 
@@ -110,11 +111,55 @@ impl Calls {
         latencies
     }
 
+    /// Calls so many times a second, over 64 connections and for so long, and says how long each call took, the
+    /// shortest first. One that comes due while its connection waits for the answer before is counted from when it was
+    /// due: who waits for a gateway that stands still is not left out.
+    pub(crate) async fn at_rate(
+        self: Arc<Self>,
+        gateway: SocketAddr,
+        rate: f64,
+        time: Duration,
+    ) -> Vec<Duration> {
+        let between = Duration::from_secs_f64(self.each.len() as f64 / rate);
+        let start = self.clock.steady();
+        let calling = (0..self.each.len()).map(|connection| {
+            let first = start + between.mul_f64(connection as f64 / self.each.len() as f64);
+            self.clone().call_when_due(gateway, connection, first..start + time, between)
+        });
+        let local = tokio::task::LocalSet::new();
+        let each = futures_util::future::join_all(calling.map(|calling| local.spawn_local(calling)));
+        let mut times: Vec<_> = local.run_until(each).await.into_iter().flat_map(Result::unwrap).collect();
+        times.sort();
+        times
+    }
+
+    async fn call_when_due(
+        self: Arc<Self>,
+        gateway: SocketAddr,
+        connection: usize,
+        Range { start: mut due, end }: Range<Steady>,
+        between: Duration,
+    ) -> Vec<Duration> {
+        let mut stream = TcpStream::connect(gateway).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (mut buffer, mut ready, mut times) = (vec![0; 4_096], due, Vec::new());
+        while due < end {
+            self.clock.sleep_until(due).await;
+            let from = if ready > due { due } else { self.clock.steady() };
+            stream.write_all(&self.each[connection]).await.unwrap();
+            answer(&mut stream, &mut buffer).await;
+            ready = self.clock.steady();
+            times.push(ready.since(from));
+            due = due + between;
+        }
+        times
+    }
+
     async fn call(
         self: Arc<Self>,
         address: SocketAddr,
         connection: u64,
-        goes_on: impl Fn(u64, tollgate::time::Steady) -> bool,
+        goes_on: impl Fn(u64, Steady) -> bool,
     ) -> Latencies {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();

@@ -11,7 +11,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::gateway::listen;
+use crate::gateway::{bind, listen};
 
 /// The body of every answer of the upstream.
 pub(crate) const ANSWER: &str = r#"{"id":"2e9da30d-27f6-4208-81f2-9cd3d67893ba","type":"CollectInvestigationPackage","status":"Pending"}"#;
@@ -82,8 +82,10 @@ where
     let mut server = pingora::server::Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, proxy);
-    // Between the two the port is free for a moment; nothing else on the machine asks for it.
-    let address = listen().local_addr().unwrap();
+    // Between the two the port is free for a moment; nothing else on the machine asks for it. Said only once it is free:
+    // whoever connects to the first socket would be sent away with it.
+    let address = bind().local_addr().unwrap();
+    eprintln!("address {address}");
     service.add_tcp(&address.to_string());
     server.add_service(service);
     server.run_forever();

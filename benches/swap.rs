@@ -8,16 +8,12 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tollgate::time::{Clock, Wall};
 
-use crate::calls::{Calls, Kind, answer};
+use crate::calls::{Calls, Kind};
 use crate::gateway::Process;
 use crate::inventory;
 use crate::world::{DEVICES, World};
@@ -86,9 +82,8 @@ pub(crate) fn bench() {
                 renamed
             }
         });
-        let mut times = runtime.block_on(steady_calls(gateway.address, calls.clone(), rate, &clock));
+        let times = runtime.block_on(calls.clone().at_rate(gateway.address, rate, PART));
         let renamed = editor.join().unwrap();
-        times.sort();
         let at = |part: usize| times[(times.len() - 1) * part / 10_000].as_secs_f64() * 1e6;
         println!(
             "swap: {what}: {} calls, p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs, longest {:.0} µs, resident {} KiB",
@@ -181,39 +176,4 @@ fn write_anew(folder: &Path, beside: &Path, name: &str, turn: u32) -> PathBuf {
     let path = beside.join(format!("{turn}-{name}"));
     fs::write(&path, text).unwrap();
     path
-}
-
-/// Calls at a steady rate over as many connections as there are requests, and how long each call took. One that comes
-/// due while its connection waits for the answer before is counted from when it was due: who waits for a gateway that
-/// stands still is not left out.
-async fn steady_calls(gateway: SocketAddr, calls: Arc<Calls>, rate: f64, clock: &Clock) -> Vec<Duration> {
-    let between = Duration::from_secs_f64(calls.each().len() as f64 / rate);
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let start = clock.steady();
-    let local = tokio::task::LocalSet::new();
-    for connection in 0..calls.each().len() {
-        let (calls, clock, tell) = (calls.clone(), clock.clone(), tell.clone());
-        let mut due = start + between.mul_f64(connection as f64 / calls.each().len() as f64);
-        local.spawn_local(async move {
-            let mut stream = TcpStream::connect(gateway).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let (mut buffer, mut ready) = (vec![0; 4_096], start);
-            while due < start + PART {
-                clock.sleep_until(due).await;
-                let from = if ready > due { due } else { clock.steady() };
-                stream.write_all(&calls.each()[connection]).await.unwrap();
-                answer(&mut stream, &mut buffer).await;
-                ready = clock.steady();
-                tell.send(ready.since(from)).unwrap();
-                due = due + between;
-            }
-        });
-    }
-    drop(tell);
-    local.await;
-    let mut times = Vec::new();
-    while let Some(time) = told.recv().await {
-        times.push(time);
-    }
-    times
 }
