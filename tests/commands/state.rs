@@ -141,7 +141,7 @@ async fn a_limit_that_grew_while_the_gateway_was_stopped_is_named_at_its_start()
         assert_eq!((ended.code, warned), (Some(0), !lacking.is_null()), "{:#?}", ended.err);
         let lines = std::fs::read_to_string(&audit).unwrap();
         let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        let loaded = lines.filter(|line| line["event"] == "policy").last().unwrap();
+        let loaded = lines.filter(|line| line["event"] == "policy").next_back().unwrap();
         assert_eq!(loaded["lacking_s"], lacking, "{windows}");
     }
 }
