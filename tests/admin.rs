@@ -527,5 +527,7 @@ async fn strangers_who_hold_connections_open_leave_a_scrape_working() {
     }
     scrape(&gateway).await;
     gateway.admin("/readyz").await.assert_status(200);
-    first.expect_close().await;
+    // At once, and not when the time of its header is over.
+    let closed = Clock::System.timeout(Duration::from_secs(5), first.expect_close()).await;
+    assert!(closed.is_ok(), "the one that came first is still there");
 }

@@ -123,7 +123,11 @@ impl ProxyHttp for Gateway {
     }
 
     /// No permit, no peer.
-    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Box<Exchange>) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        exchange: &mut Box<Exchange>,
+    ) -> Result<Box<HttpPeer>> {
         if let Some(relay) = &exchange.relay {
             let client = session.client_addr().and_then(|address| address.as_inet()).copied();
             return Ok(Box::new(relay.to.peer(client, self.bounds.request, &self.line.clock)));
