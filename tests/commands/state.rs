@@ -140,8 +140,8 @@ async fn a_limit_that_grew_while_the_gateway_was_stopped_is_named_at_its_start()
         let warned = ended.err.iter().any(|line| line.contains("limits that grew lack times"));
         assert_eq!((ended.code, warned), (Some(0), !lacking.is_null()), "{:#?}", ended.err);
         let lines = std::fs::read_to_string(&audit).unwrap();
-        let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        let loaded = lines.filter(|line| line["event"] == "policy").next_back().unwrap();
+        let mut lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let loaded = lines.rfind(|line| line["event"] == "policy").unwrap();
         assert_eq!(loaded["lacking_s"], lacking, "{windows}");
     }
 }
