@@ -1,5 +1,7 @@
 //! Windows over the end of the process, however it comes: `tollgate serve --state` under load.
 
+mod sliding;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,8 +28,12 @@ const FORGOTTEN: Duration = Duration::from_secs(1);
 
 /// A policy folder under whose limit all calls together have room for [`ROOM`] in ten minutes.
 fn policies(durable: &str) -> TempDir {
+    policies_of(durable, &format!("{ROOM} per 600s"))
+}
+
+fn policies_of(durable: &str, rate: &str) -> TempDir {
     let limits = format!(
-        "durable = {durable}\n[[limit]]\nname = \"all\"\noperations = [\"list_devices\"]\nper = []\nwindows = [\"{ROOM} per 600s\"]\n"
+        "durable = {durable}\n[[limit]]\nname = \"all\"\noperations = [\"list_devices\"]\nper = []\nwindows = [\"{rate}\"]\n"
     );
     let folder = tempfile::tempdir().unwrap();
     write_policy(&policy_with("limits.toml", &limits), folder.path());

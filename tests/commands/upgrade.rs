@@ -255,6 +255,61 @@ async fn a_call_that_is_held_is_held_on_by_the_next_process() {
     assert_eq!(admitted, 2, "{audit}");
 }
 
+#[tokio::test]
+async fn a_process_whose_successor_fails_ends_its_calls_and_holds_anew_those_that_it_held() {
+    let limits = "[[limit]]\nname = \"slow\"\noperations = [\"list_devices\"]\nper = [\"tenant\"]\nwindows = [\"1 per 8s\"]\n\
+                  when_full = { wait = \"20s\", queue = 9 }\n";
+    let line = Line::start(limits, true).await;
+    let (gateway, admin) = (line.serving.gateway, line.serving.admin);
+    let list = async || {
+        let authorization = authorization(&portal());
+        let headers = [("Authorization", authorization.as_str())];
+        RawClient::connect(gateway).await.request("GET", "/api/machines", &headers, b"").await
+    };
+    list().await.assert_status(200);
+    let started = json!({ "id": "action-1", "machineId": EXECUTIVE });
+    line.upstream.answer_next(Answer::json(201, &started).after(Duration::from_secs(5)));
+    let on_its_way = tokio::spawn(async move {
+        let mut client = RawClient::connect(gateway).await;
+        client.collect(&token_of_today(&portal()), EXECUTIVE, COMMENT).await
+    });
+    line.upstream.wait_for(2).await;
+    let fails = async {
+        let held = "\ntollgate_held_requests 1";
+        while !metrics(admin).await.contains(held) {
+            Clock::System.sleep(Duration::from_millis(10)).await;
+        }
+        // The next one finds a file that it cannot read, when everything has been passed to it.
+        let file = line.folder.path().join("state/actions.journal");
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[0] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let next = line.next().await;
+        line.serving.process.signal(Signal::QUIT);
+        let ended = next.ended().await;
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        assert!(ended.err.iter().any(|line| line.contains("is not a journal of this version")), "{ended:#?}");
+        line.serving.process.says_anywhere("no process took over").await;
+        while !metrics(admin).await.contains(held) {
+            Clock::System.sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(line.upstream.requests().len(), 2, "it is not its turn yet");
+    };
+    let (held, ()) = tokio::join!(list(), fails);
+    held.assert_status(200);
+    on_its_way.await.unwrap().assert_status(201);
+    let audit = line.audit();
+    let events =
+        |event: &str| audit.lines().filter(|it| it.contains(&format!(r#""event":"{event}""#))).count();
+    assert_eq!((events("admitted"), events("refused"), line.upstream.requests().len()), (3, 0, 3), "{audit}");
+    // What the call has started is known.
+    let authorization = authorization(&playbooks());
+    let headers = [("Authorization", authorization.as_str())];
+    let path = "/api/machineactions/action-1/getPackageUri";
+    let refused = RawClient::connect(gateway).await.request("GET", path, &headers, b"").await;
+    assert_eq!((refused.status, refused.header("Tollgate-Reason")), (403, Some("device_group")));
+}
+
 async fn metrics(admin: SocketAddr) -> String {
     RawClient::connect(admin).await.request("GET", "/metrics", &[], b"").await.text().to_owned()
 }

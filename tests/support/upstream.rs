@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tollgate::time::Clock;
+use tollgate::time::{Clock, Steady};
 
 use crate::support::wire::{Header, Wire, one};
 use crate::support::within_deadline;
@@ -27,6 +27,8 @@ struct Shared {
     clock: Clock,
     script: Mutex<Script>,
     requests: Mutex<Vec<RecordedRequest>>,
+    /// When each of them was read.
+    arrivals: Mutex<Vec<Steady>>,
     /// Told of each recorded request.
     recorded: Notify,
     connections: AtomicUsize,
@@ -102,6 +104,7 @@ impl RecordingUpstream {
             clock,
             script: Mutex::new(Script { next: VecDeque::new(), always: answer }),
             requests: Mutex::default(),
+            arrivals: Mutex::default(),
             recorded: Notify::new(),
             connections: AtomicUsize::new(0),
         });
@@ -127,6 +130,11 @@ impl RecordingUpstream {
     /// Everything recorded so far.
     pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
         self.shared.requests.lock().clone()
+    }
+
+    /// When each request was read, those that were taken included.
+    pub(crate) fn arrivals(&self) -> Vec<Steady> {
+        self.shared.arrivals.lock().clone()
     }
 
     /// Everything recorded since the last call, which is then forgotten.
@@ -177,6 +185,7 @@ async fn serve(stream: TcpStream, connection: usize, shared: Arc<Shared>) {
         let body = if request.method == "HEAD" { &[] } else { body.as_slice() };
         // The delay begins before the request is shown: whoever waited for it may move the clock at once.
         tokio::join!(biased; shared.clock.sleep(delay), async {
+            shared.arrivals.lock().push(shared.clock.steady());
             shared.requests.lock().push(request);
             shared.recorded.notify_waiters();
         });
