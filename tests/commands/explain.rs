@@ -132,6 +132,40 @@ async fn what_the_claims_leave_out_is_filled_in_and_what_they_say_is_not() {
     }
 }
 
+#[tokio::test]
+async fn a_token_of_a_cloud_for_governments_is_of_its_login_host() {
+    let (tenant, client) = ("00000000-0000-0000-0000-00000000007e", "00000000-0000-0000-0000-0000000000dd");
+    for (cloud, own, other) in
+        [("commercial", "com", "us"), ("gcc", "com", "us"), ("gcc-high", "us", "com"), ("dod", "us", "com")]
+    {
+        let desk = Desk::new();
+        let issuers = format!(
+            "[[issuer]]\ncloud = \"{cloud}\"\ntenants = [\"{tenant}\"]\naudiences = [\"{client}\"]\n"
+        );
+        std::fs::write(desk.policies.path().join("issuers.toml"), issuers).unwrap();
+        for keys in ["keys-v1.json", "keys-v2.json"] {
+            std::fs::remove_file(desk.policies.path().join(keys)).unwrap();
+        }
+        let of = |iss: &str, ver: &str| {
+            let caller = if ver == "2.0" { "azp" } else { "appid" };
+            json!({
+                "iss": iss, "ver": ver, "aud": client, "tid": tenant, caller: PORTAL.to_string(),
+                "roles": ["Machine.Read.All"],
+            })
+        };
+        let v2 = |domain: &str| format!("https://login.microsoftonline.{domain}/{tenant}/v2.0");
+        for (claims, expected) in [
+            (of(&v2(own), "2.0"), "admitted"),
+            (of(&v2(other), "2.0"), "wrong_issuer"),
+            (of(&v2(own), "1.0"), "wrong_issuer"),
+            (of(&format!("https://sts.windows.net/{tenant}/"), "1.0"), "admitted"),
+        ] {
+            let ended = desk.by_claims(&claims, ["GET", "/api/machines"], "").await;
+            assert_eq!(verdict(&ended), expected, "{cloud}, {claims}: {ended:#?}");
+        }
+    }
+}
+
 /// Calls of every kind: who, what, with which body.
 fn calls() -> Vec<(&'static str, Caller, &'static str, String, &'static str)> {
     let collect = |device: &str| format!("/api/machines/{device}/collectInvestigationPackage");
