@@ -46,7 +46,7 @@ pub use body::{BadBody, BodyContract, BodyError, Contents};
 pub use decide::{Grant, PermitError, Reach, ReachError, TokenKind};
 pub(crate) use document::schemas;
 pub use facts::{Facts, KnownDevice, KnownName};
-pub use grounds::Ground;
+pub use grounds::{Asked, Ground};
 pub use operation::{DeviceScope, Operation, OperationPlaces};
 pub use role::{InvalidRolePermission, Role, RolePermission};
 

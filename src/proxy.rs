@@ -30,6 +30,7 @@ pub use door::Door;
 pub use exchange::Books;
 pub use forwarded::{InvalidHops, TrustedHops};
 pub use gateway::Gateway;
+pub use incoming::check_length;
 pub use links::PublicUrl;
 pub use strict::check_head;
 pub use succession::Succession;

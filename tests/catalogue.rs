@@ -4,6 +4,8 @@
 //! through the program's own types. Where a page is silent, the comment of the operation says `Not on the page: …`; where
 //! the shipped value is another than the page's, it has a line `<field>: <why>`; neither may stand there for nothing.
 
+mod beyond;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate::sandbox::shipped;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use self::steps::Steps;
 use super::Failure;
 use super::print::say;
-use super::rehearsal::{Call, Played, Rehearsal};
+use super::rehearsal::{Call, Played, Rehearsal, Stage};
 use super::replay::Recorded;
 use crate::reload::PolicySource;
 use crate::snapshot::Snapshot;
@@ -101,11 +101,12 @@ impl Explain {
 
 fn explain(rehearsal: &Rehearsal, call: &Call, token: Option<&str>, now: Wall) -> Result<(), Failure> {
     say(format_args!("policy {}, {now}\n", rehearsal.snapshot().version));
-    conclude(call, &rehearsal.stage(now).play(call, token), rehearsal)
+    let stage = rehearsal.stage(now);
+    conclude(call, &stage.play(call, token), &stage, rehearsal)
 }
 
-fn conclude(call: &Call, played: &Played, rehearsal: &Rehearsal) -> Result<(), Failure> {
-    say(Steps::of(call, played, rehearsal.snapshot()));
+fn conclude(call: &Call, played: &Played, stage: &Stage<'_>, rehearsal: &Rehearsal) -> Result<(), Failure> {
+    say(Steps::of(call, played, stage, rehearsal.snapshot()));
     match &played.verdict {
         Ok(()) => {
             if let Some(reason) = played.findings.would_refuse() {
@@ -140,7 +141,7 @@ fn explain_line(snapshot: Snapshot, line: &str) -> Result<(), Failure> {
     let version = recorded.policy_version.as_deref().unwrap_or("unknown");
     say(format_args!("recorded under the policy {version}: {}\n", recorded.verdict()));
     let (call, played) = recorded.play(operation, &[], &stage, &rehearsal);
-    conclude(&call, &played, &rehearsal)
+    conclude(&call, &played, &stage, &rehearsal)
 }
 
 /// The claims of a file, with those that only say that the token is for us and valid now filled in.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
@@ -23,7 +23,8 @@ use crate::id::ActionId;
 use crate::limit::{FailedLogins, Limiter};
 use crate::outcome::Findings;
 use crate::policy::{Answer, BodyError};
-use crate::proxy::check_head;
+use crate::principal::Target;
+use crate::proxy::{check_head, check_length};
 use crate::sandbox::issuer::Signer;
 use crate::snapshot::Snapshot;
 use crate::time::{Clock, ManualClock, Wall};
@@ -143,6 +144,16 @@ impl Stage<'_> {
         &self.line.actions
     }
 
+    /// The action that a call names, if nobody knows its device.
+    pub(super) fn unknown_action(&self, call: &Call) -> Option<ActionId> {
+        let routed = self.rehearsal.snapshot.policies.route(&call.method, &call.target).ok()?;
+        let behind = self.line.actions.resolve(None, routed.action.as_ref()).pop()?;
+        match behind {
+            Target::UnknownAction(action) => Some(action),
+            Target::Device(_) => None,
+        }
+    }
+
     /// What time it is.
     pub(super) fn now(&self) -> Wall {
         self.line.clock.wall()
@@ -214,6 +225,11 @@ impl Request for Call {
     }
 
     async fn read_body(&mut self, max: usize) -> Result<Bytes, Denial> {
+        // One that comes in pieces has no length before it has come.
+        let pieces = self.headers.contains_key(TRANSFER_ENCODING);
+        let declared = self.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let declared = if pieces { None } else { declared.or(Some(self.body.len())) };
+        let max = check_length(declared, max)?;
         if self.body.len() > max { Err(BodyError::TooLarge { max }.into()) } else { Ok(self.body.clone()) }
     }
 }

@@ -52,8 +52,18 @@ pub(crate) struct DeviceGroups {
     unknown_action: UnknownAction,
     max_age: Option<MaxAge>,
     stale_inventory: StaleInventory,
+    places: Box<ModePlaces>,
     /// Of the file that says all this.
     digest: Option<[u8; 32]>,
+}
+
+/// Where the file says what becomes of what is not known; none of what it leaves out.
+#[derive(Debug, Default)]
+pub(crate) struct ModePlaces {
+    pub(crate) unknown_device: Option<Place>,
+    pub(crate) unknown_action: Option<Place>,
+    pub(crate) max_age: Option<Place>,
+    pub(crate) stale_inventory: Option<Place>,
 }
 
 /// One group. Each decision on a device looks at another one, so it is small: what no decision needs lies elsewhere.
@@ -112,10 +122,13 @@ impl DeviceGroups {
         if let Some(word) = file.value("source", problems) {
             groups.source = word.into_inner();
         }
+        let place = |span| Some(source.place_of(span));
         if let Some(word) = file.value("unknown_device", problems) {
+            groups.places.unknown_device = place(word.span());
             groups.unknown_device = word.into_inner();
         }
         if let Some(word) = file.value("unknown_action", problems) {
+            groups.places.unknown_action = place(word.span());
             groups.unknown_action = word.into_inner();
         }
         let max_age = file.value::<String>("max_age", problems);
@@ -125,11 +138,13 @@ impl DeviceGroups {
         sought.finish(file, problems);
 
         let mut reading = Reading::new(source, problems);
+        groups.places.max_age = max_age.as_ref().and_then(|word| place(word.span()));
         groups.max_age = max_age.as_ref().and_then(|word| reading.parse(word));
         if let Some(mode) = stale_inventory {
             if max_age.is_none() {
                 reading.at(mode.span(), "`stale_inventory` without `max_age`: no inventory is ever too old");
             }
+            groups.places.stale_inventory = place(mode.span());
             groups.stale_inventory = mode.into_inner();
         }
         let (mut names, mut ranks) = (Taken::new("device group"), Taken::new("rank"));
@@ -198,6 +213,11 @@ impl DeviceGroups {
 
     pub(crate) fn stale_inventory(&self) -> StaleInventory {
         self.stale_inventory
+    }
+
+    /// Where the file says what becomes of what is not known.
+    pub(crate) fn places(&self) -> &ModePlaces {
+        &self.places
     }
 
     /// The group of an index: behind the ranked ones come that of ungrouped devices and the undeclared.
@@ -283,6 +303,7 @@ impl Default for DeviceGroups {
             unknown_action: UnknownAction::default(),
             max_age: None,
             stale_inventory: StaleInventory::default(),
+            places: Box::default(),
             digest: None,
         }
     }

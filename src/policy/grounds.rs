@@ -4,17 +4,18 @@
 
 use std::fmt;
 
-use crate::id::DeviceRef;
+use crate::id::{ActionId, DeviceRef};
 use crate::policy::PolicySet;
 use crate::policy::application::{Application, GroupAnswer, OperationAnswer, UnscopedAnswer};
 use crate::policy::compile::quoted;
 use crate::policy::device_group::{DeviceGroup, GroupAccess, GroupIndex};
-use crate::policy::document::{UnknownDevice, Unlisted};
+use crate::policy::document::{StaleInventory, UnknownAction, UnknownDevice, Unlisted};
 use crate::policy::effect::Effect;
 use crate::policy::operation::{DeviceScope, Operation};
 use crate::policy::role::{Role, RoleAnswer};
 use crate::principal::{Groups, Principal, PrincipalKind, Scope};
 use crate::source::Place;
+use crate::time::Wall;
 
 /// One thing that a step looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,17 @@ pub struct Ground {
     pub found: String,
     /// Where the policy says it; none where it says nothing.
     pub place: Option<Place>,
+}
+
+/// What a call asked of the devices that it would act on.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The devices that it names, and what was found out of them.
+    pub scope: &'a Scope,
+    /// The action that it names, if nobody knows its device.
+    pub unknown_action: Option<&'a ActionId>,
+    /// When that was.
+    pub now: Wall,
 }
 
 /// Of many devices that a call names, this many are told of.
@@ -139,7 +151,13 @@ impl PolicySet {
     }
 
     /// What [`Grant::reach`](crate::policy::Grant::reach) looked at, for a caller who may make the call.
-    pub fn reach_grounds(&self, principal: &Principal, operation: &Operation, scope: &Scope) -> Vec<Ground> {
+    pub fn reach_grounds(
+        &self,
+        principal: &Principal,
+        operation: &Operation,
+        asked: &Asked<'_>,
+    ) -> Vec<Ground> {
+        let Asked { scope, unknown_action, now } = asked;
         let entry = self.applications.of(&principal.subject).and_then(Application::confining);
         let user = match &principal.kind {
             PrincipalKind::User { groups, .. } => Some(groups).filter(|groups| self.groups.bind(groups)),
@@ -151,19 +169,27 @@ impl PolicySet {
         if entry.is_none() && user.is_none() {
             return vec![Ground::new("no device group binds the caller: no device was looked up", None)];
         }
+        let mut grounds = Vec::new();
+        if let Some(action) = unknown_action {
+            grounds.push(self.unknown_action_ground(action));
+            if self.groups.unknown_action() == UnknownAction::Refuse {
+                return grounds;
+            }
+        }
         let mut names: Vec<&DeviceRef> = scope.devices.iter().map(|device| &device.named).collect();
         names.dedup();
-        let mut grounds = Vec::new();
+        if let (Some(ground), false) = (self.stale_ground(*now), names.is_empty()) {
+            grounds.push(ground);
+            if self.groups.stale_inventory() == StaleInventory::Refuse {
+                return grounds;
+            }
+        }
         for named in names.into_iter().take(MAX_DEVICES) {
             let mut indices: Vec<_> =
                 self.inventory.find(named).map(|device| (Some(device.id), device.group)).collect();
             if indices.is_empty() {
-                let place = format!("the inventory lacks `{named}`");
+                grounds.push(self.unknown_device_ground(named));
                 let counts = self.groups.unknown_device() == UnknownDevice::Ungrouped;
-                grounds.push(Ground::new(
-                    if counts { format!("{place}: it counts as ungrouped") } else { place },
-                    None,
-                ));
                 indices.extend(counts.then(|| (None, self.groups.ungrouped())));
             }
             for (id, index) in indices {
@@ -180,6 +206,40 @@ impl PolicySet {
             }
         }
         grounds
+    }
+
+    fn unknown_action_ground(&self, action: &ActionId) -> Ground {
+        let becomes = match self.groups.unknown_action() {
+            UnknownAction::Refuse => "a call that names such a one is refused",
+            UnknownAction::Forward => "a call that names such a one passes, whatever its device",
+        };
+        let found = format_args!("nobody knows the device of the action `{action}`, and {becomes}");
+        Ground::new(found, self.groups.places().unknown_action.as_ref())
+    }
+
+    fn unknown_device_ground(&self, named: &DeviceRef) -> Ground {
+        let becomes = match self.groups.unknown_device() {
+            UnknownDevice::Refuse => ", and a call that names such a device is refused",
+            UnknownDevice::Ungrouped => ": it counts as ungrouped",
+        };
+        let found = format_args!("the inventory lacks `{named}`{becomes}");
+        Ground::new(found, self.groups.places().unknown_device.as_ref())
+    }
+
+    /// That the inventory is too old, if it is.
+    fn stale_ground(&self, now: Wall) -> Option<Ground> {
+        let (max_age, written) = (self.groups.max_age()?, self.inventory.written()?);
+        if now.since(written) <= max_age.duration() {
+            return None;
+        }
+        let places = self.groups.places();
+        let becomes = match self.groups.stale_inventory() {
+            StaleInventory::Refuse => "is not believed",
+            StaleInventory::Use => "is asked all the same",
+        };
+        let found =
+            format_args!("the inventory was written at {written}, is older than {max_age} and {becomes}");
+        Some(Ground::new(found, places.stale_inventory.as_ref().or(places.max_age.as_ref())))
     }
 }
 

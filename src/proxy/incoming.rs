@@ -150,11 +150,7 @@ impl Request for Incoming<'_> {
             return Ok(body.clone());
         }
         let declared = self.declared();
-        // Without a length there is no telling when the last 64 KiB begin.
-        let max = if declared.is_none() { max.min(RETRY_BUFFER) } else { max };
-        if declared.is_some_and(|declared| declared > max) {
-            return Err(BodyError::TooLarge { max }.into());
-        }
+        let max = check_length(declared, max)?;
         let clock = self.clock;
         match clock.timeout(BODY_DEADLINE, self.collect(max, declared)).await {
             Ok(body) => Ok(self.body.insert(body?).clone()),
@@ -175,6 +171,19 @@ impl Request for Incoming<'_> {
             _ => std::future::pending().await,
         }
     }
+}
+
+/// How much is read at most of a body that is declared to have this length, and of which an operation takes `max` bytes.
+/// Without a length there is no telling when the last 64 KiB begin, so no more are read.
+///
+/// # Errors
+/// [`Denial::Body`] if it is declared larger.
+pub fn check_length(declared: Option<usize>, max: usize) -> Result<usize, Denial> {
+    let max = if declared.is_none() { max.min(RETRY_BUFFER) } else { max };
+    if declared.is_some_and(|declared| declared > max) {
+        return Err(BodyError::TooLarge { max }.into());
+    }
+    Ok(max)
 }
 
 /// How long a request says that its body is, in bytes.

@@ -118,6 +118,17 @@ impl LoginHost {
         format!("{}/{tenant}/v2.0/.well-known/openid-configuration", self.0)
     }
 
+    /// What Entra calls itself in tokens of version 1.0, as far as is known without asking it: its token service has one
+    /// name in all clouds that have Defender's API.
+    pub(super) fn v1_issuer(self, tenant: TenantId) -> String {
+        format!("https://sts.windows.net/{tenant}/")
+    }
+
+    /// The same in tokens of version 2.0: by the host's own name.
+    pub(super) fn v2_issuer(self, tenant: TenantId) -> String {
+        format!("{}/{tenant}/v2.0", self.0)
+    }
+
     /// Whether Entra at this host may be called so by a document of the tenant. See the module for the rule.
     pub(super) fn check_issuer(self, issuer: &str, tenant: TenantId) -> Result<(), ImplausibleIssuer> {
         let url = Url::parse(issuer).map_err(|_| ImplausibleIssuer::NotPlain)?;

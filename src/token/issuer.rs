@@ -163,7 +163,8 @@ impl<'a> Compiler<'a> {
                 let source = KeySource::Discovery(Discovery { url, issuer, ca: ca.clone() });
                 Some(self.keys(name.clone(), source, KeySet::default(), keep))
             });
-            let route = CloudRoute { tenant, rules: rules.clone(), v1: v1?, v2: v2? };
+            let (login, rules) = (cloud.login, rules.clone());
+            let route = CloudRoute { tenant, login, rules, v1: v1?, v2: v2? };
             if self.routes.add_cloud(route) == Err(Taken) {
                 let message = format_args!("the tokens of tenant `{tenant}` belong to an entry above");
                 self.problems.at(self.source, span.clone(), message);

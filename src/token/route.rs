@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use super::algorithm::Algorithm;
 use super::claims::names::{ClaimNames, ENTRA};
 use super::claims::{Claims, Version};
+use super::cloud::LoginHost;
 use super::error::{Flaw, TokenError};
 use super::jws::{Header, TokenType};
 use super::ring::IssuerKeys;
@@ -63,6 +64,8 @@ pub(super) struct IssuerRoute {
 #[derive(Debug, PartialEq)]
 pub(super) struct CloudRoute {
     pub(super) tenant: TenantId,
+    /// Where the tenant signs in.
+    pub(super) login: LoginHost,
     pub(super) rules: Arc<Rules>,
     /// For tokens of version 1.0.
     pub(super) v1: IssuerKeys,

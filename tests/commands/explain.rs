@@ -132,6 +132,112 @@ async fn what_the_claims_leave_out_is_filled_in_and_what_they_say_is_not() {
     }
 }
 
+#[tokio::test]
+async fn a_token_of_a_cloud_for_governments_is_of_its_login_host() {
+    let (tenant, client) = ("00000000-0000-0000-0000-00000000007e", "00000000-0000-0000-0000-0000000000dd");
+    for (cloud, own, other) in
+        [("commercial", "com", "us"), ("gcc", "com", "us"), ("gcc-high", "us", "com"), ("dod", "us", "com")]
+    {
+        let desk = Desk::new();
+        let issuers = format!(
+            "[[issuer]]\ncloud = \"{cloud}\"\ntenants = [\"{tenant}\"]\naudiences = [\"{client}\"]\n"
+        );
+        std::fs::write(desk.policies.path().join("issuers.toml"), issuers).unwrap();
+        for keys in ["keys-v1.json", "keys-v2.json"] {
+            std::fs::remove_file(desk.policies.path().join(keys)).unwrap();
+        }
+        let of = |iss: &str, ver: &str| {
+            let caller = if ver == "2.0" { "azp" } else { "appid" };
+            json!({
+                "iss": iss, "ver": ver, "aud": client, "tid": tenant, caller: PORTAL.to_string(),
+                "roles": ["Machine.Read.All"],
+            })
+        };
+        let v2 = |domain: &str| format!("https://login.microsoftonline.{domain}/{tenant}/v2.0");
+        for (claims, expected) in [
+            (of(&v2(own), "2.0"), "admitted"),
+            (of(&v2(other), "2.0"), "wrong_issuer"),
+            (of(&v2(own), "1.0"), "wrong_issuer"),
+            (of(&format!("https://sts.windows.net/{tenant}/"), "1.0"), "admitted"),
+        ] {
+            let ended = desk.by_claims(&claims, ["GET", "/api/machines"], "").await;
+            assert_eq!(verdict(&ended), expected, "{cloud}, {claims}: {ended:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_known_is_said_with_the_line_that_says_what_becomes_of_it() {
+    let desk = Desk::new();
+    let file = desk.policies.path().join("device-groups.toml");
+    let groups = std::fs::read_to_string(&file).unwrap();
+    let mut package = reader();
+    package["roles"] = json!(["Machine.Read.All"]);
+    let uri = ["GET", "/api/machineactions/5382f7ea75574ab79782d50480024a4e/getPackageUri"];
+    let action = "nobody knows the device of the action `5382f7ea-7557-4ab7-9782-d50480024a4e`, and a call that names such a one";
+    let collect = ["POST", "/api/machines/ws-9/collectInvestigationPackage"];
+    let known = ["POST", "/api/machines/ws-1/collectInvestigationPackage"];
+    let devices =
+        std::fs::File::options().write(true).open(desk.policies.path().join("devices.csv")).unwrap();
+    devices.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+    let lacks = "the inventory lacks `ws-9`";
+    let aged = "the inventory was written at 2001-09-09T01:46:40.000Z, is older than 1h and";
+    for (modes, call, expected, said) in [
+        ("", uri, "unknown_action", format!("{action} is refused")),
+        (
+            "unknown_action = \"refuse\"",
+            uri,
+            "unknown_action",
+            format!("{action} is refused (device-groups.toml:1:18)"),
+        ),
+        (
+            "\nunknown_action = \"forward\"",
+            uri,
+            "admitted",
+            format!("{action} passes, whatever its device (device-groups.toml:2:18)"),
+        ),
+        (
+            "unknown_device = \"refuse\"",
+            collect,
+            "unknown_device",
+            format!("{lacks}, and a call that names such a device is refused (device-groups.toml:1:18)"),
+        ),
+        (
+            "unknown_device = \"ungrouped\"",
+            collect,
+            "device_group",
+            format!("{lacks}: it counts as ungrouped (device-groups.toml:1:18)"),
+        ),
+        (
+            "max_age = \"1h\"",
+            known,
+            "stale_inventory",
+            format!("{aged} is not believed (device-groups.toml:1:11)"),
+        ),
+        (
+            "max_age = \"1h\"\nstale_inventory = \"refuse\"",
+            known,
+            "stale_inventory",
+            format!("{aged} is not believed (device-groups.toml:2:19)"),
+        ),
+        (
+            "max_age = \"1h\"\nstale_inventory = \"use\"",
+            known,
+            "admitted",
+            format!("{aged} is asked all the same (device-groups.toml:2:19)"),
+        ),
+    ] {
+        std::fs::write(&file, format!("{modes}\n{groups}")).unwrap();
+        let claims = if call == uri { package.clone() } else { reader() };
+        let ended = desk.by_claims(&claims, call, COMMENT).await;
+        assert_eq!(verdict(&ended), expected, "{modes}: {ended:#?}");
+        assert!(ended.out.iter().any(|line| line.ends_with(&said)), "{modes}, {said}: {ended:#?}");
+        let looked = ended.out.iter().any(|line| line.contains("is in the group"));
+        let looks = call != uri && ["admitted", "device_group"].contains(&expected);
+        assert_eq!(looked, looks, "{modes}: {ended:#?}");
+    }
+}
+
 /// Calls of every kind: who, what, with which body.
 fn calls() -> Vec<(&'static str, Caller, &'static str, String, &'static str)> {
     let collect = |device: &str| format!("/api/machines/{device}/collectInvestigationPackage");

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use tollgate::sandbox::shipped;
+use tollgate::time::Clock;
 
 use super::{policy_folder, run};
-use crate::support::gateway::write_policy;
+use crate::support::gateway::{Setup, bearer, portal, write_policy};
 use crate::support::process::{Ended, text};
+use crate::support::upstream::{Answer, RecordingUpstream};
 
 /// A policy folder with the small set and one file of cases: line 1 is the first of `cases`.
 fn folder_with(cases: &str) -> TempDir {
@@ -121,6 +123,55 @@ async fn a_changed_set_fails_the_cases_that_the_change_is_about() {
         assert_eq!(ended.code, Some(expected), "{file}, {to}: {ended:#?}");
         assert!(printed(&ended).contains(case), "{file}, {to}: {ended:#?}");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_without_a_length_is_bounded_as_in_the_gateway() {
+    let import = |bytes: usize| format!("{{\"Comment\":\"{}\"}}", "x".repeat(bytes - 14));
+    let case = |headers: &str, bytes: usize, expect: &str| {
+        let body = import(bytes);
+        format!(
+            "[[case]]\nname = \"{bytes} {expect}\"\ncaller = \"import\"\ncall = \"POST /api/indicators/import\"\nbody = '{body}'\n{headers}expect = \"{expect}\"\n"
+        )
+    };
+    let chunked = "headers = { Transfer-Encoding = \"chunked\" }\n";
+    let folder = folder_with(
+        &[
+            "[[caller]]\nname = \"import\"\napplication = \"portal\"\npermissions = [\"Ti.ReadWrite.All\"]\n"
+                .to_owned(),
+            case("", 400 << 10, "admitted"),
+            case("", 600 << 10, "body_too_large"),
+            case(chunked, 64 << 10, "admitted"),
+            case(chunked, (64 << 10) + 1, "body_too_large"),
+            case(chunked, 400 << 10, "body_too_large"),
+        ]
+        .concat(),
+    );
+    let ended = run(&["test", text(folder.path())]).await;
+    assert_eq!(ended.out.last().map(String::as_str), Some("ok: 5 passed"), "{ended:#?}");
+
+    let upstream = RecordingUpstream::start(Answer::new(200, ""), Clock::System);
+    let gateway = Setup::new(upstream.address()).policy_folder(folder.path()).start();
+    let authorization = bearer(&portal().permissions(["Ti.ReadWrite.All"]));
+    for (bytes, status) in [(64 << 10, 200), ((64 << 10) + 1, 413), (400 << 10, 413)] {
+        let head = format!(
+            "POST /api/indicators/import HTTP/1.1\r\nHost: gateway\r\nAuthorization: {authorization}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+        let mut client = gateway.connect().await;
+        // It may be answered before all of it is read.
+        let _ = client.try_send(format!("{head}{bytes:x}\r\n{}\r\n0\r\n\r\n", import(bytes))).await;
+        assert_eq!(client.read_response().await.status, status, "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_no_call_could_name_is_a_mistake_of_its_case() {
+    let folder = folder_with(&format!(
+        "{CALLERS}[[case]]\nname = \"odd\"\ncaller = \"playbooks\"\ncall = \"GET /api/machines\"\nactions = {{ \" x\" = \"ws-1\" }}\nexpect = \"missing_permission\"\n"
+    ));
+    let ended = run(&["test", text(folder.path())]).await;
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(ended.err.join("\n").contains("` x` is not the id of an action"), "{ended:#?}");
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::cli::rehearsal::{Call, Played};
+use crate::cli::rehearsal::{Call, Played, Stage};
 use crate::denial::Denial;
 use crate::limit::Caller;
 use crate::outcome::{Findings, Standing};
-use crate::policy::{Ground, Operation};
+use crate::policy::{Asked, Ground, Operation};
 use crate::principal::{Principal, PrincipalKind};
 use crate::snapshot::Snapshot;
 
@@ -33,8 +33,10 @@ enum StepName {
 // === impl Steps ===
 
 impl Steps {
-    pub(super) fn of(call: &Call, played: &Played, snapshot: &Snapshot) -> Self {
+    /// The steps of a call that was played on this stage.
+    pub(super) fn of(call: &Call, played: &Played, stage: &Stage<'_>, snapshot: &Snapshot) -> Self {
         let Played { findings, verdict, .. } = played;
+        let unknown_action = stage.unknown_action(call);
         let last = verdict.as_ref().err().map_or(StepName::Acquire, StepName::refusing);
         let policies = &snapshot.policies;
         let operation = policies.operations().find(|call| Some(call.id()) == findings.operation.as_ref());
@@ -50,7 +52,9 @@ impl Steps {
                 }
                 (StepName::Read, Some(operation), _) => read(operation, call),
                 (StepName::Reach, Some(operation), Some(principal)) => {
-                    policies.reach_grounds(principal, operation, &findings.scope)
+                    let (scope, unknown_action) = (&findings.scope, unknown_action.as_ref());
+                    let asked = Asked { scope, unknown_action, now: stage.now() };
+                    policies.reach_grounds(principal, operation, &asked)
                 }
                 (StepName::Acquire, Some(operation), Some(principal)) => {
                     acquire(findings, operation, principal, snapshot)

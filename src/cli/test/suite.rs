@@ -156,11 +156,13 @@ impl Reader<'_> {
     fn case(&mut self, document: CaseDocument) -> Option<Case> {
         let place = self.source.place_of(document.name.span());
         let begins = document.begins.as_ref().map(|word| self.time(word));
-        let actions = document
-            .actions
-            .iter()
-            .filter_map(|(action, device)| Some((ActionId::parse(action)?, DeviceRef::parse(device))));
-        let actions = actions.collect();
+        let mut actions = Vec::new();
+        for (action, device) in &document.actions {
+            match ActionId::parse(action) {
+                Some(action) => actions.push((action, DeviceRef::parse(device))),
+                None => self.at(&document.name, format_args!("`{action}` is not the id of an action")),
+            }
+        }
         let name = document.name.get_ref().clone();
         let age = document.inventory_age.as_ref().map(|word| self.offset(word, Duration::ZERO));
         let age = age.map_or(Some(None), |age| age.map(Some));

@@ -203,3 +203,20 @@ async fn a_document_with_an_issuer_that_entra_would_not_name_gives_no_keys() {
     assert!(errors[1].1.ends_with("is refused: its path does not name the tenant"), "{errors:?}");
     assert_eq!((errors[0].0, errors[1].0), (0, 0));
 }
+
+#[test]
+fn a_rehearsals_issuers_are_called_as_the_login_host_of_their_cloud_calls_them() {
+    let keys = json!({ "keys": [SIGNER.jwk("one")] }).to_string();
+    for cloud in &CLOUDS {
+        let toml = format!("[[issuer]]\ncloud = \"{}\"\ntenants = [\"{TENANT}\"]\n", cloud.name);
+        let verifier = std::sync::Arc::into_inner(verifier(&files(&toml, &[]), None)).unwrap();
+        let (_, issuers) = verifier.rehearsing(&keys).unwrap();
+        let named: Vec<_> = issuers.iter().map(|issuer| (issuer.iss.as_str(), issuer.version)).collect();
+        let v1 = format!("https://sts.windows.net/{TENANT}/");
+        let v2 = format!("{}/{TENANT}/v2.0", cloud.login.0);
+        assert_eq!(named, [(v1.as_str(), Some("1.0")), (v2.as_str(), Some("2.0"))], "{}", cloud.name);
+        for iss in [v1, v2] {
+            assert_eq!(cloud.login.check_issuer(&iss, TENANT.parse().unwrap()), Ok(()), "{iss}");
+        }
+    }
+}

@@ -62,16 +62,13 @@ impl Routes {
             routes.issuers.insert(route.issuer.clone(), Arc::new(route));
         }
         for route in self.clouds.values() {
-            let (tenant, rules) = (route.tenant, route.rules.rehearsing());
-            // As Entra calls itself in the commercial cloud; elsewhere its documents may say otherwise.
-            let [v1, v2] = [
-                format!("https://sts.windows.net/{tenant}/"),
-                format!("https://login.microsoftonline.com/{tenant}/v2.0"),
-            ];
+            let CloudRoute { tenant, login, .. } = **route;
+            let rules = route.rules.rehearsing();
+            let (v1, v2) = (login.v1_issuer(tenant), login.v2_issuer(tenant));
             issuers.push((route.v1.clone(), rules.issuer(&route.v1, &v1, tenant, Some("1.0"))));
             issuers.push((route.v2.clone(), rules.issuer(&route.v2, &v2, tenant, Some("2.0"))));
             let (v1, v2) = (keys(&route.v1, Some(&v1))?, keys(&route.v2, Some(&v2))?);
-            routes.clouds.insert(tenant, Arc::new(CloudRoute { tenant, rules, v1, v2 }));
+            routes.clouds.insert(tenant, Arc::new(CloudRoute { tenant, login, rules, v1, v2 }));
         }
         issuers.sort_by_key(|(before, _)| all.iter().position(|keys| keys == before));
         Ok((routes, issuers.into_iter().map(|(_, issuer)| issuer).collect()))
