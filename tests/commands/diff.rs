@@ -165,7 +165,10 @@ async fn each_change_is_told_of_whom_it_is_about() {
             "devices.csv",
             "3333333333333333333333333333333333333333,odd-1.test.example,test.example,Linux,,\n",
             "",
-            &["devices", "  - 1 are not in the inventory any more"],
+            &[
+                "devices",
+                "  - 3333333333333333333333333333333333333333 in `Ungrouped devices (default)`, called `odd-1.test.example`",
+            ],
         ),
     ] {
         let (old, new) = (policy_folder(), edited(&[(file, from, to)]));
@@ -341,5 +344,26 @@ async fn a_tenant_to_which_an_entry_or_a_role_is_confined_is_told() {
         "  + holds the role `Reader` in the tenants 00000000-0000-0000-0000-00000000007e",
     ] {
         assert!(ended.out.contains(&said.to_owned()), "{said}: {ended:#?}");
+    }
+}
+
+#[tokio::test]
+async fn of_many_devices_of_which_the_same_changes_some_are_named_and_the_others_counted() {
+    let (old, new) = (policy_folder(), policy_folder());
+    let path = new.path().join("devices.csv");
+    let mut said = std::fs::read_to_string(&path).unwrap();
+    for number in 0..50 {
+        said += &format!("{:040x},new-{number},test.example,Windows11,,\n", 0xf000 + number);
+    }
+    std::fs::write(path, said).unwrap();
+    for (old, new, sign, what) in [
+        (&old, &new, "+", "are new in the inventory"),
+        (&new, &old, "-", "are not in the inventory any more"),
+    ] {
+        let ended = diff(old.path(), new.path(), &[]).await;
+        assert_eq!((&*ended.out[0], ended.out.len()), ("devices", 22), "{ended:#?}");
+        let first = format!("  {sign} {:040x} in `Workstations`, called `new-0.test.example`", 0xf000);
+        assert_eq!((&ended.out[1], &ended.out[21]), (&first, &format!("  {sign} 30 more {what}")));
+        assert_eq!(ended.err, ["21 differences"]);
     }
 }

@@ -110,38 +110,44 @@ fn rising(numbers: impl IntoIterator<Item = usize>) -> BTreeSet<usize> {
 /// The devices that are in one inventory only, those that are in another group, and those that calls name otherwise.
 fn devices(old: &Snapshot, new: &Snapshot) -> Vec<String> {
     let (before, after) = (by_id(old), by_id(new));
-    let gone = before.keys().filter(|id| !after.contains_key(id)).count();
-    let come = after.keys().filter(|id| !before.contains_key(id)).count();
+    let listed = |device: &KnownDevice<'_>| {
+        let KnownDevice { id, group, name, .. } = device;
+        format!("{id} in `{group}`, called {}", named(*name))
+    };
+    let gone = before.values().filter(|device| !after.contains_key(&device.id));
+    let come = after.values().filter(|device| !before.contains_key(&device.id));
+    let both = || after.values().filter_map(|device| Some((device, before.get(&device.id)?)));
+    let moved = both().filter(|(is, was)| is.group != was.group);
+    let renamed = both().filter(|(is, was)| is.name != was.name);
+    let joined = both().filter(|(is, was)| is.entra != was.entra);
     let mut facts = Vec::new();
-    facts.extend((gone > 0).then(|| format!("- {gone} are not in the inventory any more")));
-    facts.extend((come > 0).then(|| format!("+ {come} are new in the inventory")));
-    let (mut moved, mut renamed, mut joined) = (Vec::new(), Vec::new(), Vec::new());
-    let both = after.iter().filter_map(|(id, after)| Some((id, before.get(id)?, after)));
-    for (id, before, after) in both {
-        let group = after.group;
-        if group != before.group {
-            moved.push(format!("~ {id} is in `{group}`, and was in `{}`", before.group));
-        }
-        if after.name != before.name {
-            let (is, was) = (named(after.name), named(before.name));
-            renamed.push(format!("~ {id} in `{group}` is called {is}, and was called {was}"));
-        }
-        if after.entra != before.entra {
-            let said = |id: Option<_>| id.map_or("none".to_owned(), |id: EntraDeviceId| id.to_string());
-            let (is, was) = (said(after.entra), said(before.entra));
-            joined.push(format!("~ {id} in `{group}` has the Entra id {is}, and had {was}"));
-        }
-    }
-    for (changed, what) in [
-        (moved, "are in another group"),
-        (renamed, "are called otherwise"),
-        (joined, "have another Entra id"),
-    ] {
-        let more = changed.len().saturating_sub(MAX_DEVICES);
-        facts.extend(changed.into_iter().take(MAX_DEVICES));
-        facts.extend((more > 0).then(|| format!("~ {more} more {what}")));
-    }
+    facts.extend(some(
+        gone.map(|was| format!("- {}", listed(was))),
+        "-",
+        "are not in the inventory any more",
+    ));
+    facts.extend(some(come.map(|is| format!("+ {}", listed(is))), "+", "are new in the inventory"));
+    let moved =
+        moved.map(|(is, was)| format!("~ {} is in `{}`, and was in `{}`", is.id, is.group, was.group));
+    facts.extend(some(moved, "~", "are in another group"));
+    let renamed = renamed.map(|(KnownDevice { id, group, name, .. }, was)| {
+        format!("~ {id} in `{group}` is called {}, and was called {}", named(*name), named(was.name))
+    });
+    facts.extend(some(renamed, "~", "are called otherwise"));
+    let joined = joined.map(|(KnownDevice { id, group, entra, .. }, was)| {
+        let said = |id: Option<EntraDeviceId>| id.map_or("none".to_owned(), |id| id.to_string());
+        format!("~ {id} in `{group}` has the Entra id {}, and had {}", said(*entra), said(was.entra))
+    });
+    facts.extend(some(joined, "~", "have another Entra id"));
     facts
+}
+
+/// The first of these, and how many there are more.
+fn some(mut facts: impl Iterator<Item = String>, sign: &str, what: &str) -> Vec<String> {
+    let mut some: Vec<_> = facts.by_ref().take(MAX_DEVICES).collect();
+    let more = facts.count();
+    some.extend((more > 0).then(|| format!("{sign} {more} more {what}")));
+    some
 }
 
 fn by_id(set: &Snapshot) -> BTreeMap<DeviceId, KnownDevice<'_>> {

@@ -11,17 +11,22 @@ impl KeySet {
     /// What each key comes to, whatever its set says beside that.
     pub(in crate::token) fn facts(&self) -> impl Iterator<Item = String> {
         self.by_name.values().flat_map(|named| {
-            let keys = named.keys.iter().zip(&named.published);
-            keys.map(|(key, published)| fact(named.name(), key, published))
+            let keys = named.keys.iter().zip(&named.published).zip(1..);
+            keys.map(|((key, published), place)| fact(named.name(), place, key, published))
         })
     }
 }
 
-fn fact(kid: &str, key: &VerifyingKey, published: &str) -> String {
+/// Of two keys of one name and algorithm the first is used, so its place belongs to it.
+fn fact(kid: &str, place: usize, key: &VerifyingKey, published: &str) -> String {
     let VerifyingKey { algorithm, issuer, .. } = key;
     let kid = kid.escape_debug();
+    let place = if place > 1 { format!(", number {place} of that name") } else { String::new() };
     let of = issuer.as_ref().map(|issuer| format!(", of {}", issuer.as_str())).unwrap_or_default();
-    format!("signs by {algorithm} with the key `{kid}`, whose thumbprint is {}{of}", thumbprint(published))
+    format!(
+        "signs by {algorithm} with the key `{kid}`{place}, whose thumbprint is {}{of}",
+        thumbprint(published)
+    )
 }
 
 /// The thumbprint of a key (RFC 7638, section 3): a digest of the members that make it one, in their order.

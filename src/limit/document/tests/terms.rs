@@ -188,6 +188,7 @@ fn a_limit_is_described_with_its_parts_and_all_else_that_it_says() {
         [
             "is for `read`",
             "lets 10 per 24:00:00 through",
+            "does not show callers how it stands",
             "holds up to 3 calls of each key for up to 5s where it has no room",
             "promises `responders` 5 per 24:00:00 and lends what is idle of it",
             "promises `soar` 3 per 24:00:00 and keeps it",
@@ -199,7 +200,11 @@ fn a_limit_is_described_with_its_parts_and_all_else_that_it_says() {
         quotas(&(limit("way", "", "\"9 per day\"") + "in_flight = 25\nuntil = \"2027-01-01T00:00:00Z\"\n"));
     assert_eq!(
         set.describe(&"way".into())[2..],
-        ["lets 25 be on their way at once", "lapses at 2027-01-01T00:00:00.000Z"]
+        [
+            "lets 25 be on their way at once",
+            "does not show callers how it stands",
+            "lapses at 2027-01-01T00:00:00.000Z"
+        ]
     );
 }
 
@@ -261,6 +266,7 @@ fn actions_under_way_are_bounded_on_calls_that_start_some() {
         [
             "is for `collect`",
             "lets 9 per 24:00:00 through",
+            "does not show callers how it stands",
             "is for `collect`",
             "lets 2 actions be under way at once, each for 72h at most"
         ]
