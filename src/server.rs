@@ -25,7 +25,7 @@ use crate::admin::Admin;
 use crate::admit::Line;
 use crate::journal::{JournalError, StateFolder};
 use crate::limit::FailedLogins;
-use crate::proxy::{Books, Gateway, PublicUrl, Succession};
+use crate::proxy::{Books, Gateway, Load, PublicUrl, Succession};
 use crate::reload::{PolicySource, PolicyStore};
 use crate::settings::{DoorSettings, Settings};
 use crate::source::Problem;
@@ -234,6 +234,7 @@ impl Server {
             public: settings.public_url.as_ref().map(|url| PublicUrl::new(&url.to_string())),
             books: Arc::new(Books { metrics: metrics.clone(), audit: audit.clone() }),
             bounds: settings.door.bounds.clone(),
+            load: Arc::new(Load::default()),
             stopping: stopping.clone(),
             succession,
         };
