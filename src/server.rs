@@ -2,8 +2,10 @@
 
 mod announce;
 mod chores;
+mod error;
 mod files;
 mod handover;
+mod keys;
 mod memory;
 mod proxied;
 mod service;
@@ -13,7 +15,6 @@ mod upstream;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,18 +24,18 @@ use tokio::task::AbortHandle;
 
 use crate::admin::Admin;
 use crate::admit::Line;
-use crate::journal::{JournalError, StateFolder};
+use crate::journal::StateFolder;
 use crate::limit::FailedLogins;
 use crate::proxy::{Books, Gateway, Load, PublicUrl, Succession};
 use crate::reload::{PolicySource, PolicyStore};
 use crate::settings::{DoorSettings, Settings};
-use crate::source::Problem;
-use crate::telemetry::audit::{Audit, AuditError};
+use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::token::KeyRefresher;
 
 use announce::Announcer;
+pub use error::StartError;
 pub use files::TooFewFiles;
 use handover::{Handover, Legacy, Listeners, Telling};
 use memory::{Estate, Inherited, Memory};
@@ -68,64 +69,6 @@ pub struct Server {
     before: Option<watch::Receiver<bool>>,
     /// For everything that is not a request.
     background: Runtime,
-}
-
-/// Why a gateway did not start. Each is one line, except a bad policy set, whose every mistake has one.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The policy set has mistakes.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Policy(Vec<Problem>),
-    /// An address can't be listened on.
-    #[error("cannot listen on `{address}`: {error}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The upstream's name has no address.
-    #[error("cannot look up the upstream `{host}`: {error}")]
-    Upstream {
-        /// The name.
-        host: String,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The certificate or its key can't be used.
-    #[error("cannot do TLS with `{path}`: {error}")]
-    Tls {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: String,
-    },
-    /// The listeners can't pass from one process to another.
-    #[error("cannot hand over in `{folder}`: {error}")]
-    Handover {
-        /// The folder.
-        folder: PathBuf,
-        /// What is wrong.
-        error: io::Error,
-    },
-    /// The running process has a state folder, which this one was not given.
-    #[error("the running process keeps its state in a folder: give the same with `--state`")]
-    StateWanted,
-    /// It has none.
-    #[error("the running process keeps no state: leave `--state` out, or stop that process first")]
-    StateUnwanted,
-    /// The system gives too few files.
-    #[error(transparent)]
-    Files(#[from] TooFewFiles),
-    /// The audit can't be written.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// What must survive the process can't be read back.
-    #[error(transparent)]
-    State(#[from] JournalError),
-    /// The system gives no thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
 }
 
 /// Why a gateway ends.
@@ -164,6 +107,7 @@ impl Server {
         let max_keys = policies.load().quotas.max_keys();
         let (memory, state, legacy) = match (predecessor, settings.state.as_deref()) {
             (Some(predecessor), _) => {
+                keys::fetch(&policies.load().verifier, &clock)?;
                 let (inherited, state, legacy) =
                     predecessor.relieve(|folder| Inherited::read(folder, max_keys, &clock))?;
                 let memory = if state.is_some() { inherited.start()? } else { inherited.in_memory() };
