@@ -214,17 +214,19 @@ impl Server {
 
     /// Runs until SIGTERM or SIGINT, then stops; a second one of them ends what is still waited for. SIGHUP reads the
     /// policy and the certificates again and reopens the audit file. SIGQUIT hands everything to the process that waits
-    /// for it, and then stops; if none waits, or it does not come to serve, this one goes on.
+    /// for it, and then stops; if none waits, or it does not come to serve, this one goes on. The others are obeyed
+    /// meanwhile: a stop calls off what is not done.
     pub fn run(self, mut signals: Signals) {
         let end = self.background.block_on(async {
             loop {
                 match signals.next().await {
                     Asked::Stop => break End::Stopped,
                     Asked::Reload => self.reload(),
-                    Asked::HandOver => match self.hand_over().await {
-                        Ok(telling) => break End::Relieved(telling),
-                        Err(error) => tracing::error!(%error, "no process took over: this one goes on"),
-                    },
+                    Asked::HandOver => {
+                        if let Some(end) = self.hand_over(&mut signals).await {
+                            break end;
+                        }
+                    }
                 }
             }
         });
@@ -241,10 +243,38 @@ impl Server {
         }
     }
 
-    async fn hand_over(&self) -> io::Result<Telling> {
-        let (handover, estate) = (self.handover.clone(), self.estate.clone());
-        let handover = handover.ok_or_else(|| io::Error::other("it needs `--handover`"))?;
-        self.background.spawn_blocking(move || handover.give(&estate)).await.map_err(io::Error::other)?
+    /// How this process ends then, if it does.
+    async fn hand_over(&self, signals: &mut Signals) -> Option<End> {
+        let Some(handover) = self.handover.clone() else {
+            tracing::error!("no process took over: it needs `--handover`");
+            return None;
+        };
+        let (giving, estate) = (handover.clone(), self.estate.clone());
+        let mut given = self.background.spawn_blocking(move || giving.give(&estate));
+        let is_stopping = || self.stopping.load(Ordering::Acquire);
+        loop {
+            tokio::select! {
+                biased;
+                given = &mut given => match given.map_err(io::Error::other).flatten() {
+                    Ok(telling) => return Some(End::Relieved(telling)),
+                    Err(_) if is_stopping() => return Some(End::Stopped),
+                    Err(error) => {
+                        tracing::error!(%error, "no process took over: this one goes on");
+                        return None;
+                    }
+                },
+                // A second one to stop is for what follows.
+                asked = signals.next(), if !is_stopping() => match asked {
+                    Asked::Stop => {
+                        self.stopping.store(true, Ordering::Release);
+                        handover.call_off();
+                    }
+                    Asked::Reload => self.reload(),
+                    // That is what is being done.
+                    Asked::HandOver => {}
+                },
+            }
+        }
     }
 
     /// Readiness fails; after the delay that was set the listeners close, idle connections are told to go, and requests

@@ -1,6 +1,7 @@
 //! One process takes the place of another under load.
 
 mod keys;
+mod waiting;
 
 use std::path::PathBuf;
 use std::sync::Arc;
