@@ -1,5 +1,6 @@
 //! One process takes the place of another under load.
 
+mod http2;
 mod keys;
 mod waiting;
 
