@@ -2,8 +2,10 @@
 
 mod announce;
 mod chores;
+mod error;
 mod files;
 mod handover;
+mod keys;
 mod memory;
 mod proxied;
 mod service;
@@ -13,7 +15,6 @@ mod upstream;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,18 +24,18 @@ use tokio::task::AbortHandle;
 
 use crate::admin::Admin;
 use crate::admit::Line;
-use crate::journal::{JournalError, StateFolder};
+use crate::journal::StateFolder;
 use crate::limit::FailedLogins;
-use crate::proxy::{Books, Gateway, PublicUrl, Succession};
+use crate::proxy::{Books, Gateway, Load, PublicUrl, Succession};
 use crate::reload::{PolicySource, PolicyStore};
 use crate::settings::{DoorSettings, Settings};
-use crate::source::Problem;
-use crate::telemetry::audit::{Audit, AuditError};
+use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::token::KeyRefresher;
 
 use announce::Announcer;
+pub use error::StartError;
 pub use files::TooFewFiles;
 use handover::{Handover, Legacy, Listeners, Telling};
 use memory::{Estate, Inherited, Memory};
@@ -68,64 +69,6 @@ pub struct Server {
     before: Option<watch::Receiver<bool>>,
     /// For everything that is not a request.
     background: Runtime,
-}
-
-/// Why a gateway did not start. Each is one line, except a bad policy set, whose every mistake has one.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The policy set has mistakes.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Policy(Vec<Problem>),
-    /// An address can't be listened on.
-    #[error("cannot listen on `{address}`: {error}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The upstream's name has no address.
-    #[error("cannot look up the upstream `{host}`: {error}")]
-    Upstream {
-        /// The name.
-        host: String,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The certificate or its key can't be used.
-    #[error("cannot do TLS with `{path}`: {error}")]
-    Tls {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: String,
-    },
-    /// The listeners can't pass from one process to another.
-    #[error("cannot hand over in `{folder}`: {error}")]
-    Handover {
-        /// The folder.
-        folder: PathBuf,
-        /// What is wrong.
-        error: io::Error,
-    },
-    /// The running process has a state folder, which this one was not given.
-    #[error("the running process keeps its state in a folder: give the same with `--state`")]
-    StateWanted,
-    /// It has none.
-    #[error("the running process keeps no state: leave `--state` out, or stop that process first")]
-    StateUnwanted,
-    /// The system gives too few files.
-    #[error(transparent)]
-    Files(#[from] TooFewFiles),
-    /// The audit can't be written.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// What must survive the process can't be read back.
-    #[error(transparent)]
-    State(#[from] JournalError),
-    /// The system gives no thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
 }
 
 /// Why a gateway ends.
@@ -164,6 +107,7 @@ impl Server {
         let max_keys = policies.load().quotas.max_keys();
         let (memory, state, legacy) = match (predecessor, settings.state.as_deref()) {
             (Some(predecessor), _) => {
+                keys::fetch(&policies.load().verifier, &clock)?;
                 let (inherited, state, legacy) =
                     predecessor.relieve(|folder| Inherited::read(folder, max_keys, &clock))?;
                 let memory = if state.is_some() { inherited.start()? } else { inherited.in_memory() };
@@ -234,6 +178,7 @@ impl Server {
             public: settings.public_url.as_ref().map(|url| PublicUrl::new(&url.to_string())),
             books: Arc::new(Books { metrics: metrics.clone(), audit: audit.clone() }),
             bounds: settings.door.bounds.clone(),
+            load: Arc::new(Load::default()),
             stopping: stopping.clone(),
             succession,
         };
@@ -269,17 +214,19 @@ impl Server {
 
     /// Runs until SIGTERM or SIGINT, then stops; a second one of them ends what is still waited for. SIGHUP reads the
     /// policy and the certificates again and reopens the audit file. SIGQUIT hands everything to the process that waits
-    /// for it, and then stops; if none waits, or it does not come to serve, this one goes on.
+    /// for it, and then stops; if none waits, or it does not come to serve, this one goes on. The others are obeyed
+    /// meanwhile: a stop calls off what is not done.
     pub fn run(self, mut signals: Signals) {
         let end = self.background.block_on(async {
             loop {
                 match signals.next().await {
                     Asked::Stop => break End::Stopped,
                     Asked::Reload => self.reload(),
-                    Asked::HandOver => match self.hand_over().await {
-                        Ok(telling) => break End::Relieved(telling),
-                        Err(error) => tracing::error!(%error, "no process took over: this one goes on"),
-                    },
+                    Asked::HandOver => {
+                        if let Some(end) = self.hand_over(&mut signals).await {
+                            break end;
+                        }
+                    }
                 }
             }
         });
@@ -296,10 +243,38 @@ impl Server {
         }
     }
 
-    async fn hand_over(&self) -> io::Result<Telling> {
-        let (handover, estate) = (self.handover.clone(), self.estate.clone());
-        let handover = handover.ok_or_else(|| io::Error::other("it needs `--handover`"))?;
-        self.background.spawn_blocking(move || handover.give(&estate)).await.map_err(io::Error::other)?
+    /// How this process ends then, if it does.
+    async fn hand_over(&self, signals: &mut Signals) -> Option<End> {
+        let Some(handover) = self.handover.clone() else {
+            tracing::error!("no process took over: it needs `--handover`");
+            return None;
+        };
+        let (giving, estate) = (handover.clone(), self.estate.clone());
+        let mut given = self.background.spawn_blocking(move || giving.give(&estate));
+        let is_stopping = || self.stopping.load(Ordering::Acquire);
+        loop {
+            tokio::select! {
+                biased;
+                given = &mut given => match given.map_err(io::Error::other).flatten() {
+                    Ok(telling) => return Some(End::Relieved(telling)),
+                    Err(_) if is_stopping() => return Some(End::Stopped),
+                    Err(error) => {
+                        tracing::error!(%error, "no process took over: this one goes on");
+                        return None;
+                    }
+                },
+                // A second one to stop is for what follows.
+                asked = signals.next(), if !is_stopping() => match asked {
+                    Asked::Stop => {
+                        self.stopping.store(true, Ordering::Release);
+                        handover.call_off();
+                    }
+                    Asked::Reload => self.reload(),
+                    // That is what is being done.
+                    Asked::HandOver => {}
+                },
+            }
+        }
     }
 
     /// Readiness fails; after the delay that was set the listeners close, idle connections are told to go, and requests

@@ -10,6 +10,7 @@ mod refused;
 mod slow;
 mod stopping;
 pub(crate) mod tls;
+mod unread;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! What the API gets to see of a call, what of its answers comes back, and what a call is charged if it fails there.
 
 mod actions;
+mod circuit;
 mod http10;
 mod http2;
 mod limited;

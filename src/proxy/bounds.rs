@@ -54,7 +54,7 @@ pub struct Bounds {
     pub requests_per_connection: NonZeroU32,
     /// Requests at once on one HTTP/2 connection.
     pub streams: NonZeroU32,
-    /// Requests in flight at once.
+    /// Calls at once that are decided or on their way to the upstream.
     pub in_flight: NonZeroU32,
 }
 

@@ -1,4 +1,7 @@
-//! Leaves an upstream alone that keeps failing: its callers are answered at once, and one of them at a time tries it.
+//! Leaves an upstream alone that keeps failing: its callers are answered at once, and now and then one of them tries it.
+//!
+//! A probe may be a large upload over a slow line, which says nothing of the upstream for minutes: after a pause the next
+//! call tries it too, whatever became of the one before.
 //!
 //! What can go wrong: a call that began before the circuit opened may still end after it. Its failure changes nothing
 //! then, and its answer closes the circuit, since an upstream that answers is there.
@@ -26,8 +29,8 @@ enum State {
     Closed { failures: u32 },
     /// None passes before this; the first after it is the probe.
     Open { until: Steady },
-    /// The probe is under way.
-    Probing,
+    /// A probe is under way; the first call after this is the next.
+    Probing { until: Steady },
 }
 
 /// One call's way through: it says how the call ended, or was never made.
@@ -40,7 +43,10 @@ pub(super) struct Passage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Call,
-    Probe,
+    /// With the moment after which the next may be sent, which no other probe has.
+    Probe {
+        until: Steady,
+    },
 }
 
 impl Default for State {
@@ -58,13 +64,14 @@ impl Circuit {
         let mut state = self.0.lock();
         let role = match *state {
             State::Closed { .. } => Role::Call,
-            State::Open { until } if until <= now => {
-                *state = State::Probing;
-                Role::Probe
+            State::Open { until } | State::Probing { until } if until <= now => {
+                let until = now + PAUSE;
+                *state = State::Probing { until };
+                Role::Probe { until }
             }
             State::Open { until } => return Err(until.since(now)),
             // If it fails, as much is still to come.
-            State::Probing => return Err(PAUSE),
+            State::Probing { .. } => return Err(PAUSE),
         };
         Ok(Passage { circuit: self.clone(), role })
     }
@@ -91,7 +98,9 @@ impl Passage {
                 tracing::warn!("the upstream failed {FAILURES} times in a row and is left alone");
                 State::Open { until: now + PAUSE }
             }
-            (State::Probing, Role::Probe) => State::Open { until: now + PAUSE },
+            (State::Probing { until }, Role::Probe { until: own }) if until == own => {
+                State::Open { until: now + PAUSE }
+            }
             (other, _) => other,
         };
     }
@@ -101,7 +110,9 @@ impl Drop for Passage {
     /// A probe that nobody made leaves its place to the next.
     fn drop(&mut self) {
         let mut state = self.circuit.0.lock();
-        if self.role == Role::Probe && *state == State::Probing {
+        if let Role::Probe { until } = self.role
+            && *state == (State::Probing { until })
+        {
             *state = State::Open { until: Steady::default() };
         }
     }
@@ -146,6 +157,25 @@ mod tests {
         probe.answered();
         let calls = [circuit.pass(START).unwrap(), circuit.pass(START).unwrap()];
         drop(calls);
+    }
+
+    #[test]
+    fn a_probe_that_lasts_keeps_nobody_out_for_longer_than_a_pause() {
+        let circuit = open();
+        let slow = circuit.pass(START + PAUSE).unwrap();
+        assert_eq!(circuit.pass(START + (PAUSE * 2 - Duration::from_secs(1))).unwrap_err(), PAUSE);
+        let next = circuit.pass(START + PAUSE * 2).unwrap();
+        assert_eq!(circuit.pass(START + PAUSE * 2).unwrap_err(), PAUSE);
+        // What becomes of the first says nothing of the second, and frees nothing.
+        slow.failed(START + PAUSE * 2);
+        assert_eq!(circuit.pass(START + PAUSE * 2).unwrap_err(), PAUSE);
+        next.failed(START + PAUSE * 2);
+        let slow = circuit.pass(START + PAUSE * 3).unwrap();
+        let next = circuit.pass(START + PAUSE * 4).unwrap();
+        drop(slow);
+        assert_eq!(circuit.pass(START + PAUSE * 4).unwrap_err(), PAUSE);
+        next.answered();
+        circuit.pass(START).unwrap().answered();
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use self::blocks::Blocks;
 pub(super) use self::blocks::MAX_BLOCK_BYTES;
 use self::body::Body;
-pub(super) use self::link::Link;
+pub(super) use self::link::{Link, Sender};
 use self::pace::Pace;
 use self::socket::Protocol;
 pub use self::socket::Socket;
@@ -85,7 +85,7 @@ pub(super) struct SlowReader;
 
 impl ClientStream {
     pub(super) fn new(socket: Socket, digest: SocketDigest, clock: Clock, bounds: Arc<Bounds>) -> Self {
-        let protocol = socket.protocol();
+        let (protocol, link) = (socket.protocol(), Link::of(&socket));
         Self {
             protocol,
             socket: Some(socket),
@@ -101,7 +101,7 @@ impl ClientStream {
             clock,
             bounds,
             digest: Arc::new(digest),
-            link: Arc::default(),
+            link: Arc::new(link),
         }
     }
 

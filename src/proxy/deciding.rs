@@ -5,11 +5,13 @@ use std::sync::Arc;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
+use super::client::{Link, Sender};
 use super::exchange::Exchange;
 use super::gateway::Gateway;
 use super::incoming::Incoming;
+use super::load::Burden;
 use super::strict;
-use super::succession::Relay;
+use super::succession::{Relay, Successor};
 use super::upstream::REQUEST_ID;
 use crate::admit::{Permit, admit};
 use crate::denial::Denial;
@@ -33,17 +35,17 @@ impl Gateway {
         if session.as_downstream().is_http2() {
             strict::check(session.req_header())?;
         }
-        // Before the token is looked at: it is the dearest check.
-        self.check_load()?;
         let world = exchange.snapshot.clone();
         let (address, link) = (exchange.outcome.address, exchange.link.as_deref());
         let mut request = Incoming::new(session, address, link, &self.line.clock, &self.bounds);
-        let began = self.succession.began();
+        // Read before it is asked who decides, so that no change between the two is missed.
+        let mut began = self.succession.began();
+        if let Some(to) = self.succession.settled().await {
+            return relayed(request, to).await;
+        }
+        // Before the token is looked at: it is the dearest check.
+        exchange.burden = Some(self.burden(exchange.link.as_deref())?);
         let decision = loop {
-            if let Some(to) = self.succession.settled().await {
-                request.end_of_nothing().await?;
-                return Ok(Way::On(Relay { to, body: request.into_body() }));
-            }
             let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
             // Nobody is admitted here while the windows pass to another process, and nothing is written.
             let is_passing = || self.succession.began() > began;
@@ -51,6 +53,13 @@ impl Gateway {
                 Err(Denial::Limit(LimitError::Ended | LimitError::Unwritten { .. })) if is_passing() => {}
                 decision => break decision,
             }
+            exchange.burden = None;
+            began = self.succession.began();
+            if let Some(to) = self.succession.settled().await {
+                return relayed(request, to).await;
+            }
+            // It goes on here, and had a place before.
+            exchange.burden = Some(self.load.add_one_more());
         };
         match (&exchange.outcome.findings.principal, &decision) {
             (Some(_), _) => self.books.metrics.token(Ok(())),
@@ -65,13 +74,22 @@ impl Gateway {
         Ok(Way::Out(permit))
     }
 
-    /// Held calls have a bound of their own: they take memory, and neither time nor a place at the upstream.
-    fn check_load(&self) -> Result<(), Denial> {
-        let most = i64::from(self.bounds.in_flight.get());
-        let in_flight = self.books.metrics.requests_in_flight();
-        let held = || i64::try_from(self.line.limiter.held()).unwrap_or(i64::MAX);
-        if in_flight > most && in_flight - held() > most { Err(Denial::Overload) } else { Ok(()) }
+    /// Counts a call that is this process's to decide.
+    fn burden(&self, link: Option<&Link>) -> Result<Burden, Denial> {
+        match link.map(Link::sender) {
+            // Those that waited for this process come all at once, and each client sends its next one itself.
+            Some(Sender::Predecessor) => Ok(self.load.add_one_more()),
+            Some(Sender::Client) | None => {
+                self.load.add(self.bounds.in_flight.get() as usize, || self.line.limiter.held())
+            }
+        }
     }
+}
+
+/// A call that is another process's to decide, whole so far.
+async fn relayed(mut request: Incoming<'_>, to: Arc<Successor>) -> Result<Way, Denial> {
+    request.end_of_nothing().await?;
+    Ok(Way::On(Relay { to, body: request.into_body() }))
 }
 
 fn client_id(request: &RequestHeader) -> Option<Arc<str>> {

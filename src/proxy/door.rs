@@ -51,6 +51,9 @@ pub struct Door {
     bounds: Arc<Bounds>,
     /// Turns to true when no further request is to be taken.
     closing: watch::Receiver<bool>,
+    /// Turns to true when HTTP/2 clients are to go to another, which costs them no request.
+    leaving: Arc<watch::Sender<bool>>,
+    is_leaving: watch::Receiver<bool>,
 }
 
 /// Why no further request of a connection is served.
@@ -89,7 +92,13 @@ impl Door {
         let proxy = Arc::new(proxy);
         let bounds = Arc::new(bounds);
         let streams = Arc::new(Streams::new(proxy.clone(), gateway.clone(), bounds.clone()));
-        Self { proxy, streams, gateway, bounds, closing }
+        let (leaving, is_leaving) = watch::channel(false);
+        Self { proxy, streams, gateway, bounds, closing, leaving: Arc::new(leaving), is_leaving }
+    }
+
+    /// Tells the clients of HTTP/2 connections to send their next request to another (GOAWAY).
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
     }
 
     /// The bounds of its connections.
@@ -109,7 +118,7 @@ impl Door {
         let client = ClientStream::new(socket, digest, self.clock().clone(), self.bounds.clone());
         let served = async {
             if client.is_http2() {
-                self.streams.process_new(Box::new(client), &self.closing).await;
+                self.streams.process_new(Box::new(client), &self.is_leaving).await;
             } else {
                 self.http1(client, address).await;
             }

@@ -10,6 +10,7 @@ use super::circuit::Passage;
 use super::client::Link;
 use super::incoming;
 use super::links::LinkRewriter;
+use super::load::Burden;
 use super::statuses::StatusReader;
 use super::succession::Relay;
 use super::upload::Upload;
@@ -39,6 +40,8 @@ pub struct Books {
 pub struct Exchange {
     /// What is known so far, for the gallery.
     pub(super) outcome: Outcome,
+    /// Present while it counts among those that there may be at once.
+    pub(super) burden: Option<Burden>,
     /// The policy set that this request is decided by, from its first phase to its last.
     pub(super) snapshot: Arc<Snapshot>,
     /// Present from the decision to the end; without it there is no upstream.
@@ -97,6 +100,7 @@ impl Exchange {
         let started = clock.steady();
         Self {
             outcome,
+            burden: None,
             snapshot,
             permit: None,
             passage: None,
@@ -142,8 +146,8 @@ impl Exchange {
 
     /// The line, or something before or after it, did not.
     pub(super) fn refused(&mut self, denial: &Denial, now: Steady) {
-        // Gives the charge back.
-        self.permit = None;
+        // Gives the charge back, and its place to the next.
+        (self.permit, self.burden) = (None, None);
         self.outcome.decision = Decision::Refused;
         self.because(denial);
         self.outcome.admission = now.since(self.started);
@@ -155,6 +159,7 @@ impl Exchange {
             // No byte left: nothing is charged.
             self.permit = None;
         }
+        self.burden = None;
         self.because(denial);
     }
 

@@ -24,6 +24,7 @@ use super::forwarded::{self, TrustedHops};
 use super::http10;
 use super::incoming::unread;
 use super::links::PublicUrl;
+use super::load::Load;
 use super::pages;
 use super::reply::{self, Connection, Reply};
 use super::succession::Succession;
@@ -51,6 +52,8 @@ pub struct Gateway {
     pub books: Arc<Books>,
     /// What one client may take.
     pub bounds: Bounds,
+    /// How many calls there are.
+    pub load: Arc<Load>,
     /// Set when the process is about to stop: every answer closes its connection.
     pub stopping: Arc<AtomicBool>,
     /// Whether this process decides, or the one after it.
@@ -320,7 +323,7 @@ impl ProxyHttp for Gateway {
         {
             error_code = reply.header.status.as_u16();
             session.as_downstream_mut().set_keepalive(None);
-            write(session, reply).await;
+            write(session, reply, &self.line.clock).await;
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -360,7 +363,7 @@ impl Gateway {
             Connection::Kept => writing::drain(session).await,
         }
         self.close_if_stopping(session);
-        write(session, reply).await;
+        write(session, reply, &self.line.clock).await;
     }
 
     /// Tells a client to send its next request to another.

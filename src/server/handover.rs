@@ -18,11 +18,13 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::journal::{JournalError, StateFolder};
 use crate::server::memory::Estate;
@@ -38,6 +40,9 @@ use wire::Sent;
 
 /// The socket's name in its folder.
 const SOCKET: &str = "upgrade.sock";
+
+/// Its name until it listens: whoever finds the other may connect.
+const SOCKET_TO_BE: &str = "upgrade.sock.new";
 
 /// What lasts for the hand-over alone, in the same folder.
 const LENT: &str = "passing";
@@ -80,6 +85,18 @@ pub(super) struct Relay {
 pub(super) struct Handover {
     folder: PathBuf,
     listeners: Listeners,
+    talk: Mutex<Talk>,
+}
+
+/// How far the old process is with the new one.
+#[derive(Debug)]
+enum Talk {
+    /// It does not talk to one, or has said its last word.
+    None,
+    /// It may still take back what it has given.
+    UnderWay(UnixStream),
+    /// It is to take it back, and to give nothing any more.
+    CalledOff,
 }
 
 /// The listeners: bound here, or those of the process whose place this one takes.
@@ -202,15 +219,33 @@ impl Handover {
         let clone = |listener: &TcpListener| listener.try_clone().map_err(failed(folder));
         let listeners = Listeners { gateway: clone(gateway)?, admin: clone(admin)? };
         let folder = private(folder).map_err(failed(folder))?.to_owned();
-        Ok(Self { folder, listeners })
+        Ok(Self { folder, listeners, talk: Mutex::new(Talk::None) })
     }
 
     /// Gives everything to the process that waits for it. What this one still learns is told to that one through the
     /// answer. It blocks the thread.
     ///
     /// # Errors
-    /// If no process waits, or it did not come to decide: then this one goes on, as if nothing had been.
+    /// If no process waits, or it did not come to decide, or it was called off: then this one goes on, as if nothing had
+    /// been.
     pub(super) fn give(&self, estate: &Estate) -> io::Result<Telling> {
+        let given = self.try_give(estate);
+        let talk = &mut *self.talk.lock();
+        if let Talk::UnderWay(_) = talk {
+            // The new process sees the end only when nobody here has its stream any more.
+            *talk = Talk::None;
+        }
+        given
+    }
+
+    /// Takes back what is being given, or will be: [`give`](Self::give) fails soon, unless the new process decides already.
+    pub(super) fn call_off(&self) {
+        if let Talk::UnderWay(stream) = std::mem::replace(&mut *self.talk.lock(), Talk::CalledOff) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn try_give(&self, estate: &Estate) -> io::Result<Telling> {
         let lent;
         let (state, kind) = match &estate.state {
             Some(state) => (&**state, Kind::Kept),
@@ -221,6 +256,7 @@ impl Handover {
         };
         let mut stream = UnixStream::connect(self.folder.join(SOCKET))?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        self.talk.lock().go_on(Talk::UnderWay(stream.try_clone()?))?;
         wire::send(&stream, kind, &self.listeners, state.lock())?;
         let relay = Relay::heard(&self.folder, &mut stream)?;
         let (heir, told) = legacy::channel();
@@ -228,6 +264,8 @@ impl Handover {
         let mut pass = || {
             stream.write_all(&[GIVEN])?;
             wire::expect(&mut stream, RESTORED)?;
+            // INVARIANT: what was called off is not said, and what was said is not called off.
+            self.talk.lock().go_on(Talk::None)?;
             stream.write_all(&[YOURS])
         };
         match pass() {
@@ -243,19 +281,33 @@ impl Handover {
     }
 }
 
+// === impl Talk ===
+
+impl Talk {
+    fn go_on(&mut self, next: Self) -> io::Result<()> {
+        if let Self::CalledOff = self {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "it was called off"));
+        }
+        *self = next;
+        Ok(())
+    }
+}
+
 fn failed(folder: &Path) -> impl Fn(io::Error) -> StartError {
     move |error| StartError::Handover { folder: folder.to_owned(), error }
 }
 
 /// Waits for the running process, and gets what it sends.
 fn accept(folder: &Path) -> io::Result<(UnixStream, Sent)> {
-    let socket = private(folder)?.join(SOCKET);
-    match std::fs::remove_file(&socket) {
+    let (socket, to_be) = (private(folder)?.join(SOCKET), folder.join(SOCKET_TO_BE));
+    match std::fs::remove_file(&to_be) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        // Left behind by one that was killed while it waited.
+        // Left behind by one that was killed.
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(&socket)?;
+    let listener = UnixListener::bind(&to_be)?;
+    // In the place of one that was killed while it waited, too.
+    std::fs::rename(to_be, &socket)?;
     let (stream, _) = listener.accept()?;
     // A second process that is told to upgrade finds nobody waiting.
     std::fs::remove_file(&socket)?;

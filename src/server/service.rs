@@ -1,26 +1,26 @@
 //! The gateway's connections: accepted on a listening socket, bounded in number, served on threads of their own, and told
 //! to go when the process stops.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+mod connections;
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use parking_lot::Mutex;
 use pingora::server::configuration::ServerConf;
 use tokio::net::{TcpStream, UnixListener};
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::proxy::{Bounds, Door, Gateway, Socket};
+use self::connections::{Connections, Seat};
+use crate::proxy::{Door, Gateway, Socket};
 use crate::server::handover::Relay;
 use crate::server::tls::Certificates;
 use crate::server::{StartError, proxied};
 use crate::settings::Settings;
-use crate::telemetry::metrics::{Metrics, OpenConnection, RefusedConnection};
+use crate::telemetry::metrics::RefusedConnection;
 use crate::time::Clock;
 
 /// Connections to the upstream that are kept for reuse, a thread: as many calls as are in flight at once in the
@@ -50,31 +50,7 @@ pub(super) struct Service {
     /// Accepts; aborted, the listener is closed.
     accepting: AbortHandle,
     connections: Arc<Connections>,
-}
-
-/// The connections that are open.
-#[derive(Debug)]
-struct Connections {
-    open: Mutex<Open>,
-    /// Told of each that ends.
-    ended: Notify,
-    bounds: Bounds,
-    metrics: Metrics,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    total: u32,
-    /// Those of each address; none is kept at zero.
-    addresses: HashMap<IpAddr, u32>,
-}
-
-/// One connection's place among them.
-struct Seat {
-    connections: Arc<Connections>,
-    /// The party whose connections it is counted among, once that is known.
-    party: Option<IpAddr>,
-    _counted: OpenConnection,
+    door: Door,
 }
 
 // === impl Service ===
@@ -110,12 +86,7 @@ impl Service {
         drop(within);
         let (closing, is_closing) = watch::channel(false);
         let bounds = settings.door.bounds.clone();
-        let connections = Arc::new(Connections {
-            open: Mutex::default(),
-            ended: Notify::new(),
-            bounds: bounds.clone(),
-            metrics: gateway.books.metrics.clone(),
-        });
+        let connections = Connections::new(bounds.clone(), gateway.books.metrics.clone());
         let clock = gateway.line.clock.clone();
         let door = Door::new(gateway, &Arc::new(conf), bounds, is_closing.clone());
         if let Some(relay) = relay {
@@ -124,15 +95,22 @@ impl Service {
             runtime.spawn(relayed.run(relay));
         }
         let proxies = settings.door.proxies.clone();
-        let accepting =
-            Accepting { listener, connections: connections.clone(), door, proxies, certificates, clock };
+        let accepting = Accepting {
+            listener,
+            connections: connections.clone(),
+            door: door.clone(),
+            proxies,
+            certificates,
+            clock,
+        };
         let accepting = runtime.spawn(accepting.run(is_closing)).abort_handle();
-        Ok(Self { runtime, closing, accepting, connections })
+        Ok(Self { runtime, closing, accepting, connections, door })
     }
 
-    /// Takes no further connection, except from the process before this one.
+    /// Takes no further connection, except from the process before this one. HTTP/2 clients are told to go to another.
     pub(super) fn take_no_more(&self) {
         self.accepting.abort();
+        self.door.leave();
     }
 
     /// Takes no further connection and no further request: idle connections are closed, HTTP/2 ones are told to go
@@ -140,6 +118,7 @@ impl Service {
     /// is not waited for.
     pub(super) async fn close(&self) {
         self.closing.send_replace(true);
+        self.door.leave();
         let finished = async {
             while self.connections.metrics.requests_in_flight() > 0 {
                 Clock::System.sleep(STEP).await;
@@ -155,16 +134,7 @@ impl Service {
 
     /// Done when no connection is left: each has ended by itself.
     pub(super) async fn all_ended(&self) {
-        loop {
-            let ended = self.connections.ended.notified();
-            tokio::pin!(ended);
-            // Registered before the look, so that one that ends in between is not missed.
-            ended.as_mut().enable();
-            if self.connections.open.lock().total == 0 {
-                return;
-            }
-            ended.await;
-        }
+        self.connections.all_ended().await;
     }
 
     /// Ends the threads, and with them what is still being served.
@@ -293,108 +263,5 @@ impl Relayed {
                 }
             }
         }
-    }
-}
-
-// === impl Connections ===
-
-impl Connections {
-    /// A place for one connection more, whoever it belongs to.
-    fn take(self: &Arc<Self>) -> Result<Seat, RefusedConnection> {
-        if self.open.lock().total >= self.bounds.connections.get() {
-            return Err(RefusedConnection::Total);
-        }
-        Ok(self.take_one_more())
-    }
-
-    /// The same, however many there are.
-    fn take_one_more(self: &Arc<Self>) -> Seat {
-        self.open.lock().total += 1;
-        Seat { connections: self.clone(), party: None, _counted: self.metrics.connection() }
-    }
-}
-
-// === impl Seat ===
-
-impl Seat {
-    /// Counts it among the connections of an address.
-    fn belong_to(&mut self, address: IpAddr) -> Result<(), RefusedConnection> {
-        let party = one_party(address);
-        let mut open = self.connections.open.lock();
-        let count = open.addresses.entry(party).or_default();
-        if *count >= self.connections.bounds.connections_per_address.get() {
-            return Err(RefusedConnection::Address);
-        }
-        *count += 1;
-        self.party = Some(party);
-        Ok(())
-    }
-}
-
-/// What one party may be taken to hold: an IPv4 address, or the 64 bits of an IPv6 network, in which a host has as many
-/// addresses as it likes.
-fn one_party(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        address => address,
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut open = self.connections.open.lock();
-        open.total -= 1;
-        if let Some(party) = self.party
-            && let Entry::Occupied(mut count) = open.addresses.entry(party)
-        {
-            match *count.get() {
-                1 => drop(count.remove()),
-                _ => *count.get_mut() -= 1,
-            }
-        }
-        drop(open);
-        self.connections.ended.notify_waiters();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connections(total: u32, address: u32) -> Arc<Connections> {
-        let count = |count| std::num::NonZeroU32::new(count).unwrap();
-        Arc::new(Connections {
-            open: Mutex::default(),
-            ended: Notify::new(),
-            bounds: Bounds {
-                connections: count(total),
-                connections_per_address: count(address),
-                ..Bounds::default()
-            },
-            metrics: Metrics::new(),
-        })
-    }
-
-    #[test]
-    fn as_many_connections_are_open_as_may_be_in_all_and_of_an_address() {
-        let connections = connections(3, 2);
-        let take = |address: &str| {
-            let seat = connections.take().and_then(|mut seat| {
-                seat.belong_to(address.parse().unwrap())?;
-                Ok(seat)
-            });
-            seat.map_err(RefusedConnection::as_str)
-        };
-        let first = take("192.0.2.1").unwrap();
-        let second = take("::ffff:192.0.2.1").unwrap();
-        assert_eq!(take("192.0.2.1").err(), Some("address"));
-        let third = take("2001:db8::1").unwrap();
-        assert_eq!(take("192.0.2.2").err(), Some("total"));
-        drop((first, second));
-        let fourth = take("2001:db8::ffff:2").unwrap();
-        assert_eq!(take("2001:db8::3").err(), Some("address"));
-        drop((third, fourth, take("2001:db8:0:1::1").unwrap()));
-        let open = connections.open.lock();
-        assert_eq!((open.total, open.addresses.len()), (0, 0));
     }
 }

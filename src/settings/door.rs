@@ -54,7 +54,7 @@ pub(super) struct DoorFlags {
     #[arg(long, env = "TOLLGATE_MAX_STREAMS", value_name = "N", default_value = "100")]
     max_streams: NonZeroU32,
 
-    /// Requests in flight at once; more are answered 503 before their token is looked at
+    /// Calls at once that are decided or on their way to the API; more are answered 503 before their token is looked at
     #[arg(long, env = "TOLLGATE_MAX_IN_FLIGHT", value_name = "N", default_value = "1024")]
     max_in_flight: NonZeroU32,
 

@@ -1,5 +1,9 @@
 //! One process takes the place of another under load.
 
+mod http2;
+mod keys;
+mod waiting;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tollgate::sandbox::issuer::Caller;
+use tollgate::source::PolicyFiles;
 
 use super::*;
 use crate::support::gateway::{
@@ -36,17 +41,21 @@ struct Load {
 impl Line {
     /// The first one, under these limits, which keeps its state if it is to.
     async fn start(limits: &str, keeps: bool) -> Self {
+        let more: &[&str] = if keeps { &["--state", "state"] } else { &[] };
+        Self::with(&policy_with("limits.toml", limits), more).await
+    }
+
+    /// The same under this policy, with further flags; the folder of its state is in its own.
+    async fn with(policy: &PolicyFiles, flags: &[&str]) -> Self {
         let upstream = RecordingUpstream::start(Answer::new(200, "{}"), Clock::System);
         let folder = tempfile::tempdir().unwrap();
         let policies = folder.path().join("policies");
         std::fs::create_dir(&policies).unwrap();
-        write_policy(&policy_with("limits.toml", limits), &policies);
+        write_policy(policy, &policies);
         let part = |name: &str| folder.path().join(name).display().to_string();
         let mut more =
             vec!["--handover".to_owned(), part("handover"), "--audit".to_owned(), part("audit.jsonl")];
-        if keeps {
-            more.extend(["--state".to_owned(), part("state")]);
-        }
+        more.extend(flags.iter().map(|&flag| if flag == "state" { part(flag) } else { flag.to_owned() }));
         let args: Vec<&str> = more.iter().map(String::as_str).collect();
         let serving = Serving::start(&policies, upstream.address(), &args).await;
         Self { folder, upstream, more, serving }

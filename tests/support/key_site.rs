@@ -9,9 +9,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tollgate::sandbox::issuer::{Issuer, TokenVersion};
 use tollgate::source::PolicyFiles;
@@ -29,7 +28,7 @@ pub(crate) struct KeySite {
 
 struct Shared {
     issuer: String,
-    keys: Mutex<Keys>,
+    keys: watch::Sender<Keys>,
     fetches: AtomicUsize,
     /// Told of each fetch of the keys that begins.
     fetched: Notify,
@@ -53,7 +52,7 @@ impl KeySite {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             issuer: issuer.issuer_of(TENANT, TokenVersion::V1),
-            keys: Mutex::new(Keys::Failing),
+            keys: watch::Sender::new(Keys::Failing),
             fetches: AtomicUsize::new(0),
             fetched: Notify::new(),
         });
@@ -74,17 +73,18 @@ impl KeySite {
         let keys = issuers
             .iter()
             .flat_map(|issuer| issuer.key_set(TokenVersion::V1)["keys"].as_array().unwrap().clone());
-        *self.shared.keys.lock() = Keys::Published(json!({ "keys": keys.collect::<Vec<_>>() }));
+        let keys = json!({ "keys": keys.collect::<Vec<_>>() });
+        self.shared.keys.send_replace(Keys::Published(keys));
     }
 
     /// Answers 500 from now on.
     pub(crate) fn fail(&self) {
-        *self.shared.keys.lock() = Keys::Failing;
+        self.shared.keys.send_replace(Keys::Failing);
     }
 
-    /// Answers nothing from now on.
+    /// Answers nothing from now on, until it is told otherwise.
     pub(crate) fn hang(&self) {
-        *self.shared.keys.lock() = Keys::Hanging;
+        self.shared.keys.send_replace(Keys::Hanging);
     }
 
     /// How many fetches of the keys have begun.
@@ -134,11 +134,11 @@ async fn discovery(State((address, shared)): Site) -> Json<Value> {
 async fn keys(State((_, shared)): Site) -> Response {
     shared.fetches.fetch_add(1, Ordering::SeqCst);
     shared.fetched.notify_waiters();
-    let keys = shared.keys.lock().clone();
+    let mut keys = shared.keys.subscribe();
+    let keys = keys.wait_for(|keys| !matches!(keys, Keys::Hanging)).await.unwrap().clone();
     match keys {
         // Five minutes: the shortest time between two fetches in turn.
         Keys::Published(keys) => ([("Cache-Control", "max-age=300")], Json(keys)).into_response(),
-        Keys::Failing => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        Keys::Hanging => std::future::pending().await,
+        Keys::Failing | Keys::Hanging => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

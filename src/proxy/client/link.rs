@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::ClientStream;
+use super::socket::Socket;
 use crate::id::RequestId;
 
 /// What a connection's door and its requests share.
@@ -13,6 +14,16 @@ pub(in crate::proxy) struct Link {
     linked: Mutex<Linked>,
     /// Whether a read is to wait for the client's going, and to hand nothing on.
     watched: AtomicBool,
+    sender: Sender,
+}
+
+/// Who sends the requests of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::proxy) enum Sender {
+    #[default]
+    Client,
+    /// The process before this one, which took them in.
+    Predecessor,
 }
 
 /// As long as it lives, whoever reads from the connection is told nothing but that its client has gone.
@@ -44,6 +55,18 @@ enum Answer {
 // === impl Link ===
 
 impl Link {
+    pub(super) fn of(socket: &Socket) -> Self {
+        let sender = match socket {
+            Socket::Plain(_) | Socket::Tls(_) => Sender::Client,
+            Socket::Relayed(_) => Sender::Predecessor,
+        };
+        Self { sender, ..Self::default() }
+    }
+
+    pub(in crate::proxy) fn sender(&self) -> Sender {
+        self.sender
+    }
+
     /// Pingora took the request for one, and has begun its phases.
     pub(in crate::proxy) fn reached(&self, request: RequestId) {
         self.linked.lock().request = Some(request);

@@ -1,0 +1,183 @@
+//! What comes while it is not known which process decides.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::*;
+use crate::support::within_deadline;
+
+/// A process that waits for the running one's place, and says no more than it is told to.
+struct Heir {
+    folder: PathBuf,
+    stream: UnixStream,
+}
+
+impl Heir {
+    /// The running process has sent it what it sends first.
+    async fn wait(line: &Line) -> Self {
+        let folder = line.handover();
+        let socket = folder.join("upgrade.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        line.serving.process.signal(Signal::QUIT);
+        let (stream, _) = within_deadline("the running process", listener.accept()).await.unwrap();
+        std::fs::remove_file(socket).unwrap();
+        let mut heir = Self { folder, stream };
+        // Its version and kind; the handles are let go of.
+        heir.hear(2).await;
+        heir
+    }
+
+    async fn hear(&mut self, length: usize) -> Vec<u8> {
+        let mut said = vec![0; length];
+        within_deadline("a word", self.stream.read_exact(&mut said)).await.unwrap();
+        said
+    }
+
+    /// It could serve: from now on calls wait.
+    async fn ready(&mut self) {
+        let process = std::process::id().to_le_bytes();
+        self.stream.write_all(&[&b"r"[..], &process].concat()).await.unwrap();
+        assert_eq!(self.hear(1).await, b"g");
+    }
+
+    /// It decides, and answers every call that is relayed to it with 200.
+    async fn decide(&mut self) -> JoinSet<()> {
+        let relay = self.folder.join(format!("relay-{}.sock", std::process::id()));
+        let relay = UnixListener::bind(relay).unwrap();
+        self.stream.write_all(b"s").await.unwrap();
+        assert_eq!(self.hear(1).await, b"y");
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            loop {
+                let (mut stream, _) = relay.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    stream.read_buf(&mut request).await.unwrap();
+                }
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nheirs";
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        server
+    }
+
+    /// Waits until the running process has nothing more to say.
+    async fn end(mut self) {
+        let mut rest = Vec::new();
+        let read = self.stream.read_to_end(&mut rest);
+        within_deadline("the end of the hand-over", read).await.unwrap();
+    }
+}
+
+/// A list of devices, asked for on a connection of its own.
+async fn list(gateway: SocketAddr) -> RawClient {
+    let mut client = RawClient::connect(gateway).await;
+    let authorization = authorization(&portal());
+    client.send_request("GET", "/api/machines", &[("Authorization", &authorization)], b"").await;
+    client
+}
+
+async fn metric_is(line: &Line, name: &str, value: usize) {
+    let wanted = format!("\n{name} {value}\n");
+    let admin = line.serving.admin;
+    within_deadline(&wanted, async {
+        while !metrics(admin).await.contains(&wanted) {
+            Clock::System.sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// The second call within half a minute is held.
+const HELD: &str = "[[limit]]\nname = \"slow\"\noperations = [\"list_devices\"]\nper = [\"tenant\"]\n\
+                    windows = [\"1 per 30s\"]\nwhen_full = { wait = \"60s\", queue = 9 }\n";
+
+#[tokio::test]
+async fn any_number_of_calls_wait_for_the_next_process_and_none_is_refused_for_their_number() {
+    const CALLS: usize = 20;
+    let line = Line::with(&policy(), &["--max-in-flight", "2"]).await;
+    let mut heir = Heir::wait(&line).await;
+    heir.ready().await;
+    let mut calls = Vec::new();
+    for _ in 0..CALLS {
+        calls.push(list(line.serving.gateway).await);
+    }
+    metric_is(&line, "tollgate_requests_in_flight", CALLS).await;
+    let _server = heir.decide().await;
+    for mut call in calls {
+        let answer = call.read_response().await;
+        assert_eq!((answer.status, answer.text()), (200, "heirs"), "{answer:?}");
+    }
+    assert!(line.upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn so_it_is_with_calls_that_the_process_before_relays() {
+    let mut line = Line::with(&policy(), &["--max-in-flight", "2"]).await;
+    let mut calls = Vec::new();
+    for _ in 0..6 {
+        let mut call = list(line.serving.gateway).await;
+        call.read_response().await.assert_status(200);
+        calls.push(call);
+    }
+    let before = line.pass_on().await;
+    line.upstream.answer_always(Answer::new(200, "{}").after(Duration::from_millis(500)));
+    let authorization = authorization(&portal());
+    for call in &mut calls {
+        call.send_request("GET", "/api/machines", &[("Authorization", &authorization)], b"").await;
+    }
+    for mut call in calls {
+        call.read_response().await.assert_status(200);
+    }
+    assert_eq!(before.ended().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_held_call_survives_a_hand_over_that_fails_and_a_stop_ends_it() {
+    let line = Line::with(&policy_with("limits.toml", HELD), &["--shutdown-grace", "5s"]).await;
+    list(line.serving.gateway).await.read_response().await.assert_status(200);
+    let mut held = list(line.serving.gateway).await;
+    metric_is(&line, "tollgate_held_requests", 1).await;
+    let mut heir = Heir::wait(&line).await;
+    heir.ready().await;
+    metric_is(&line, "tollgate_held_requests", 0).await;
+    drop(heir);
+    line.serving.process.says_anywhere("no process took over").await;
+    metric_is(&line, "tollgate_held_requests", 1).await;
+    line.serving.process.signal(Signal::TERM);
+    let answer = held.read_response().await;
+    assert_eq!((answer.status, answer.header("Tollgate-Reason")), (503, Some("shutting_down")));
+    assert_eq!(line.serving.process.ended().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_process_that_waits_for_the_next_one_still_obeys_and_a_stop_calls_the_hand_over_off() {
+    let line = Line::with(&policy(), &["--shutdown-delay", "60s"]).await;
+    let heir = Heir::wait(&line).await;
+    let audit = line.folder.path().join("audit.jsonl");
+    std::fs::rename(&audit, line.folder.path().join("audit.old")).unwrap();
+    line.serving.process.signal(Signal::HUP);
+    eventually("the audit's file", || audit.exists().then_some(())).await;
+    line.serving.process.signal(Signal::TERM);
+    heir.end().await;
+    let ready =
+        async || RawClient::connect(line.serving.admin).await.request("GET", "/readyz", &[], b"").await;
+    ready().await.assert_status(503);
+    list(line.serving.gateway).await.read_response().await.assert_status(200);
+    // It does not wait for the delay when it is told twice.
+    line.serving.process.signal(Signal::TERM);
+    assert_eq!(line.serving.process.ended().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn calls_that_wait_when_a_stop_calls_the_hand_over_off_are_decided_where_they_are() {
+    let line = Line::with(&policy(), &[]).await;
+    let mut heir = Heir::wait(&line).await;
+    heir.ready().await;
+    let mut call = list(line.serving.gateway).await;
+    metric_is(&line, "tollgate_requests_in_flight", 1).await;
+    line.serving.process.signal(Signal::TERM);
+    heir.end().await;
+    call.read_response().await.assert_status(200);
+    assert_eq!(line.serving.process.ended().await.code, Some(0));
+}
