@@ -133,13 +133,14 @@ proptest! {
                     let gone = placed.swap_remove(index);
                     log.refund(Stamp(gone.0), Cost::new(gone.1).unwrap());
                     log.end_wait();
-                    // Stamps of one moment are all the same, but those to come go first.
-                    let lists = [&mut model.ahead, &mut model.past];
-                    for list in lists {
-                        if let Some(place) = list.iter().position(|held| *held == gone) {
-                            list.remove(place);
-                            break;
+                    // Stamps of one moment are all the same, whichever call they are of, and those to come go first.
+                    let mut left = gone.1;
+                    for list in [&mut model.ahead, &mut model.past] {
+                        for (_, units) in list.iter_mut().filter(|(at, _)| *at == gone.0) {
+                            let taken = left.min(*units);
+                            (*units, left) = (*units - taken, left - taken);
                         }
+                        list.retain(|(_, units)| *units > 0);
                     }
                 }
                 Step::Refund(_) => {}
@@ -161,6 +162,22 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_call_given_back_takes_its_units_from_what_is_promised_at_the_same_moment_first() {
+    let bounds = Bounds::new([Bound::from("4 per second".parse::<Rate>().unwrap())]);
+    let (now, stamp) = (Steady::from_nanos(7_738 * MILLI + 1), Stamp(7_739));
+    let mut log = SlidingWindowLog::default();
+    log.reserve(&bounds, Cost::new(2).unwrap(), stamp, now);
+    assert_eq!(log.admit(&bounds, Cost::ONE, now).millis(), stamp.millis());
+    log.refund(stamp, Cost::ONE);
+    assert_eq!(log.usage(bounds.each()[0], Cost::ONE, now).remaining, 2);
+    let due = Steady::from_millis(stamp.millis());
+    log.settle(due);
+    assert_eq!(log.usage(bounds.each()[0], Cost::ONE, due).remaining, 2);
+    log.refund(stamp, Cost::new(2).unwrap());
+    assert_eq!(log.usage(bounds.each()[0], Cost::ONE, due).remaining, 4);
 }
 
 #[test]
