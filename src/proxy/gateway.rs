@@ -323,7 +323,7 @@ impl ProxyHttp for Gateway {
         {
             error_code = reply.header.status.as_u16();
             session.as_downstream_mut().set_keepalive(None);
-            write(session, reply, &self.line.clock).await;
+            write(session.as_downstream_mut(), reply, &self.line.clock).await;
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -363,7 +363,7 @@ impl Gateway {
             Connection::Kept => writing::drain(session).await,
         }
         self.close_if_stopping(session);
-        write(session, reply, &self.line.clock).await;
+        write(session.as_downstream_mut(), reply, &self.line.clock).await;
     }
 
     /// Tells a client to send its next request to another.

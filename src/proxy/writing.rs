@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, header};
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::reply::Reply;
@@ -36,9 +37,8 @@ pub(super) async fn drain(session: &mut Session) {
 }
 
 /// Writes an answer of ours. Never `respond_error`: that closes the connection.
-pub(super) async fn write(session: &mut Session, reply: Reply, clock: &Clock) {
-    let silent = session.req_header().method == Method::HEAD;
-    let downstream = session.as_downstream_mut();
+pub(super) async fn write(downstream: &mut ServerSession, reply: Reply, clock: &Clock) {
+    let silent = downstream.req_header().method == Method::HEAD;
     let body = if silent { Bytes::new() } else { reply.body };
     // A caller that is gone by now is none of our errors.
     if downstream.write_response_header(Box::new(reply.header)).await.is_err() {

@@ -83,3 +83,14 @@ async fn so_it_is_with_the_answer_to_a_call_that_the_api_did_not_answer() {
     assert_eq!(event, Event::Reset { stream: 1, code: CANCEL });
     settled(&gateway).await;
 }
+
+#[tokio::test]
+async fn so_it_is_with_the_refusal_of_a_tunnel() {
+    let (_upstream, gateway, files) = secure(Bounds::default());
+    let mut client = closed(&gateway, &files).await;
+    let tunnel = call("CONNECT", "").into_iter().filter(|(name, _)| name != ":scheme" && name != ":path");
+    client.send(on(1, &tunnel.collect::<Vec<_>>())).await;
+    assert_eq!(client.event().await, Event::Answer { stream: 1, status: 400 });
+    let (_, event) = time_until(&gateway, reset(&mut client)).await;
+    assert_eq!(event, Event::Reset { stream: 1, code: CANCEL });
+}

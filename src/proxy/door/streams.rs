@@ -20,6 +20,7 @@ use crate::proxy::gateway::Gateway;
 use crate::proxy::reply::Reply;
 use crate::proxy::strict::{MAX_HEADER_BYTES, MAX_TARGET_BYTES};
 use crate::proxy::upload::Upload;
+use crate::proxy::writing::write;
 
 /// Streams that a client reset before we got to them: past that it only makes work, and its connection is closed
 /// ("rapid reset", CVE-2023-44487).
@@ -62,10 +63,8 @@ impl Streams {
         let denial = Malformed::Target.into();
         let address = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
         let id = enter(&self.gateway, address, &denial);
-        let Some(reply) = Reply::to(&denial, &[], id) else { return };
-        // A caller that is gone by now is none of our errors.
-        if session.write_response_header(Box::new(reply.header)).await.is_ok() {
-            let _ = session.write_response_body(reply.body, true).await;
+        if let Some(reply) = Reply::to(&denial, &[], id) {
+            write(&mut session, reply, &self.gateway.line.clock).await;
         }
     }
 }
