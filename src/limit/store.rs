@@ -261,6 +261,12 @@ impl Admission {
         self.hold
     }
 
+    /// The rules of the keys that it was charged to, before it was forwarded.
+    #[cfg(test)]
+    pub(super) fn rules(&self) -> Vec<super::key::RuleId> {
+        (&self.charged).into()
+    }
+
     /// The limits among those of `charges`, for which it was acquired, that would have refused the call if they were
     /// enforced.
     pub fn overrun(&self, charges: &Charges<'_>) -> Names {

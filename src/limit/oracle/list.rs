@@ -2,28 +2,72 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::rules::{Call, Key, Rule};
-use super::{LONGEST, SLACK};
+use super::rules::{Call, Key, Rule, Way, Whose};
+use super::{COARSE, LONGEST, MICROS, UNSURE};
+use crate::limit::quota::Idle;
 
 /// When, at what cost, and with which number.
 type Admitted = (u64, u32, u64);
 
-/// Every admission that may still count, and the calls that are on their way or wait.
+/// What a call was charged to one key.
+pub(super) type Charge = (Key, u32);
+
+/// Every admission that may still count, the calls that are on their way or wait, and the parts that are wanted back.
 #[derive(Default)]
 pub(super) struct List {
     /// By time.
     admitted: HashMap<Key, VecDeque<Admitted>>,
     on_their_way: HashMap<Key, usize>,
     waiting: HashMap<Key, usize>,
+    wanted: HashMap<Key, Wanted>,
+}
+
+/// Until when nobody but its owner is admitted into a part: at the earliest, and at the latest. The limiter sees a limit as
+/// full up to 2 ms longer than the list; whether its owner was refused in that time, the list does not know.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    earliest: u64,
+    latest: u64,
+}
+
+/// How sure it is that there is room.
+#[derive(Clone, Copy)]
+pub(super) enum Room {
+    /// No window is broken, as far as the list knows.
+    Possible,
+    /// No window is broken, whatever the list does not know.
+    Certain,
+    /// The same, and so it was for so many microseconds. Never, where the list knows less than the limiter.
+    For(u64),
+}
+
+/// Which ways come into question.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ways {
+    All,
+    /// Those that a call may wait for.
+    ToWaitFor,
 }
 
 impl List {
-    /// Whether a call at this moment leaves each window of a rule that it lies in with no more than the count.
-    pub(super) fn fits(&self, rule: &Rule, call: &Call, at: u64) -> bool {
-        let of = self.admitted.get(&rule.key(call));
+    /// Whether a call at this moment leaves each window that it lies in with no more than the count.
+    pub(super) fn has_room(&self, way: &Way, at: u64, room: Room) -> bool {
+        let (wanted, slack) = match room {
+            Room::Possible => (self.wanted(way).earliest, 0),
+            Room::Certain => (self.wanted(way).latest, 0),
+            Room::For(slack) => (self.wanted(way).latest, slack),
+        };
+        slack < UNSURE
+            && (wanted == 0 || at >= wanted + slack)
+            && self.holds(way.key, way.windows, way.cost, at, slack)
+    }
+
+    /// The same of windows of one key that are longer by `slack`.
+    fn holds(&self, key: Key, windows: &[(u32, u64)], cost: u32, at: u64, slack: u64) -> bool {
+        let of = self.admitted.get(&key);
         let of = || of.into_iter().flatten();
-        let cost = rule.costs[call.operation];
-        rule.windows.iter().all(|(count, window)| {
+        windows.iter().all(|(count, window)| {
+            let window = window + slack;
             let sum = |end: u64| -> u32 {
                 of().filter(|(time, ..)| *time <= end && time + window > end).map(|(_, cost, _)| cost).sum()
             };
@@ -32,15 +76,31 @@ impl List {
         })
     }
 
-    pub(super) fn fits_all(&self, rules: &[Rule], call: &Call, at: u64) -> bool {
-        applying(rules, call).all(|rule| self.fits(rule, call, at))
+    /// Until when somebody else wants this part back.
+    fn wanted(&self, way: &Way) -> Wanted {
+        match way.whose {
+            Whose::Lent => self.wanted.get(&way.key).copied().unwrap_or_default(),
+            Whose::Everybodys | Whose::Own(_) | Whose::Nobodys => Wanted::default(),
+        }
+    }
+
+    /// Whether a limit has room somewhere.
+    pub(super) fn fits(&self, rule: &Rule, call: &Call, at: u64, ways: Ways, room: Room) -> bool {
+        those(rule, call, ways).any(|way| self.has_room(&way, at, room))
+    }
+
+    /// Whether all limits of a call have that refuse anybody.
+    pub(super) fn fits_all(&self, rules: &[Rule], call: &Call, at: u64, ways: Ways, room: Room) -> bool {
+        enforced(rules, call).all(|rule| self.fits(rule, call, at, ways, room))
     }
 
     /// Each moment from `from` to `end` at which a call may begin to fit.
     pub(super) fn moments(&self, rules: &[Rule], call: &Call, from: u64, end: u64) -> Vec<u64> {
-        let times = applying(rules, call).flat_map(|rule| {
-            let of = self.admitted.get(&rule.key(call)).into_iter().flatten().map(|(time, ..)| *time);
-            of.flat_map(|time| rule.windows.iter().map(move |(_, window)| time + window).chain([time]))
+        let ways = enforced(rules, call).flat_map(|rule| rule.ways(call));
+        let times = ways.flat_map(|way| {
+            let of = self.admitted.get(&way.key).into_iter().flatten().map(|(time, ..)| *time);
+            let opens = move |time| way.windows.iter().map(move |(_, window)| time + window).chain([time]);
+            of.flat_map(opens).chain([self.wanted(&way).latest])
         });
         let mut moments: Vec<_> = times.flat_map(|time| [time, time + 1]).chain([from]).collect();
         moments.retain(|moment| (from..end).contains(moment));
@@ -49,49 +109,130 @@ impl List {
         moments
     }
 
+    /// Where a call is charged that is promised this moment: the first way of each limit that has room then. A limit that
+    /// is only tried and has none charges nothing.
+    pub(super) fn place(&self, rules: &[Rule], call: &Call, at: u64) -> Vec<Charge> {
+        let charged = applying(rules, call).filter_map(|rule| {
+            let ways = || those(rule, call, Ways::ToWaitFor);
+            let open = ways().find(|way| self.has_room(way, at, Room::Possible));
+            // A limit that grew may lack times.
+            open.or_else(|| ways().next().filter(|_| rule.is_enforced())).map(|way| (way.key, way.cost))
+        });
+        charged.collect()
+    }
+
     /// Adds a call admitted at this moment, past or to come.
-    pub(super) fn add(&mut self, rules: &[Rule], call: &Call, number: u64, at: u64, now: u64) -> Vec<Key> {
-        let keys = applying(rules, call).map(|rule| {
-            let of = self.admitted.entry(rule.key(call)).or_default();
-            while of.front().is_some_and(|(time, ..)| time + LONGEST + SLACK <= now) {
+    pub(super) fn add(&mut self, charged: &[Charge], number: u64, at: u64, now: u64) {
+        for (key, cost) in charged {
+            let of = self.admitted.entry(*key).or_default();
+            while of.front().is_some_and(|(time, ..)| time + LONGEST + COARSE <= now) {
                 of.pop_front();
             }
             let place = of.partition_point(|(time, ..)| *time <= at);
-            of.insert(place, (at, rule.costs[call.operation], number));
-            rule.key(call)
-        });
-        keys.collect()
+            of.insert(place, (at, *cost, number));
+        }
     }
 
-    pub(super) fn remove(&mut self, keys: &[Key], number: u64) {
-        for key in keys {
+    pub(super) fn remove(&mut self, charged: &[Charge], number: u64) {
+        for (key, _) in charged {
             if let Some(of) = self.admitted.get_mut(key) {
                 of.retain(|(.., other)| *other != number);
             }
         }
     }
 
-    pub(super) fn begin(&mut self, what: What, keys: &[Key]) {
-        keys.iter().for_each(|key| *self.counts(what).entry(*key).or_default() += 1);
+    pub(super) fn begin(&mut self, what: What, charged: &[Charge]) {
+        charged.iter().for_each(|(key, _)| *self.counts(what).entry(*key).or_default() += 1);
     }
 
-    pub(super) fn end(&mut self, what: What, keys: &[Key]) {
-        keys.iter().for_each(|key| *self.counts(what).get_mut(key).unwrap() -= 1);
+    pub(super) fn end(&mut self, what: What, charged: &[Charge]) {
+        charged.iter().for_each(|(key, _)| *self.counts(what).get_mut(key).unwrap() -= 1);
+    }
+
+    /// Whether as many calls of a limit are on their way as may be.
+    pub(super) fn is_busy(&self, rule: &Rule, call: &Call) -> bool {
+        let most = rule.in_flight.unwrap_or(usize::MAX);
+        rule.ways(call).any(|way| self.on_their_way.get(&way.key).copied().unwrap_or(0) >= most)
     }
 
     /// Whether all limits of a call let one more on its way.
-    pub(super) fn has_way(&mut self, rules: &[Rule], call: &Call) -> bool {
-        let most = |rule: &Rule| rule.in_flight.unwrap_or(usize::MAX);
-        applying(rules, call)
-            .all(|rule| self.on_their_way.get(&rule.key(call)).copied().unwrap_or(0) < most(rule))
+    pub(super) fn has_way(&self, rules: &[Rule], call: &Call) -> bool {
+        enforced(rules, call).all(|rule| !self.is_busy(rule, call))
     }
 
     /// Whether all limits of a call let one more wait, each of them for so long.
     pub(super) fn may_wait(&self, rules: &[Rule], call: &Call, long: u64) -> bool {
-        applying(rules, call).all(|rule| {
-            let waiting = self.waiting.get(&rule.key(call)).copied().unwrap_or(0);
-            rule.wait.is_some_and(|(wait, queue)| long <= wait && waiting < queue)
+        enforced(rules, call).all(|rule| {
+            rule.wait.is_some_and(|(wait, queue)| {
+                let waiting = |way: Way| self.waiting.get(&way.key).copied().unwrap_or(0);
+                long <= wait && those(rule, call, Ways::ToWaitFor).all(|way| waiting(way) < queue)
+            })
         })
+    }
+
+    /// A call came, and was charged to these. Of a limit that had no room for it, the lent parts that are its caller's own
+    /// are wanted back: for one window of that which is full the longest. `slack` is for how long the limiter may have
+    /// taken it for full since it was.
+    pub(super) fn want(&mut self, rules: &[Rule], call: &Call, now: u64, charged: &[Charge], slack: u64) {
+        for rule in applying(rules, call) {
+            let is_own = |way: &Way| way.whose == Whose::Own(Idle::Lent);
+            let own: Vec<_> = rule.ways(call).filter(is_own).collect();
+            let is_charged = || charged.iter().any(|((name, ..), _)| *name == rule.name);
+            if own.is_empty() || is_charged() || self.fits(rule, call, now, Ways::All, Room::For(slack)) {
+                continue;
+            }
+            let certain = !self.fits(rule, call, now, Ways::All, Room::Possible);
+            for way in own {
+                let (first, last) = self.until(&way, now, slack);
+                let wanted = self.wanted.entry(way.key).or_default();
+                wanted.latest = wanted.latest.max(last);
+                if certain {
+                    wanted.earliest = wanted.earliest.max(first);
+                }
+            }
+        }
+    }
+
+    /// Until when a part is wanted back from now on: at the earliest, and at the latest.
+    fn until(&self, way: &Way, now: u64, slack: u64) -> (u64, u64) {
+        // When each window opens, as the list sees it and as the limiter may.
+        let opens = |slack| way.windows.iter().map(move |window| self.opens(way, *window, now, slack));
+        let last = opens(0).max().unwrap();
+        let longest = way.windows.iter().zip(opens(if slack < UNSURE { slack } else { 0 }));
+        let longest = longest.filter(|(_, opens)| slack == UNSURE || *opens >= last);
+        let until = longest.map(|((_, window), _)| now.div_ceil(1_000) * 1_000 + window);
+        (until.clone().min().unwrap(), until.max().unwrap())
+    }
+
+    /// When one window has room that is longer by `slack`.
+    fn opens(&self, way: &Way, window: (u32, u64), now: u64, slack: u64) -> u64 {
+        let of = self.admitted.get(&way.key).into_iter().flatten();
+        let mut moments: Vec<_> = of.flat_map(|(time, ..)| [*time, time + window.1 + slack]).collect();
+        moments.retain(|moment| *moment > now);
+        moments.sort_unstable();
+        let has_room = |at: &u64| self.holds(way.key, &[window], way.cost, *at, slack);
+        [now].into_iter().chain(moments).find(has_room).unwrap()
+    }
+
+    /// The process has ended. What is on its way or waits is forgotten; until when a part is wanted back is written down in
+    /// whole seconds.
+    pub(super) fn forget(&mut self) {
+        self.on_their_way.clear();
+        self.waiting.clear();
+        for wanted in self.wanted.values_mut() {
+            wanted.latest = wanted.latest.div_ceil(MICROS) * MICROS;
+        }
+    }
+
+    /// Another clock: what was at a moment is at another one.
+    pub(super) fn shift(&mut self, to: impl Fn(u64) -> u64) {
+        self.admitted.values_mut().flatten().for_each(|(time, ..)| *time = to(*time));
+        // These are known less well: as any time that crosses a boot, and rounded the other way.
+        for wanted in self.wanted.values_mut().filter(|wanted| wanted.latest > 0) {
+            wanted.latest = to(wanted.latest) + COARSE;
+            wanted.earliest =
+                if wanted.earliest > 0 { to(wanted.earliest).saturating_sub(COARSE) } else { 0 };
+        }
     }
 
     fn counts(&mut self, what: What) -> &mut HashMap<Key, usize> {
@@ -111,4 +252,13 @@ pub(super) enum What {
 
 pub(super) fn applying<'a>(rules: &'a [Rule], call: &'a Call) -> impl Iterator<Item = &'a Rule> {
     rules.iter().filter(|rule| rule.applies(call))
+}
+
+/// Those of them that refuse calls.
+pub(super) fn enforced<'a>(rules: &'a [Rule], call: &'a Call) -> impl Iterator<Item = &'a Rule> {
+    applying(rules, call).filter(|rule| rule.is_enforced())
+}
+
+fn those<'a>(rule: &'a Rule, call: &'a Call, ways: Ways) -> impl Iterator<Item = Way> + 'a {
+    rule.ways(call).filter(move |way| ways == Ways::All || way.whose != Whose::Lent)
 }

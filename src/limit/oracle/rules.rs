@@ -1,6 +1,15 @@
-//! The limits of the traces, as file and as the list counts them.
+//! The limits of the traces, as the list counts them.
 
 use super::MICROS;
+use crate::limit::quota::{Effect, Idle};
+
+mod alone;
+mod several;
+mod shared;
+
+pub(super) use alone::{ONE, ONE_FILE, TRIED, TRIED_FILE, TWO, TWO_FILE};
+pub(super) use several::{LARGE, LARGE_FILE, SMALL, SMALL_FILE};
+pub(super) use shared::{SHARED, SHARED_FILE, SHARED_ON_TRIAL, SHARED_ON_TRIAL_FILE};
 
 /// A limit, as the list counts it.
 pub(super) struct Rule {
@@ -8,13 +17,27 @@ pub(super) struct Rule {
     pub(super) per: fn(&Call) -> [u128; 2],
     /// Applications' own calls have no user.
     pub(super) users_only: bool,
-    /// Counts, and windows with their margin in microseconds.
-    pub(super) windows: &'static [(u32, u64)],
-    /// What a call of `read` and of `list` costs.
+    pub(super) windows: Windows,
+    /// What a call of `read` and of `list` costs; 0 where it is not counted.
     pub(super) costs: [u32; 2],
     /// For how many microseconds a call may wait, and how many may at once.
     pub(super) wait: Option<(u64, usize)>,
     pub(super) in_flight: Option<usize>,
+    pub(super) effect: Effect,
+    /// What is promised of it, by their names, and what that leaves. No window of the whole holds more than `windows` say.
+    pub(super) parts: &'static [Part],
+    pub(super) rest: Windows,
+}
+
+/// Counts, and windows with their margin in microseconds.
+pub(super) type Windows = &'static [(u32, u64)];
+
+/// A part of a limit that is promised to somebody.
+pub(super) struct Part {
+    pub(super) name: &'static str,
+    pub(super) owner: fn(&Call) -> bool,
+    pub(super) idle: Idle,
+    pub(super) windows: Windows,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -25,109 +48,80 @@ pub(super) struct Call {
     pub(super) operation: usize,
 }
 
-impl Rule {
-    pub(super) fn applies(&self, call: &Call) -> bool {
-        call.user.is_some() || !self.users_only
-    }
+/// The limit, the part of it, and whom it counts for there.
+pub(super) type Key = (&'static str, Option<&'static str>, [u128; 2]);
 
-    /// The limit, and whom it counts for there.
-    pub(super) fn key(&self, call: &Call) -> Key {
-        (self.name, (self.per)(call))
-    }
+/// Where a limit may count a call.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub(super) key: Key,
+    pub(super) windows: Windows,
+    pub(super) cost: u32,
+    pub(super) whose: Whose,
 }
 
-pub(super) type Key = (&'static str, [u128; 2]);
+/// Whose that place is, as the caller sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The limit has no parts.
+    Everybodys,
+    Own(Idle),
+    Nobodys,
+    /// Somebody else's, and lent while it is idle.
+    Lent,
+}
 
 pub(super) const OPERATIONS: [&str; 2] = ["read", "list"];
 
-pub(super) const LARGE: &[Rule] = &[
-    Rule {
-        name: "tenant",
-        per: |call| [call.tenant, 0],
-        users_only: false,
-        windows: &[(9, MICROS), (40, 20 * MICROS)],
-        costs: [1, 4],
-        wait: Some((5 * MICROS, 8)),
-        in_flight: None,
-    },
-    Rule {
-        name: "app",
-        per: |call| [call.tenant << 64 | call.application, call.operation as u128],
-        users_only: false,
-        windows: &[(5, 2 * MICROS + 250_000), (12, 10 * MICROS + 250_000), (30, 60 * MICROS + 250_000)],
-        costs: [1, 1],
-        wait: Some((5 * MICROS, 8)),
-        in_flight: None,
-    },
-    Rule {
-        name: "user",
-        per: |call| [call.user.unwrap_or(0), 0],
-        users_only: true,
-        windows: &[(7, 3 * MICROS)],
-        costs: [2, 2],
-        wait: Some((2 * MICROS, 3)),
-        in_flight: Some(5),
-    },
-];
+/// What most limits have in common.
+const PLAIN: Rule = Rule {
+    name: "",
+    per: per_tenant,
+    users_only: false,
+    windows: &[],
+    costs: [1, 1],
+    wait: None,
+    in_flight: None,
+    effect: Effect::Enforced,
+    parts: &[],
+    rest: &[],
+};
 
-pub(super) const LARGE_FILE: &str = r#"
-[[limit]]
-name = "tenant"
-operations = ["read", "list"]
-per = ["tenant"]
-windows = ["9 per second", "40 per 20s"]
-cost = { list = 4 }
-when_full = { wait = "5s", queue = 8 }
-[[limit]]
-name = "app"
-operations = ["read", "list"]
-per = ["tenant", "application", "operation"]
-windows = ["5 per 2s", "12 per 10s", "30 per minute"]
-margin = "250ms"
-when_full = { wait = "5s", queue = 8 }
-[[limit]]
-name = "user"
-operations = ["read", "list"]
-per = ["user"]
-windows = ["7 per 3s"]
-cost = 2
-when_full = { wait = "2s", queue = 3 }
-in_flight = 5
-"#;
+fn per_tenant(call: &Call) -> [u128; 2] {
+    [call.tenant, 0]
+}
 
-pub(super) const SMALL: &[Rule] = &[
-    Rule {
-        name: "tenant",
-        per: |call| [call.tenant, 0],
-        users_only: false,
-        windows: &[(4, MICROS)],
-        costs: [1, 1],
-        wait: Some((20 * MICROS, 2)),
-        in_flight: Some(9),
-    },
-    Rule {
-        name: "app",
-        per: |call| [call.tenant << 64 | call.application, call.operation as u128],
-        users_only: false,
-        windows: &[(3, 5 * MICROS)],
-        costs: [3, 1],
-        wait: None,
-        in_flight: None,
-    },
-];
+fn per_application_and_operation(call: &Call) -> [u128; 2] {
+    [call.tenant << 64 | call.application, call.operation as u128]
+}
 
-pub(super) const SMALL_FILE: &str = r#"
-[[limit]]
-name = "tenant"
-operations = ["read", "list"]
-per = ["tenant"]
-windows = ["4 per second"]
-when_full = { wait = "20s", queue = 2 }
-in_flight = 9
-[[limit]]
-name = "app"
-operations = ["read", "list"]
-per = ["tenant", "application", "operation"]
-windows = ["3 per 5s"]
-cost = { read = 3 }
-"#;
+// === impl Rule ===
+
+impl Rule {
+    pub(super) fn applies(&self, call: &Call) -> bool {
+        (call.user.is_some() || !self.users_only) && self.cost(call) > 0
+    }
+
+    pub(super) fn cost(&self, call: &Call) -> u32 {
+        self.costs[call.operation]
+    }
+
+    pub(super) fn is_enforced(&self) -> bool {
+        self.effect == Effect::Enforced
+    }
+
+    /// Where it may count a call, in the order in which these are tried: its caller's own, what is nobody's, what is lent.
+    pub(super) fn ways<'a>(&'a self, call: &'a Call) -> impl Iterator<Item = Way> + 'a {
+        let (whom, cost) = ((self.per)(call), self.cost(call));
+        let way = move |part, windows, whose| Way { key: (self.name, part, whom), windows, cost, whose };
+        let own = self.parts.iter().filter(|part| (part.owner)(call));
+        let own = own.map(move |part| way(Some(part.name), part.windows, Whose::Own(part.idle)));
+        let lent = self.parts.iter().filter(|part| !(part.owner)(call) && part.idle == Idle::Lent);
+        let lent = lent.map(move |part| way(Some(part.name), part.windows, Whose::Lent));
+        let rest = match self.parts {
+            [] => way(None, self.windows, Whose::Everybodys),
+            _ => way(None, self.rest, Whose::Nobodys),
+        };
+        own.chain([rest]).chain(lent)
+    }
+}

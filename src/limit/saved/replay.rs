@@ -137,14 +137,15 @@ impl Replay {
         if let Some((before, last)) = self.session.replace((boot, now))
             && before != boot
         {
-            let passed = now.wall.saturating_sub(last.wall);
+            // Every reading is rounded down: a time is made 3 ms later at the most, and never earlier.
+            let passed = now.wall.saturating_sub(last.wall).saturating_sub(1);
             // A call after the last anchor is less long ago than that, and is not taken for one at it. A moment that would
             // still be ahead was promised to a call that waited, or the calendar was set back: it counts as now.
             let then = last.steady.saturating_add(passed);
             for held in self.keys.values_mut() {
                 held.times
                     .iter_mut()
-                    .for_each(|time| *time = now.steady.saturating_sub(then.saturating_sub(*time)));
+                    .for_each(|time| *time = (now.steady + 1).saturating_sub(then.saturating_sub(*time)));
                 let rest = held.wanted.saturating_sub(then);
                 held.wanted = if rest > 0 { now.steady.saturating_add(rest) } else { 0 };
             }

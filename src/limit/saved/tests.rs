@@ -18,6 +18,9 @@ const BOOT: BootId = BootId::from_bytes([1; 16]);
 const NEXT_BOOT: BootId = BootId::from_bytes([2; 16]);
 const MANY: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 
+/// By how much a time may be late after a new boot: each reading of a clock is rounded.
+const ROUNDED: Duration = Duration::from_millis(3);
+
 /// A limiter whose windows are in a folder, and which can be started anew.
 struct Surviving {
     folder: TempDir,
@@ -182,8 +185,25 @@ async fn after_a_new_boot_a_call_is_as_long_ago_as_the_calendar_says() {
     surviving.clock = rebooted;
     surviving.start(NEXT_BOOT, MANY);
     assert_eq!(surviving.admitted(&of, 10).await, 1, "nine are held");
-    hand.advance(Duration::from_millis(10_001));
+    hand.advance(Duration::from_millis(10_000) + ROUNDED);
     assert_eq!(surviving.admitted(&of, 10).await, 6, "six were a minute ago");
+}
+
+#[test]
+fn over_a_new_boot_a_time_is_rounded_up_and_never_down() {
+    let records = some_records();
+    let [before, now] = [
+        // Almost a millisecond later than they say, and none.
+        Anchor { steady: 86_400_100, wall: 5_000 },
+        Anchor { steady: 1_000_000_000, wall: 5_010 },
+    ];
+    let mut replay = Replay::default();
+    records.iter().take(3).for_each(|record| replay.read(record));
+    replay.read(&write_anchor(before));
+    let Restored { keys, .. } = replay.finish(NEXT_BOOT, now, 10);
+    let times: Vec<_> = keys.iter().flat_map(|(_, log)| log.times()).collect();
+    // It came 98 ms before the first reading, and the calendar may have moved by 9 ms and a little.
+    assert_eq!(times, [1_000_000_001 - 98 - 9]);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use super::super::sync::Arc;
 use super::{Asked, At, Cell, Debt, Granted, Locked, Stamps};
 use crate::limit::charges::{Claim, Places, Way};
 use crate::limit::decision::place_again;
+#[cfg(test)]
+use crate::limit::key::RuleId;
 use crate::limit::quota::{Effect, Quota};
 use crate::limit::scribe::Scribe;
 use crate::limit::window::{Cost, Stamp};
@@ -96,6 +98,14 @@ impl Charged {
                 log.arrive();
             }
         }
+    }
+}
+
+/// The rules of the keys that are still owed something.
+#[cfg(test)]
+impl From<&Charged> for Vec<RuleId> {
+    fn from(charged: &Charged) -> Self {
+        charged.paid.iter().filter_map(|paid| RuleId::of(paid.cell.key.as_bytes())).collect()
     }
 }
 
