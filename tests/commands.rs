@@ -1,5 +1,6 @@
 //! The commands, by the binary itself: what they print, when they end, with which exit code.
 
+mod alike;
 mod check;
 mod diff;
 mod explain;
