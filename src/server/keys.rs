@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) fn fetch(verifier: &Verifier, clock: &Clock) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     // What came of it is what each issuer's state says.
-    let fetched = clock.timeout(PATIENCE, refresh_now(verifier, clock));
+    // Made within the runtime: its timer needs one.
+    let fetched = async { clock.timeout(PATIENCE, refresh_now(verifier, clock)).await };
     let _ = runtime.map_err(StartError::Thread)?.block_on(fetched);
     match verifier.issuers(clock).find(|issuer| issuer.keys == 0) {
         None => Ok(()),
