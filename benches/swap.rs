@@ -1,7 +1,7 @@
 //! What a policy edit costs those who call meanwhile, at a million devices and 10,000 device groups: the times of calls
 //! that come at a fifth of what the gateway can do, while nothing is edited, while limits are, while device groups are,
 //! while the inventory is written anew, and after that; and how long after each edit the first call was decided by it.
-//! `cargo bench -- swap`.
+//! The gateway has one core, the load and the upstream another. `cargo bench -- swap`.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
