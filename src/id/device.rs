@@ -107,6 +107,17 @@ impl DeviceRef {
     }
 }
 
+impl DeviceRef {
+    /// Whether it is a name that hardly a device has, and that a reader of ids might take for one: .NET's reads a GUID
+    /// with signs and `0x` in it too, or as a list of numbers in braces.
+    pub fn may_be_id(&self) -> bool {
+        let Self::Name(name) = self else { return false };
+        let like_digits = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b'x' | b'-');
+        name.contains(['{', '}', '(', ')', ',', '+'])
+            || (matches!(name.len(), 32 | 36 | 40) && name.bytes().all(like_digits))
+    }
+}
+
 impl fmt::Display for DeviceRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -127,6 +138,24 @@ pub fn plain_name(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_a_lenient_reader_takes_for_an_id_is_known_as_such() {
+        let odd = [
+            "0x0c1f2e-0000-0000-0000-000000000001",
+            "{0x7b0c1f2e,0x0000,0x0000,{0x00,0x00,0x00,0x00,0x00,0x00,0x00,0x01}}",
+            "+b0c1f2e-0000-0000-0000-000000000001",
+            "0x9ab6be3965095a09c057be7c90f0a2",
+        ];
+        for text in odd {
+            let padded = format!("{text:0<32}");
+            assert!(DeviceRef::parse(&padded).may_be_id(), "{padded}: {:?}", DeviceRef::parse(&padded));
+        }
+        for text in ["pc-1.contoso.com", "fb9ab6be", "7b0c1f2e-0000-0000-0000-000000000001", "deadbeef.face"]
+        {
+            assert!(!DeviceRef::parse(text).may_be_id(), "{text}");
+        }
+    }
 
     #[test]
     fn a_device_is_named_by_id_entra_id_or_name_in_either_case() {

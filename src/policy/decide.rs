@@ -235,6 +235,10 @@ impl Grant<'_> {
         }
         match self.policies.groups.unknown_device() {
             UnknownDevice::Refuse => Err(ReachError::UnknownDevice { named: named.clone() }),
+            // The API might know it, as a device that is in a group.
+            UnknownDevice::Ungrouped if named.may_be_id() => {
+                Err(ReachError::UnknownDevice { named: named.clone() })
+            }
             UnknownDevice::Ungrouped => {
                 let group = Some(self.reach_group(named, self.policies.groups.ungrouped(), scope)?);
                 scope.devices.push(ScopedDevice { group, ..ScopedDevice::named(named) });

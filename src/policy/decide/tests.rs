@@ -296,6 +296,8 @@ fn an_unknown_device_is_refused_or_counts_as_ungrouped() {
         assert_eq!(decide(&counting, &caller, "collect", target), if_ungrouped);
     }
     let caller = user(UNLISTED, &[RESPONDERS, UNGROUPED_TEAM]);
+    let odd = &[device("0x0c1f2e-0000-0000-0000-000000000001")];
+    assert_eq!(decide(&counting, &caller, "collect", odd), "unknown_device", "the API may know it by that");
     let found = scope(&counting, &caller, "collect", target);
     assert_eq!(found.devices[0].group.as_ref().unwrap().as_str(), "Ungrouped devices (default)");
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use crate::id::{DeviceId, EntraDeviceId};
+use crate::id::{DeviceId, EntraDeviceId, plain_name};
 use crate::policy::compile::quoted;
 use crate::policy::inventory::{Lines, Listed, Next, Reader, Reported};
 use crate::source::SourceFile;
@@ -117,7 +117,7 @@ impl Columns {
             id,
             name: cell(Some(self.name)).unwrap_or_default().into(),
             entra_id,
-            domain: cell(self.domain).map(Cow::Borrowed),
+            domain: cell(self.domain).map(|domain| plain_name(domain).into()),
             os_platform: cell(self.os_platform).map(Cow::Borrowed),
             tags: tags.map(Cow::Borrowed).collect(),
             group: match (self.group, cell(self.group)) {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::id::{DeviceId, EntraDeviceId, InvalidId};
+use crate::id::{DeviceId, EntraDeviceId, InvalidId, plain_name};
 use crate::policy::inventory::{Lines, Listed, Next, Reader, Reported};
 use crate::source::SourceFile;
 
@@ -141,7 +141,7 @@ impl<'a> TryFrom<MachineDocument<'a>> for Listed<'a> {
         Ok(Self {
             id: document.id.0.parse::<DeviceId>()?,
             entra_id: given(document.aad_device_id).map(|text| text.parse::<EntraDeviceId>()).transpose()?,
-            domain: name.split_once('.').map(|(_, domain)| domain.to_owned().into()),
+            domain: plain_name(&name).split_once('.').map(|(_, domain)| domain.to_owned().into()),
             name,
             os_platform: given(document.os_platform),
             tags: document.machine_tags.into_iter().flatten().map(|Text(tag)| tag).collect(),

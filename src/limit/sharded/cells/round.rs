@@ -13,10 +13,10 @@ use crate::time::{Clock, Steady};
 #[derive(Debug, Default)]
 pub(in crate::limit::sharded) struct Round {
     pub(in crate::limit::sharded) cells: VecDeque<Arc<Cell>>,
-    /// How many are to be looked at until every one has been since `since`, and none could go.
+    /// How many are to be looked at until every one has been since `since`.
     left: usize,
     since: Steady,
-    /// When the last whole round in which none could go began, if there was one.
+    /// When the last whole round began, if there was one.
     last: Option<Steady>,
 }
 
@@ -28,7 +28,7 @@ const FULL_STEP: usize = 64;
 /// 62nd call at the latest among a million.
 const FULL_SEARCH: usize = 16_384;
 
-/// How long calls look at no more than the next 64 keys, from the beginning of a round in which every key was found live.
+/// How long calls look at no more than the next 64 keys, from the beginning of a round in which every key was looked at.
 /// So a flood of new callers has every key looked at once a second, and not by each of its calls; a key whose window has
 /// passed within that second may be overlooked, and its place is refused to a new one until then.
 const FULL_REST: Duration = Duration::from_secs(1);
@@ -91,16 +91,15 @@ impl Round {
     fn put_back(&mut self, batch: Vec<Arc<Cell>>, swept: Swept, now: Steady) {
         self.cells.extend(batch);
         self.left = self.left.saturating_sub(swept.visited);
-        if swept.removed == 0 && self.left > 0 {
+        if self.left > 0 {
             return;
         }
-        if swept.removed == 0 {
-            self.last = Some(self.since);
-        }
+        // Also if some of them went: where keys expire one by one, calls would search for ever.
+        self.last = Some(self.since);
         (self.left, self.since) = (self.cells.len(), now);
     }
 
-    /// Whether every key was found live not long ago.
+    /// Whether every key has been looked at not long ago.
     fn rests(&self, now: Steady) -> bool {
         self.last.is_some_and(|last| now < last + FULL_REST)
     }
