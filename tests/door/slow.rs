@@ -22,6 +22,7 @@ async fn a_header_has_ten_seconds_from_its_first_byte_however_it_trickles() {
             client.send(list("")).await;
             client.read_response().await.assert_status(200);
         }
+        settled(&gateway).await;
         let trickle = async {
             for byte in list("").bytes().cycle() {
                 if client.try_send([byte]).await.is_err() {
