@@ -184,6 +184,15 @@ impl Held {
     }
 
     /// Keeps every call from its seat for as long as the answer lives.
+    /// What the call that came last is counted by.
+    #[cfg(test)]
+    pub(super) fn rules_of_last(&self) -> Vec<super::key::RuleId> {
+        match self.0.lock().seats.last_key_value() {
+            Some((_, Seat { place: Place::Reserved(reserved), .. })) => reserved.into(),
+            _ => Vec::new(),
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn locked(&self) -> impl Sized {
         self.0.lock()

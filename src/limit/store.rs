@@ -192,6 +192,12 @@ impl Limiter {
         self.closures.end(Some(ends));
     }
 
+    /// What the held call that came last is counted by.
+    #[cfg(test)]
+    pub(super) fn rules_of_last_held(&self) -> Vec<super::key::RuleId> {
+        self.held.rules_of_last()
+    }
+
     /// How many calls are held: until their turn, or until another one has ended on a lane that is being opened.
     pub fn held(&self) -> usize {
         self.held.count() + self.closures.waiting()

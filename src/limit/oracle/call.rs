@@ -68,7 +68,12 @@ impl Version {
 
     /// The limits, and the parts of them, that an admission was charged to.
     pub(super) fn charged(&self, admission: &Admission) -> Vec<(&str, Option<&str>)> {
-        let named = admission.rules().into_iter().map(|rule| &self.named[&rule]);
+        self.names(&admission.rules())
+    }
+
+    /// The limits, and the parts of them, that these rules are.
+    pub(super) fn names(&self, rules: &[RuleId]) -> Vec<(&str, Option<&str>)> {
+        let named = rules.iter().map(|rule| &self.named[rule]);
         named.map(|(limit, part)| (limit.as_str(), part.as_deref())).collect()
     }
 

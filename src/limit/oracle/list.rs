@@ -109,16 +109,20 @@ impl List {
         moments
     }
 
-    /// Where a call is charged that is promised this moment: the first way of each limit that has room then. A limit that
-    /// is only tried and has none charges nothing.
-    pub(super) fn place(&self, rules: &[Rule], call: &Call, at: u64) -> Vec<Charge> {
-        let charged = applying(rules, call).filter_map(|rule| {
-            let ways = || those(rule, call, Ways::ToWaitFor);
-            let open = ways().find(|way| self.has_room(way, at, Room::Possible));
-            // A limit that grew may lack times.
-            open.or_else(|| ways().next().filter(|_| rule.is_enforced())).map(|way| (way.key, way.cost))
-        });
-        charged.collect()
+    /// The ways in which the limiter has counted a call that waits, by the names of limits and parts; and whether each
+    /// has room at that moment.
+    pub(super) fn place(
+        &self,
+        rules: &[Rule],
+        call: &Call,
+        at: u64,
+        named: &[(&str, Option<&str>)],
+    ) -> (Vec<Charge>, bool) {
+        let its =
+            |rule| those(rule, call, Ways::ToWaitFor).find(|way| named.contains(&(way.key.0, way.key.1)));
+        let ways: Vec<_> = applying(rules, call).filter_map(its).collect();
+        let room = ways.iter().all(|way| self.has_room(way, at, Room::Possible));
+        (ways.iter().map(|way| (way.key, way.cost)).collect(), room)
     }
 
     /// Adds a call admitted at this moment, past or to come.

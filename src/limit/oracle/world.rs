@@ -163,7 +163,11 @@ impl World {
                 }
                 self.is_not_late(rules, &call, at, Ways::ToWaitFor, number);
                 self.list.want(rules, &call, now, &[], slack);
-                let charged = self.list.place(rules, &call, at);
+                let named = version.names(&self.limiter.rules_of_last_held());
+                let (charged, room) = self.list.place(rules, &call, at, &named);
+                assert!(room || now < self.heals, "one too many in a part, decision {number} at {now} µs");
+                let counts = |rule: &Rule| charged.iter().any(|((name, ..), _)| *name == rule.name);
+                assert!(enforced(rules, &call).all(counts), "a limit forgot it, decision {number}");
                 self.list.add(&charged, number, at, now);
                 self.list.begin(What::Waiting, &charged);
                 self.waiting.push(Waiting { answer, number, call, version, charged, at });

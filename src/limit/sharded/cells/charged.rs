@@ -109,6 +109,13 @@ impl From<&Charged> for Vec<RuleId> {
     }
 }
 
+#[cfg(test)]
+impl From<&Reserved> for Vec<RuleId> {
+    fn from(reserved: &Reserved) -> Self {
+        reserved.keys.iter().filter_map(|key| RuleId::of(key.cell.key.as_bytes())).collect()
+    }
+}
+
 // === impl Owes ===
 
 impl Owes {
