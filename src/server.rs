@@ -179,6 +179,7 @@ impl Server {
             books: Arc::new(Books { metrics: metrics.clone(), audit: audit.clone() }),
             bounds: settings.door.bounds.clone(),
             load: Arc::new(Load::default()),
+            elsewhere: Arc::new(Load::default()),
             stopping: stopping.clone(),
             succession,
         };

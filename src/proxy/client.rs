@@ -52,6 +52,7 @@ pub(super) struct ClientStream {
     body: Body,
     /// What the socket said last.
     end: End,
+    close: Close,
     /// To be written.
     output: BytesMut,
     /// Bytes of the answer that were written or wait to be.
@@ -76,6 +77,14 @@ enum End {
     Broken,
 }
 
+/// What the client sees if the socket closes now, for whatever reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Close {
+    InOrder,
+    /// That it did not get all there is.
+    BrokenOff,
+}
+
 /// A client that takes its answer too slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client does not take its answer")]
@@ -93,6 +102,7 @@ impl ClientStream {
             head: 0,
             body: Body::Left(0),
             end: End::Open,
+            close: Close::InOrder,
             output: BytesMut::new(),
             answered: 0,
             reading: Pace::new(&bounds),
@@ -166,15 +176,13 @@ impl ClientStream {
         }
     }
 
-    /// Closes so that the client can't take what it has got for all there is.
-    fn break_off(mut self) {
-        if let Some(socket) = self.socket.take() {
-            socket.reset();
-        }
-    }
-
+    /// Ends the output in order: all of it was written.
     async fn shutdown_output(&mut self) -> io::Result<()> {
         self.flush().await?;
+        if self.close == Close::BrokenOff {
+            self.socket()?.close_in_order()?;
+            self.close = Close::InOrder;
+        }
         AsyncWriteExt::shutdown(self).await
     }
 
@@ -282,6 +290,11 @@ impl ClientStream {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.close == Close::InOrder && self.link.is_open_ended() {
+            // From its first byte on: whoever drops the connection later may not be able to say so any more.
+            self.socket()?.break_off_at_close()?;
+            self.close = Close::BrokenOff;
+        }
         match self.socket()?.poll_write(cx, bytes) {
             Poll::Ready(Ok(sent)) => {
                 self.writing.moved(sent, &self.clock, &self.bounds);
@@ -366,6 +379,7 @@ impl Drop for ClientStream {
             head: self.head,
             body: self.body,
             end: self.end,
+            close: self.close,
             output: std::mem::take(&mut self.output),
             answered: self.answered,
             reading: Pace::new(&self.bounds),

@@ -9,7 +9,7 @@ use super::client::{Link, Sender};
 use super::exchange::Exchange;
 use super::gateway::Gateway;
 use super::incoming::Incoming;
-use super::load::Burden;
+use super::load::{Burden, Load};
 use super::strict;
 use super::succession::{Relay, Successor};
 use super::upstream::REQUEST_ID;
@@ -40,11 +40,15 @@ impl Gateway {
         let mut request = Incoming::new(session, address, link, &self.line.clock, &self.bounds);
         // Read before it is asked who decides, so that no change between the two is missed.
         let mut began = self.succession.began();
-        if let Some(to) = self.succession.settled().await {
-            return relayed(request, to).await;
+        if !self.succession.is_here() {
+            // Whoever waits has a stream or a connection, and a file in each process once it is relayed.
+            exchange.burden = Some(self.burden(&self.elsewhere, || 0, link)?);
+            if let Some(to) = self.succession.settled().await {
+                return relayed(request, to).await;
+            }
         }
         // Before the token is looked at: it is the dearest check.
-        exchange.burden = Some(self.burden(exchange.link.as_deref())?);
+        exchange.burden = Some(self.burden(&self.load, || self.line.limiter.held(), link)?);
         let decision = loop {
             let decision = admit(&self.line, &world, &mut request, &mut exchange.outcome.findings).await;
             // Nobody is admitted here while the windows pass to another process, and nothing is written.
@@ -53,6 +57,8 @@ impl Gateway {
                 Err(Denial::Limit(LimitError::Ended | LimitError::Unwritten { .. })) if is_passing() => {}
                 decision => break decision,
             }
+            // It was let in before, and is not refused for its number now. There are no more of these than were decided
+            // here or held.
             exchange.burden = None;
             began = self.succession.began();
             if let Some(to) = self.succession.settled().await {
@@ -74,14 +80,18 @@ impl Gateway {
         Ok(Way::Out(permit))
     }
 
-    /// Counts a call that is this process's to decide.
-    fn burden(&self, link: Option<&Link>) -> Result<Burden, Denial> {
+    /// Counts a call among these.
+    fn burden(
+        &self,
+        load: &Arc<Load>,
+        held: impl FnOnce() -> usize,
+        link: Option<&Link>,
+    ) -> Result<Burden, Denial> {
         match link.map(Link::sender) {
-            // Those that waited for this process come all at once, and each client sends its next one itself.
-            Some(Sender::Predecessor) => Ok(self.load.add_one_more()),
-            Some(Sender::Client) | None => {
-                self.load.add(self.bounds.in_flight.get() as usize, || self.line.limiter.held())
-            }
+            // Those that waited for this process come all at once; the one before has bounded them, and each client sends
+            // its next one itself.
+            Some(Sender::Predecessor) => Ok(load.add_one_more()),
+            Some(Sender::Client) | None => load.add(self.bounds.in_flight.get() as usize, held),
         }
     }
 }

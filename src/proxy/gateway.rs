@@ -52,8 +52,10 @@ pub struct Gateway {
     pub books: Arc<Books>,
     /// What one client may take.
     pub bounds: Bounds,
-    /// How many calls there are.
+    /// How many calls there are that this process decides.
     pub load: Arc<Load>,
+    /// How many wait to know which process decides, or are relayed to it.
+    pub elsewhere: Arc<Load>,
     /// Set when the process is about to stop: every answer closes its connection.
     pub stopping: Arc<AtomicBool>,
     /// Whether this process decides, or the one after it.

@@ -1,8 +1,9 @@
 //! How many calls there are at once, so that those on top can be refused at once.
 //!
 //! A call is counted while it may cost others something: a check, or the API's time. One that is refused is not counted
-//! any more when its answer is written, which a client may draw out for as long as it likes; nor is one that waits to know
-//! which process decides, or that another process decides.
+//! any more when its answer is written, which a client may draw out for as long as it likes. One that waits to know which
+//! process decides, or that another process decides, is counted too, but among its own: it costs no check, and a file in
+//! each process. There may be as many of these, beside those that were let in before it was known that they are.
 //!
 //! What can go wrong: one that is refused is counted until it knows, some nanoseconds later, and another that comes just
 //! then, when there is room again, is refused too. There are never more than the bound, but for calls that were let

@@ -106,11 +106,13 @@ impl Succession {
         self.began.load(Ordering::Acquire)
     }
 
+    /// Whether it is this process, and nobody needs to wait to know that.
+    pub(super) fn is_here(&self) -> bool {
+        self.began() == 0 || matches!(*self.stage.borrow(), Stage::Here)
+    }
+
     /// Who decides, if it is not this process; waits until that is known.
     pub(super) async fn settled(&self) -> Option<Arc<Successor>> {
-        if self.began() == 0 {
-            return None;
-        }
         let mut stage = self.stage.subscribe();
         let settled = stage.wait_for(|stage| !matches!(stage, Stage::Passing)).await;
         match settled.as_deref() {

@@ -16,13 +16,18 @@ use crate::server::StartError;
 /// fetched, names that are looked up, places that are tried and a process that takes over.
 const RESERVE: u32 = 128;
 
-/// Connections of clients below which there is no sense in a start.
+/// Files that a call on its way can come to: one to the API and, in an upgrade, two for another that is relayed. A process
+/// has as many calls of its own as there may be, and as many that the process before it relays, each of which comes on a
+/// file and goes out on another.
+const OF_A_CALL: u32 = 3;
+
+/// Connections of clients, each with a call, below which there is no sense in a start.
 const FEWEST: u32 = 16;
 
 /// What the system gives is too little to serve anyone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{files} open files are too few: {RESERVE} are needed beside connections, and two for each of at least {FEWEST}"
+    "{files} open files are too few: {RESERVE} are needed beside connections, and four for each of at least {FEWEST}"
 )]
 pub struct TooFewFiles {
     files: u32,
@@ -66,14 +71,14 @@ fn raise() -> u32 {
     files.and_then(|files| u32::try_from(files).ok()).unwrap_or(u32::MAX)
 }
 
-/// How many files these bounds can come to: one a connection, and two a call that is on its way. One of these is to the
-/// API; the other is to another process, from which or to which it is relayed in an upgrade.
+/// How many files these bounds can come to. Held calls are not among them: those that are relayed in an upgrade have a file
+/// in each process, for as long as they are held there again.
 fn needed(bounds: &Bounds) -> u32 {
     bounds.connections.get().saturating_add(of_calls(bounds)).saturating_add(RESERVE)
 }
 
 fn of_calls(bounds: &Bounds) -> u32 {
-    bounds.in_flight.get().saturating_mul(2)
+    bounds.in_flight.get().saturating_mul(OF_A_CALL)
 }
 
 /// What of both is bounded by the number of files.
@@ -83,14 +88,15 @@ struct Affordable {
     in_flight: NonZeroU32,
 }
 
-/// Where there is no room for all of both, connections have at least half of it, so that each can have a call.
+/// Where there is no room for all of both, connections have so much of it that each can have a call.
 fn affordable(bounds: &Bounds, files: u32) -> Result<Affordable, TooFewFiles> {
     let room = files.saturating_sub(RESERVE);
-    let half = NonZeroU32::new(room / 2).filter(|half| half.get() >= FEWEST).ok_or(TooFewFiles { files })?;
-    let beside_calls = NonZeroU32::new(room.saturating_sub(of_calls(bounds))).unwrap_or(half);
-    let connections = bounds.connections.min(half.max(beside_calls));
-    let rest = NonZeroU32::new(room - connections.get()).unwrap_or(half);
-    Ok(Affordable { connections, in_flight: bounds.in_flight.min(rest) })
+    let each = NonZeroU32::new(room / (1 + OF_A_CALL));
+    let each = each.filter(|each| each.get() >= FEWEST).ok_or(TooFewFiles { files })?;
+    let beside_calls = NonZeroU32::new(room.saturating_sub(of_calls(bounds))).unwrap_or(each);
+    let connections = bounds.connections.min(each.max(beside_calls));
+    let calls = NonZeroU32::new((room - connections.get()) / OF_A_CALL).unwrap_or(each);
+    Ok(Affordable { connections, in_flight: bounds.in_flight.min(calls) })
 }
 
 #[cfg(test)]
@@ -105,25 +111,37 @@ mod tests {
     #[test]
     fn connections_and_calls_on_their_way_have_their_files_beside_the_reserve() {
         for (asked, files, expected) in [
-            ((10_000, 1_024), 12_176, Ok((10_000, 1_024))),
-            ((10_000, 1_024), 12_175, Ok((9_999, 1_024))),
-            ((10_000, 1_024), 4_224, Ok((2_048, 1_024))),
-            ((10_000, 1_024), 4_096, Ok((1_984, 1_024))),
-            ((10_000, 1_024), 1_024, Ok((448, 448))),
+            ((10_000, 1_024), 13_200, Ok((10_000, 1_024))),
+            ((10_000, 1_024), 13_199, Ok((9_999, 1_024))),
+            ((10_000, 1_024), 4_224, Ok((1_024, 1_024))),
+            ((10_000, 1_024), 4_096, Ok((992, 992))),
+            ((10_000, 1_024), 1_024, Ok((224, 224))),
             // Over HTTP/2, few connections have many calls.
-            ((100, 1_024), 1_024, Ok((100, 796))),
-            ((10, 10), 160, Ok((10, 10))),
-            ((10_000, 1_024), 160, Ok((16, 16))),
-            ((10_000, 1_024), 159, Err(TooFewFiles { files: 159 })),
+            ((100, 1_024), 1_024, Ok((100, 265))),
+            ((10, 10), 192, Ok((10, 10))),
+            ((10_000, 1_024), 192, Ok((16, 16))),
+            ((10_000, 1_024), 191, Err(TooFewFiles { files: 191 })),
             ((10_000, 1_024), 3, Err(TooFewFiles { files: 3 })),
-            ((u32::MAX, u32::MAX), u32::MAX, Ok(((u32::MAX - RESERVE) / 2, (u32::MAX - RESERVE) / 2 + 1))),
+            ((u32::MAX, u32::MAX), u32::MAX, Ok(((u32::MAX - RESERVE) / 4, (u32::MAX - RESERVE) / 4 + 1))),
         ] {
             let (connections, in_flight) = asked;
             let found = affordable(&bounds(connections, in_flight), files)
                 .map(|affordable| (affordable.connections.get(), affordable.in_flight.get()));
             assert_eq!(found, expected, "{asked:?} with {files}");
         }
-        assert_eq!(needed(&bounds(10_000, 1_024)), 12_176);
+        assert_eq!(needed(&bounds(10_000, 1_024)), 13_200);
+    }
+
+    #[test]
+    fn what_is_affordable_never_needs_more_files_than_there_are() {
+        for (connections, in_flight) in [(10_000, 1_024), (1_000, 1_024), (100, 1_024), (16, 1), (1, 50)] {
+            for files in 192..14_000 {
+                let Affordable { connections, in_flight } =
+                    affordable(&bounds(connections, in_flight), files).unwrap();
+                let needed = needed(&bounds(connections.get(), in_flight.get()));
+                assert!(needed <= files, "{connections} and {in_flight} need {needed} of {files}");
+            }
+        }
     }
 
     #[test]

@@ -237,7 +237,8 @@ struct Relayed {
 }
 
 impl Relayed {
-    /// Serves one call for each connection. None is refused for its number: the other process has counted them.
+    /// Serves one call for each connection. None is refused for its number: the other process relays no more at
+    /// once than may be in flight, beside those that it had let in before.
     async fn run(self, relay: Relay) {
         let listener = match relay.listener.try_clone().and_then(UnixListener::from_std) {
             Ok(listener) => listener,

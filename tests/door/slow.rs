@@ -125,6 +125,23 @@ async fn a_client_that_does_not_take_its_answer_lets_go_of_its_request() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_1_0_that_does_not_take_its_answer_cannot_take_what_it_got_for_the_whole() {
+    const LENGTH: usize = 32 << 20;
+    let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{LENGTH:x}\r\n");
+    let answer = [head.as_bytes(), &vec![b'a'; LENGTH], b"\r\n0\r\n\r\n"].concat();
+    let upstream = RecordingUpstream::start(Answer::raw(answer), Clock::System);
+    let gateway = TestGateway::start(upstream.address());
+    let mut client = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    client.write_all(list("").replace("HTTP/1.1", "HTTP/1.0").as_bytes()).await.unwrap();
+    until("the request", || gateway.server().metrics.requests_in_flight() == 1).await;
+    let (passed, ()) = time_until(&gateway, settled(&gateway)).await;
+    assert!((Duration::from_secs(60)..REQUEST).contains(&passed), "{passed:?}");
+    let mut read = Vec::new();
+    let end = within_deadline("the end", client.read_to_end(&mut read)).await;
+    assert!(end.is_err() && read.starts_with(b"HTTP/1.1 200 "), "{end:?} after {}", read.len());
+}
+
+#[tokio::test]
 async fn a_request_ends_with_its_time_whoever_takes_it() {
     let upstream = RecordingUpstream::start(Answer::new(200, "").ending(Ending::Never), Clock::System);
     // Short, so that a busy machine has the time to let it pass.

@@ -89,6 +89,25 @@ async fn what_is_not_done_within_the_grace_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_1_0_cannot_take_an_answer_that_is_cut_off_then_for_a_whole_one() {
+    let half = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+    let upstream = RecordingUpstream::start(Answer::raw(half), Clock::System);
+    let gateway = Setup::new(upstream.address()).shutdown(Duration::ZERO, Duration::from_millis(100)).start();
+    let mut client = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    client.write_all(list("").replace("HTTP/1.1", "HTTP/1.0").as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    within_deadline("half an answer", async {
+        while !read.ends_with(b"half") {
+            assert_ne!(client.read_buf(&mut read).await.unwrap(), 0);
+        }
+    })
+    .await;
+    stop(gateway).await;
+    let end = within_deadline("the end of the connection", client.read_to_end(&mut read)).await;
+    assert!(end.is_err(), "{end:?}");
+}
+
+#[tokio::test]
 async fn an_http_2_connection_is_told_to_go_away_and_one_that_does_not_is_not_waited_for() {
     const GOAWAY: u8 = 7;
     let (_upstream, gateway, files) = tls::secure(Bounds::default());

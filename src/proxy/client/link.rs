@@ -14,6 +14,8 @@ pub(in crate::proxy) struct Link {
     linked: Mutex<Linked>,
     /// Whether a read is to wait for the client's going, and to hand nothing on.
     watched: AtomicBool,
+    /// Whether the end of the connection would be taken for the end of an answer that is not whole yet.
+    open_ended: AtomicBool,
     sender: Sender,
 }
 
@@ -37,19 +39,6 @@ struct Linked {
     /// The connection that Pingora dropped: it closes without a word where an answer may still have to be written, or
     /// read by the client.
     dropped: Option<ClientStream>,
-    answer: Answer,
-}
-
-/// How a client finds the end of its answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Answer {
-    /// As its header says, or its chunks.
-    #[default]
-    Framed,
-    /// By the end of the connection, which must not come in order before the answer's.
-    Open,
-    /// The same, and it is whole.
-    Whole,
 }
 
 // === impl Link ===
@@ -77,33 +66,24 @@ impl Link {
         self.linked.lock().request.take()
     }
 
-    /// The end of the connection will be the end of the answer.
+    /// The end of the connection will be the end of the answer, and must not come in order before that.
     pub(in crate::proxy) fn ends_with_connection(&self) {
-        self.linked.lock().answer = Answer::Open;
+        self.open_ended.store(true, Ordering::Relaxed);
     }
 
     /// The answer was written to its end.
     pub(in crate::proxy) fn came_to_its_end(&self) {
-        let answer = &mut self.linked.lock().answer;
-        if *answer == Answer::Open {
-            *answer = Answer::Whole;
-        }
+        self.open_ended.store(false, Ordering::Relaxed);
     }
 
-    /// The connection that was dropped, if it is of any use. One whose orderly end would pass an answer off as whole is
-    /// broken off.
+    pub(super) fn is_open_ended(&self) -> bool {
+        self.open_ended.load(Ordering::Relaxed)
+    }
+
+    /// The connection that was dropped, if it is of any use: not if its orderly end would pass an answer off as whole.
     pub(in crate::proxy) fn dropped(&self) -> Option<ClientStream> {
-        let (dropped, answer) = {
-            let mut linked = self.linked.lock();
-            (linked.dropped.take().filter(ClientStream::is_whole)?, linked.answer)
-        };
-        match answer {
-            Answer::Framed | Answer::Whole => Some(dropped),
-            Answer::Open => {
-                dropped.break_off();
-                None
-            }
-        }
+        let dropped = self.linked.lock().dropped.take();
+        dropped.filter(|client| client.is_whole() && !self.is_open_ended())
     }
 
     /// Pingora dropped the connection.

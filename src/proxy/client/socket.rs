@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -49,16 +50,23 @@ impl Socket {
 }
 
 impl Socket {
-    /// Closes without an order: by TCP a reset, within TLS an end without a word of it (RFC 8446, section 6.1).
-    pub(super) fn reset(self) {
-        let stream = match &self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-            // The process before this one has a client of its own, and asked by HTTP/1.1.
-            Self::Relayed(_) => return,
-        };
-        if let Err(error) = stream.set_zero_linger() {
-            tracing::debug!(%error, "a connection cannot be reset");
+    /// From now on it closes without an order: by TCP a reset, within TLS an end without a word of it (RFC 8446, section
+    /// 6.1).
+    pub(super) fn break_off_at_close(&self) -> io::Result<()> {
+        self.tcp().map_or(Ok(()), TcpStream::set_zero_linger)
+    }
+
+    /// From now on it closes in order again.
+    pub(super) fn close_in_order(&self) -> io::Result<()> {
+        Ok(self.tcp().map_or(Ok(()), |stream| set_socket_linger(stream, None))?)
+    }
+
+    /// None of the process before this one: that has a client of its own, and asked by HTTP/1.1.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::Relayed(_) => None,
         }
     }
 }

@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::*;
+use crate::support::raw::RawResponse;
 use crate::support::within_deadline;
 
 /// A process that waits for the running one's place, and says no more than it is told to.
@@ -92,40 +93,96 @@ async fn metric_is(line: &Line, name: &str, value: usize) {
 const HELD: &str = "[[limit]]\nname = \"slow\"\noperations = [\"list_devices\"]\nper = [\"tenant\"]\n\
                     windows = [\"1 per 30s\"]\nwhen_full = { wait = \"60s\", queue = 9 }\n";
 
+#[track_caller]
+fn assert_overload(answer: &RawResponse) {
+    assert_eq!((answer.status, answer.header("Tollgate-Reason")), (503, Some("overload")), "{answer:?}");
+}
+
+#[track_caller]
+fn assert_decided_by_heir(answer: &RawResponse) {
+    assert_eq!((answer.status, answer.text()), (200, "heirs"), "{answer:?}");
+}
+
 #[tokio::test]
-async fn any_number_of_calls_wait_for_the_next_process_and_none_is_refused_for_their_number() {
-    const CALLS: usize = 20;
-    let line = Line::with(&policy(), &["--max-in-flight", "2"]).await;
+async fn as_many_calls_wait_for_the_next_process_as_may_be_in_flight_and_more_are_refused() {
+    const MOST: usize = 3;
+    let line = Line::with(&policy(), &["--max-in-flight", &MOST.to_string()]).await;
     let mut heir = Heir::wait(&line).await;
     heir.ready().await;
-    let mut calls = Vec::new();
-    for _ in 0..CALLS {
-        calls.push(list(line.serving.gateway).await);
+    let mut waiting = Vec::new();
+    for _ in 0..MOST {
+        waiting.push(list(line.serving.gateway).await);
     }
-    metric_is(&line, "tollgate_requests_in_flight", CALLS).await;
+    metric_is(&line, "tollgate_requests_in_flight", MOST).await;
+    let mut refused = Vec::new();
+    for _ in 0..20 {
+        let mut call = list(line.serving.gateway).await;
+        assert_overload(&call.read_response().await);
+        refused.push(call);
+    }
     let _server = heir.decide().await;
-    for mut call in calls {
-        let answer = call.read_response().await;
-        assert_eq!((answer.status, answer.text()), (200, "heirs"), "{answer:?}");
+    for mut call in waiting {
+        assert_decided_by_heir(&call.read_response().await);
+        // It has given its place back.
+        call.expect_close().await;
+    }
+    let authorization = authorization(&portal());
+    for mut call in refused {
+        let answer = call.request("GET", "/api/machines", &[("Authorization", &authorization)], b"").await;
+        assert_decided_by_heir(&answer);
+        call.expect_close().await;
     }
     assert!(line.upstream.requests().is_empty());
 }
 
 #[tokio::test]
-async fn so_it_is_with_calls_that_the_process_before_relays() {
-    let mut line = Line::with(&policy(), &["--max-in-flight", "2"]).await;
+async fn a_held_call_is_relayed_however_many_wait_with_it() {
+    let policy = policy_with("limits.toml", HELD);
+    let line = Line::with(&policy, &["--max-in-flight", "1"]).await;
+    list(line.serving.gateway).await.read_response().await.assert_status(200);
     let mut calls = Vec::new();
-    for _ in 0..6 {
+    for count in 1..=2 {
+        calls.push(list(line.serving.gateway).await);
+        metric_is(&line, "tollgate_held_requests", count).await;
+    }
+    let mut heir = Heir::wait(&line).await;
+    heir.ready().await;
+    metric_is(&line, "tollgate_held_requests", 0).await;
+    calls.push(list(line.serving.gateway).await);
+    metric_is(&line, "tollgate_requests_in_flight", calls.len()).await;
+    assert_overload(&list(line.serving.gateway).await.read_response().await);
+    let _server = heir.decide().await;
+    for mut call in calls {
+        assert_decided_by_heir(&call.read_response().await);
+    }
+}
+
+#[tokio::test]
+async fn what_the_process_before_relays_is_refused_there_beyond_that_and_here_not_at_all() {
+    let mut line = Line::with(&policy(), &["--max-in-flight", "2"]).await;
+    let mut kept = Vec::new();
+    for _ in 0..3 {
         let mut call = list(line.serving.gateway).await;
         call.read_response().await.assert_status(200);
-        calls.push(call);
+        kept.push(call);
     }
     let before = line.pass_on().await;
-    line.upstream.answer_always(Answer::new(200, "{}").after(Duration::from_millis(500)));
-    let authorization = authorization(&portal());
-    for call in &mut calls {
-        call.send_request("GET", "/api/machines", &[("Authorization", &authorization)], b"").await;
+    line.upstream.answer_always(Answer::new(200, "{}").after(Duration::from_secs(2)));
+    // As many as may be in flight in the new process.
+    let mut calls = Vec::new();
+    for _ in 0..2 {
+        calls.push(list(line.serving.gateway).await);
     }
+    line.upstream.wait_for(5).await;
+    let authorization = authorization(&portal());
+    let mut beyond = kept.pop().unwrap();
+    for (sent, mut call) in kept.into_iter().enumerate() {
+        call.send_request("GET", "/api/machines", &[("Authorization", &authorization)], b"").await;
+        calls.push(call);
+        line.upstream.wait_for(6 + sent).await;
+    }
+    assert_overload(&list(line.serving.gateway).await.read_response().await);
+    assert_overload(&beyond.request("GET", "/api/machines", &[("Authorization", &authorization)], b"").await);
     for mut call in calls {
         call.read_response().await.assert_status(200);
     }
