@@ -59,6 +59,9 @@ impl Compiler<'_> {
             ("in_flight", document.in_flight.as_ref().map(Spanned::span)),
             ("open_actions", document.open_actions.as_ref().map(Spanned::span)),
             ("until", document.until.as_ref().map(Spanned::span)),
+            ("margin", document.margin.as_ref().map(Spanned::span)),
+            ("cost", document.cost.as_ref().map(Spanned::span)),
+            ("open_for", document.open_for.as_ref().map(Spanned::span)),
         ];
         for (field, span) in others {
             if let Some(span) = span {

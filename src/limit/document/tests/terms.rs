@@ -210,7 +210,7 @@ fn a_limit_is_described_with_its_parts_and_all_else_that_it_says() {
 
 #[test]
 fn a_limit_per_address_has_no_other_terms() {
-    let text = "[[limit]]\nname = \"a\"\nper = [\"address\"]\nwindows = [\"3 per day\"]\nwhen_full = { wait = \"1s\", queue = 1 }\nin_flight = 3\nopen_actions = 3\nuntil = \"2027-01-01T00:00:00Z\"\nshare = {}\n";
+    let text = "[[limit]]\nname = \"a\"\nper = [\"address\"]\nwindows = [\"3 per day\"]\nwhen_full = { wait = \"1s\", queue = 1 }\nin_flight = 3\nopen_actions = 3\nuntil = \"2027-01-01T00:00:00Z\"\nshare = {}\nmargin = \"1s\"\ncost = 2\nopen_for = \"1d\"\n";
     let found = problems(text);
     let each = [
         (5, 13, "when_full"),
@@ -218,6 +218,9 @@ fn a_limit_per_address_has_no_other_terms() {
         (7, 16, "open_actions"),
         (8, 9, "until"),
         (9, 9, "share"),
+        (10, 10, "margin"),
+        (11, 8, "cost"),
+        (12, 12, "open_for"),
     ];
     let expected = each.map(|(line, column, field)| {
         format!(
