@@ -1,14 +1,20 @@
 //! Who decides, whatever becomes of the other process.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::actions::Actions;
 use crate::admit::Line;
-use crate::id::{ActionId, DeviceRef};
-use crate::limit::{FailedLogins, Limiter};
+use crate::id::{ActionId, ApplicationId, DeviceRef, OperationId, TenantId};
+use crate::limit::{
+    Admission, DocumentedLimit, FailedLogins, Limiter, NamedDevices, Owners, QuotaSet, Refusal, Starts,
+};
+use crate::principal::{Scope, Subject};
 use crate::proxy::Succession;
 use crate::server::memory::Inherited;
+use crate::source::{PolicyFiles, Problems, SourceFile};
 use crate::time::Clock;
 
 fn listener() -> TcpListener {
@@ -36,6 +42,35 @@ fn action(number: u32) -> ActionId {
 
 fn device(number: u32) -> DeviceRef {
     DeviceRef::parse(&format!("pc-{number}"))
+}
+
+/// A call that is held.
+type Held<'h> = Pin<Box<dyn Future<Output = Result<Admission, Refusal<'h>>> + 'h>>;
+
+fn poll<'h>(call: &mut Held<'h>) -> Poll<Result<Admission, Refusal<'h>>> {
+    call.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn caller() -> Subject {
+    Subject { tenant: TenantId::from_u128(1), application: ApplicationId::from_u128(1), user: None }
+}
+
+fn read() -> OperationId {
+    "read".parse().unwrap()
+}
+
+/// A limit of one call in 50 s, for which others wait.
+fn one_at_a_time() -> QuotaSet {
+    let text = "[[limit]]\nname = \"slow\"\noperations = \"all\"\nper = []\nwindows = [\"1 per 50s\"]\n\
+                when_full = { wait = \"60s\", queue = 9 }\n";
+    let mut files = PolicyFiles::default();
+    files.insert(SourceFile::new("limits.toml", text));
+    let (devices, starts) = (NamedDevices::None, Starts::Nothing);
+    let read = DocumentedLimit { operation: read(), devices, starts, rates: Vec::new(), place: None };
+    let mut problems = Problems::default();
+    let set = QuotaSet::compile(&files, &[read], &Owners::default(), Clock::System.wall(), &mut problems);
+    assert!(problems.is_empty());
+    set
 }
 
 /// Gives as soon as somebody waits.
@@ -104,12 +139,24 @@ fn listeners_and_all_that_counts_pass_to_whoever_waits_and_so_does_what_is_learn
 
 #[test]
 fn a_new_process_that_ends_before_it_decides_leaves_the_old_one_deciding() {
+    // For the timers of the call that is held.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _within = runtime.enter();
     for keeps in [true, false] {
         let folder = tempfile::tempdir().unwrap();
         let (state, folder) = (folder.path().join("state"), folder.path().join("made"));
         let state = keeps.then_some(state);
         let handover = Handover::prepare(&folder, &listener(), &listener()).unwrap();
         let estate = estate(state.as_deref());
+        let (quotas, limiter, clock) = (one_at_a_time(), &estate.line.limiter, &estate.line.clock);
+        let (subject, operation, scope) = (caller(), read(), Scope::default());
+        let of = quotas.charges(&subject, &operation, &scope);
+        let mut call: Held<'_> = Box::pin(limiter.acquire(&of, clock));
+        let Poll::Ready(Ok(mut on_its_way)) = poll(&mut call) else { panic!("it is the first") };
+        on_its_way.forwarded();
+        let mut held: Held<'_> = Box::pin(limiter.acquire(&of, clock));
+        assert!(poll(&mut held).is_pending());
+        let turns = limiter.turns();
         std::thread::scope(|scope| {
             scope.spawn(|| drop(Predecessor::wait(&folder, state.as_deref()).unwrap()));
             let error = give(&handover, &estate).unwrap_err();
@@ -125,6 +172,14 @@ fn a_new_process_that_ends_before_it_decides_leaves_the_old_one_deciding() {
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
             new.join().unwrap();
         });
+        // It asks again, as the gateway has it do, and has the turn that it had: the call before it counts as it did.
+        assert!(matches!(poll(&mut held), Poll::Ready(Err(Refusal::Ended))));
+        let mut anew: Held<'_> = Box::pin(limiter.acquire(&of, clock));
+        assert!(poll(&mut anew).is_pending());
+        assert_eq!((limiter.turns(), limiter.held()), (turns, 1));
+        drop((on_its_way, held, anew));
+        assert_eq!(limiter.held(), 0);
+
         estate.line.actions.record(action(1), device(1));
         estate.line.actions.close();
         if let (Some(path), Some(folder)) = (&state, estate.state) {
