@@ -29,8 +29,8 @@ use crate::support::gateway::{policy, write_policy};
 use crate::support::process::{Ended, Process, address_of, text};
 
 /// What is wrong with the arguments or the files must be said within this. A busy machine takes a tenth of it, an idle
-/// one a hundredth.
-const AT_ONCE: Duration = Duration::from_secs(10);
+/// one a thousandth.
+const AT_ONCE: Duration = Duration::from_secs(60);
 
 /// A policy folder with the set of [`policy`].
 fn policy_folder() -> TempDir {

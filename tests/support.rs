@@ -19,8 +19,8 @@ use std::time::Duration;
 use tollgate::time::Clock;
 
 /// How long a test waits for bytes that must come. It is the machine's time: what hangs must fail, also if the clock
-/// under test stands still.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+/// under test stands still. A busy machine has been seen to take ten seconds for what is done in one.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits for `work`; fails the test if it takes longer than [`DEADLINE`].
 pub(crate) async fn within_deadline<F: Future>(what: &str, work: F) -> F::Output {
