@@ -9,6 +9,7 @@ mod proxied;
 mod refused;
 mod slow;
 mod stopping;
+mod threads;
 pub(crate) mod tls;
 mod unread;
 

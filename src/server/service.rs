@@ -2,19 +2,21 @@
 //! to go when the process stops.
 
 mod connections;
+mod workers;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use pingora::server::configuration::ServerConf;
-use tokio::net::{TcpStream, UnixListener};
-use tokio::runtime::Runtime;
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use self::connections::{Connections, Seat};
+use self::workers::{WorkerThreads, Workers};
 use crate::proxy::{Door, Gateway, Socket};
 use crate::server::handover::Relay;
 use crate::server::tls::Certificates;
@@ -45,12 +47,11 @@ const THREADS_END: Duration = Duration::from_secs(1);
 /// The threads that serve, and the connections that they have.
 #[derive(Debug)]
 pub(super) struct Service {
-    runtime: Runtime,
+    threads: WorkerThreads,
     closing: watch::Sender<bool>,
     /// Accepts; aborted, the listener is closed.
     accepting: AbortHandle,
     connections: Arc<Connections>,
-    door: Door,
 }
 
 // === impl Service ===
@@ -74,43 +75,39 @@ impl Service {
             ca_file: settings.upstream.ca.as_ref().map(|path| path.display().to_string()),
             ..ServerConf::default()
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(settings.threads.get())
-            .thread_name("gateway")
-            .enable_all()
-            .build()
-            .map_err(StartError::Thread)?;
-        let within = runtime.enter();
-        let listener = tokio::net::TcpListener::from_std(listener)
-            .map_err(|error| StartError::Listen { address, error })?;
-        drop(within);
         let (closing, is_closing) = watch::channel(false);
         let bounds = settings.door.bounds.clone();
         let connections = Connections::new(bounds.clone(), gateway.books.metrics.clone());
         let clock = gateway.line.clock.clone();
-        let door = Door::new(gateway, &Arc::new(conf), bounds, is_closing.clone());
+        let conf = Arc::new(conf);
+        let door = || Door::new(gateway.clone(), &conf, bounds.clone(), is_closing.clone());
+        let threads = WorkerThreads::start(settings.threads, door).map_err(StartError::Thread)?;
+        let workers = threads.workers();
+        let within = workers.first.enter();
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|error| StartError::Listen { address, error })?;
+        drop(within);
         if let Some(relay) = relay {
             let relayed =
-                Relayed { door: door.clone(), connections: connections.clone(), clock: clock.clone() };
-            runtime.spawn(relayed.run(relay));
+                Relayed { workers: workers.clone(), connections: connections.clone(), clock: clock.clone() };
+            workers.first.spawn(relayed.run(relay));
         }
-        let proxies = settings.door.proxies.clone();
         let accepting = Accepting {
             listener,
+            workers: workers.clone(),
             connections: connections.clone(),
-            door: door.clone(),
-            proxies,
+            proxies: settings.door.proxies.clone(),
             certificates,
             clock,
         };
-        let accepting = runtime.spawn(accepting.run(is_closing)).abort_handle();
-        Ok(Self { runtime, closing, accepting, connections, door })
+        let accepting = workers.first.spawn(accepting.run(is_closing));
+        Ok(Self { threads, closing, accepting, connections })
     }
 
     /// Takes no further connection, except from the process before this one. HTTP/2 clients are told to go to another.
     pub(super) fn take_no_more(&self) {
         self.accepting.abort();
-        self.door.leave();
+        self.threads.workers().leave();
     }
 
     /// Takes no further connection and no further request: idle connections are closed, HTTP/2 ones are told to go
@@ -118,7 +115,7 @@ impl Service {
     /// is not waited for.
     pub(super) async fn close(&self) {
         self.closing.send_replace(true);
-        self.door.leave();
+        self.threads.workers().leave();
         let finished = async {
             while self.connections.metrics.requests_in_flight() > 0 {
                 Clock::System.sleep(STEP).await;
@@ -139,7 +136,7 @@ impl Service {
 
     /// Ends the threads, and with them what is still being served.
     pub(super) fn end(self) {
-        self.runtime.shutdown_timeout(THREADS_END);
+        self.threads.end(THREADS_END);
     }
 }
 
@@ -147,8 +144,8 @@ impl Service {
 
 struct Accepting {
     listener: tokio::net::TcpListener,
+    workers: Workers,
     connections: Arc<Connections>,
-    door: Door,
     proxies: Vec<IpNet>,
     certificates: Option<Arc<Certificates>>,
     clock: Clock,
@@ -189,12 +186,21 @@ impl Accepting {
         self.proxies.iter().any(|network| network.contains(&address))
     }
 
-    fn serve(&self, mut stream: TcpStream, address: SocketAddr, mut seat: Seat) {
-        let (door, clock) = (self.door.clone(), self.clock.clone());
+    fn serve(&self, stream: TcpStream, address: SocketAddr, mut seat: Seat) {
+        let clock = self.clock.clone();
         let metrics = self.connections.metrics.clone();
         let tls = self.certificates.as_ref().map(|certificates| certificates.acceptor());
         let proxied = self.is_proxy(address.ip());
-        tokio::spawn(async move {
+        // It is to wake the thread that serves it, and no other.
+        let stream = stream.into_std();
+        let worker = self.workers.idlest();
+        seat.sit(worker.take());
+        let door = worker.door.clone();
+        worker.spawn(async move {
+            let mut stream = match stream.and_then(TcpStream::from_std) {
+                Ok(stream) => stream,
+                Err(error) => return tracing::warn!(%address, %error, "a connection cannot be served"),
+            };
             // An answer is written as a whole; waiting for more would only delay it. A socket that is closed already
             // says so when it is read.
             let _ = stream.set_nodelay(true);
@@ -231,7 +237,7 @@ impl Accepting {
 // === the process before this one ===
 
 struct Relayed {
-    door: Door,
+    workers: Workers,
     connections: Arc<Connections>,
     clock: Clock,
 }
@@ -246,23 +252,32 @@ impl Relayed {
         };
         loop {
             match listener.accept().await {
-                Ok((mut stream, _)) => {
-                    let seat = self.connections.take_one_more();
-                    let (door, clock) = (self.door.clone(), self.clock.clone());
-                    tokio::spawn(async move {
-                        let _seat = seat;
-                        let client = clock.timeout(door.bounds().header, proxied::client(&mut stream)).await;
-                        match client {
-                            Ok(Ok(Some(client))) => door.serve(Socket::Relayed(stream), client).await,
-                            _ => tracing::warn!("a call from the process before this one did not begin"),
-                        }
-                    });
-                }
+                Ok((stream, _)) => self.serve(stream),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a call from the process before this one");
                     Clock::System.sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+    }
+
+    fn serve(&self, stream: UnixStream) {
+        let (stream, clock) = (stream.into_std(), self.clock.clone());
+        let worker = self.workers.idlest();
+        let mut seat = self.connections.take_one_more();
+        seat.sit(worker.take());
+        let door = worker.door.clone();
+        worker.spawn(async move {
+            let _seat = seat;
+            let begun = async {
+                let mut stream = UnixStream::from_std(stream?)?;
+                let client = clock.timeout(door.bounds().header, proxied::client(&mut stream)).await;
+                io::Result::Ok((stream, client.ok().and_then(Result::ok).flatten()))
+            };
+            match begun.await {
+                Ok((stream, Some(client))) => door.serve(Socket::Relayed(stream), client).await,
+                _ => tracing::warn!("a call from the process before this one did not begin"),
+            }
+        });
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::workers::Place;
 use crate::proxy::Bounds;
 use crate::telemetry::metrics::{Metrics, OpenConnection, RefusedConnection};
 
@@ -33,6 +34,8 @@ pub(super) struct Seat {
     connections: Arc<Connections>,
     /// The party whose connections it is counted among, once that is known.
     party: Option<IpAddr>,
+    /// Its place among those of its thread, once it has one. It is given back before the metrics say so.
+    place: Option<Place>,
     _counted: OpenConnection,
 }
 
@@ -54,7 +57,7 @@ impl Connections {
     /// The same, however many there are.
     pub(super) fn take_one_more(self: &Arc<Self>) -> Seat {
         self.open.lock().total += 1;
-        Seat { connections: self.clone(), party: None, _counted: self.metrics.connection() }
+        Seat { connections: self.clone(), party: None, place: None, _counted: self.metrics.connection() }
     }
 
     /// Done when none is left: each has ended by itself.
@@ -75,6 +78,11 @@ impl Connections {
 // === impl Seat ===
 
 impl Seat {
+    /// Has it served by the thread that this is a place of.
+    pub(super) fn sit(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
     /// Counts it among the connections of an address.
     pub(super) fn belong_to(&mut self, address: IpAddr) -> Result<(), RefusedConnection> {
         let party = one_party(address);
