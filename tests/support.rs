@@ -14,6 +14,7 @@ mod wire;
 mod tests;
 
 use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tollgate::time::Clock;
@@ -38,4 +39,11 @@ pub(crate) async fn until(what: &str, mut reached: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// A loopback address of this test run's own, so that a port on it is nobody else's. Whoever lets the system choose a port
+/// of another address may get one that a test has just let go of.
+pub(crate) fn own_address(port: u16) -> SocketAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    (Ipv4Addr::new(127, high % 128 + 1, middle, low), port).into()
 }

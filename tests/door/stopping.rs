@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::support::gateway::BEGINNING;
-use crate::support::within_deadline;
+use crate::support::{own_address, within_deadline};
 
 /// Nobody waits as long as this in a test that passes.
 const LONG: Duration = Duration::from_secs(60);
@@ -16,8 +16,9 @@ fn held(
 ) -> (RecordingUpstream, TestGateway, std::sync::Arc<tollgate::time::ManualClock>) {
     let (clock, hand) = Clock::manual(BEGINNING);
     let upstream = RecordingUpstream::start(Answer::new(200, "taken").after(Duration::from_secs(1)), clock);
-    let gateway = Setup::new(upstream.address()).shutdown(delay, grace).start();
-    (upstream, gateway, hand)
+    // Where no other test listens, also when this one does no more.
+    let setup = Setup::new(upstream.address()).listen(own_address(0));
+    (upstream, setup.shutdown(delay, grace).start(), hand)
 }
 
 /// Stops it elsewhere; done when it has stopped.
