@@ -85,11 +85,11 @@ impl Load {
         eventually("answers", || (self.count(status) >= count).then_some(())).await;
     }
 
-    /// How many may have been admitted in the second before: those that were answered 200, and the last of each caller,
-    /// whose answer may never have come, or later.
+    /// How many may have been admitted in the second before the process was killed, which it was after this moment: those
+    /// that were answered 200 since a second before, and the last of each caller, whose answer may never have come.
     fn just_before(&self, then: Steady) -> usize {
         let answers = self.answers.lock();
-        let just = |at: &Steady| *at <= then && then.since(*at) <= FORGOTTEN;
+        let just = |at: &Steady| then.since(*at) <= FORGOTTEN;
         answers.iter().filter(|(at, status)| *status == 200 && just(at)).count() + CALLERS
     }
 
@@ -126,8 +126,8 @@ async fn restart_under_load(durable: &str, signals: &[Signal]) -> (usize, usize)
     let mut may_be_forgotten = 0;
     for (round, signal) in signals.iter().enumerate() {
         load.until(200, (round + 1) * ROOM / (signals.len() + 2)).await;
-        serving.process.signal(*signal);
         let then = Clock::System.steady();
+        serving.process.signal(*signal);
         serving.process.ended().await;
         if *signal == Signal::KILL {
             may_be_forgotten += load.just_before(then);

@@ -53,8 +53,8 @@ async fn kill_within_windows(durable: &str) -> (usize, usize) {
     for round in 0..4 {
         // With half of a window's calls through, and those of the window before not long ago.
         load.until(200, (2 * round + 3) * MOST / 2).await;
-        serving.process.signal(Signal::KILL);
         let then = Clock::System.steady();
+        serving.process.signal(Signal::KILL);
         serving.process.ended().await;
         may_be_forgotten += load.just_before(then);
         serving = Serving::start(policies.path(), upstream.address(), &more).await;
