@@ -26,6 +26,7 @@ use tempfile::TempDir;
 use tollgate::time::Clock;
 
 use crate::support::gateway::{policy, write_policy};
+use crate::support::own_address;
 use crate::support::process::{Ended, Process, address_of, text};
 
 /// What is wrong with the arguments or the files must be said within this. A busy machine takes a tenth of it, an idle
@@ -49,9 +50,14 @@ struct Serving {
 impl Serving {
     /// Starts one in front of this upstream, with further arguments, and waits until it says where it listens.
     async fn start(policies: &Path, upstream: SocketAddr, more: &[&str]) -> Self {
-        let upstream = format!("http://{upstream}");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), policies, upstream, more).await
+    }
+
+    /// The same at this address.
+    async fn start_at(at: SocketAddr, policies: &Path, upstream: SocketAddr, more: &[&str]) -> Self {
+        let (at, upstream) = (at.to_string(), format!("http://{upstream}"));
         let args = ["serve", "--policies", text(policies), "--upstream", &upstream];
-        let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let ports = ["--listen", &at, "--admin", &at];
         Self::of(Process::start(args.iter().chain(&ports).chain(more))).await
     }
 
@@ -72,10 +78,4 @@ async fn run_in(args: &[&str], environment: &[(&str, &str)]) -> Ended {
     let process = Process::start_in(args, environment.iter().copied());
     let ended = Clock::System.timeout(AT_ONCE, process.ended()).await;
     ended.unwrap_or_else(|_| panic!("{args:?} has not ended within {} s", AT_ONCE.as_secs()))
-}
-
-/// A loopback address of this test run's own, so that a port on it is nobody else's.
-fn own_address(port: u16) -> SocketAddr {
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    (Ipv4Addr::new(127, high % 128 + 1, middle, low), port).into()
 }

@@ -249,6 +249,9 @@ async fn what_could_mean_two_things_is_refused_and_closes_the_connection() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    // A call is counted once it is over, which may be after its caller has the answer.
+    let metrics = &gateway.server().metrics;
+    crate::support::until("the end of the calls", || metrics.requests_in_flight() == 0).await;
     for (kind, count) in kinds {
         let series = format!("tollgate_malformed_requests_total{{kind=\"{kind}\"}} {count}\n");
         let page = gateway.admin("/metrics").await;

@@ -173,10 +173,11 @@ async fn the_audit_tells_of_an_end_when_it_is_loaded_and_when_it_comes() {
         (&lines()[0]["result"], &lines()[0]["until"]),
         (&json!("until"), &json!("2026-11-24T09:47:00.000Z"))
     );
-    while lines().len() < 2 {
+    until("a line of what lapsed", || {
         gateway.hand.advance(Duration::from_secs(1));
-        tokio::task::yield_now().await;
-    }
+        lines().len() >= 2
+    })
+    .await;
     assert_eq!(lines()[1]["result"], "lapsed");
     assert!(lines()[1]["time"].as_str().unwrap() >= "2026-11-24T09:47:00.000Z");
 }

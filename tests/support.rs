@@ -14,6 +14,7 @@ mod wire;
 mod tests;
 
 use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tollgate::time::Clock;
@@ -38,4 +39,32 @@ pub(crate) async fn until(what: &str, mut reached: impl FnMut() -> bool) {
         }
     })
     .await;
+}
+
+/// A loopback address of this test run's own, so that a port on it is nobody else's. Whoever lets the system choose a port
+/// of another address may get one that a test has just let go of.
+pub(crate) fn own_address(port: u16) -> SocketAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    (Ipv4Addr::new(127, high % 128 + 1, middle, low), port).into()
+}
+
+/// How long the files of a policy may take to be written for the gateway to see them as one change: much less than its
+/// quiet time.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// Writes, and says whether that was at once: a busy machine may stop in between for as long as it likes.
+pub(crate) fn at_once(write: impl FnOnce()) -> Option<()> {
+    let started = Clock::System.steady();
+    write();
+    (Clock::System.steady().since(started) <= AT_ONCE).then_some(())
+}
+
+/// Tries until the machine writes at once, which a test that counts reloads needs.
+pub(crate) async fn tried<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..10 {
+        if let Some(done) = attempt().await {
+            return done;
+        }
+    }
+    panic!("files were not written within {} ms, ten times", AT_ONCE.as_millis());
 }

@@ -311,12 +311,18 @@ async fn a_call_that_the_upstream_saw_stays_charged_whatever_became_of_it() {
         ("an answer that says that it failed", Ending::KeepAlive, 500),
     ] {
         let upstream = RecordingUpstream::start(Answer::new(500, "").ending(ending), Clock::System);
-        let gateway = Setup::new(upstream.address()).upstream_timeout(Duration::from_millis(50)).start();
+        let setup = Setup::new(upstream.address());
+        // Whatever comes may take its time on a busy machine.
+        let gateway = match ending {
+            Ending::Never => setup.upstream_timeout(Duration::from_millis(50)).start(),
+            _ => setup.start(),
+        };
         for _ in 0..2 {
             assert_eq!(gateway.get(&portal(), PACKAGE).await.status, status, "{what}");
         }
         assert_eq!(reason(&gateway.get(&portal(), PACKAGE).await), (429, Some("over_limit")), "{what}");
-        assert_eq!(upstream.requests().len(), 2, "{what}");
+        // Given up on, one may be read later.
+        upstream.wait_for(2).await;
     }
 }
 

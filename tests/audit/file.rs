@@ -16,7 +16,7 @@ use crate::support::gateway::{
 };
 use crate::support::raw::{RawClient, RawResponse};
 use crate::support::upstream::{Answer, RecordingUpstream};
-use crate::support::{until, within_deadline};
+use crate::support::{at_once, tried, until, within_deadline};
 
 #[tokio::test]
 async fn the_file_is_for_its_owner_alone_and_a_new_one_is_begun_when_it_was_renamed() {
@@ -42,6 +42,11 @@ async fn the_file_is_for_its_owner_alone_and_a_new_one_is_begun_when_it_was_rena
 
 #[tokio::test]
 async fn loads_of_the_policy_are_lines_with_the_version_and_the_mistakes() {
+    tried(async || loads_are_lines().await).await;
+}
+
+/// None if a file was not written at once, so that it may have been read while it was empty.
+async fn loads_are_lines() -> Option<()> {
     let folder = tempfile::tempdir().unwrap();
     let policy_folder = folder.path().join("policy");
     std::fs::create_dir(&policy_folder).unwrap();
@@ -57,9 +62,10 @@ async fn loads_of_the_policy_are_lines_with_the_version_and_the_mistakes() {
     until("the first load", || loads().len() == 1).await;
     audited.gateway.hand.advance(Duration::from_secs(1));
 
-    std::fs::write(policy_folder.join("limits.toml"), "limt = 1\n\n[[limit]]\n").unwrap();
+    let limits = |text| at_once(|| std::fs::write(policy_folder.join("limits.toml"), text).unwrap());
+    limits("limt = 1\n\n[[limit]]\n")?;
     until("the refusal", || loads().len() == 2).await;
-    std::fs::write(policy_folder.join("limits.toml"), "# better").unwrap();
+    limits("# better")?;
     let better =
         rewritten(policy(), "limits.toml", "# Only the documented limits of operations.toml.\n", "# better");
     until("the second load", || loads().len() == 3).await;
@@ -86,6 +92,7 @@ async fn loads_of_the_policy_are_lines_with_the_version_and_the_mistakes() {
     );
     assert_eq!(loads[2]["policy_version"], version(&better).to_string());
     assert_eq!(loads[2].get("problems"), None);
+    Some(())
 }
 
 /// Collects until `reached` says so of an answer. Each line is as long as one can be.

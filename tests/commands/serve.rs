@@ -8,7 +8,7 @@ use serde_json::json;
 use tollgate::snapshot::version;
 use tollgate::time::{Clock, Wall};
 
-use super::{Serving, policy_folder};
+use super::{Serving, own_address, policy_folder};
 use crate::support::gateway::{COMMENT, WORKSTATION, playbooks, policy, token_of_today};
 use crate::support::process::{Signal, eventually, text};
 use crate::support::raw::RawClient;
@@ -68,7 +68,8 @@ async fn a_signal_to_stop_lets_a_request_in_flight_finish_and_then_ends_with_exi
         let (clock, hand) = Clock::manual(Wall::from_unix_seconds(0));
         let slow = Answer::json(201, &json!({"id": "action-1"})).after(Duration::from_secs(60));
         let (folder, upstream) = (policy_folder(), RecordingUpstream::start(slow, clock));
-        let serving = Serving::start(folder.path(), upstream.address(), &[]).await;
+        // Where no other test listens, also when this one does no more.
+        let serving = Serving::start_at(own_address(0), folder.path(), upstream.address(), &[]).await;
         let idle = RawClient::connect(serving.gateway).await;
         let mut client = RawClient::connect(serving.gateway).await;
         let authorization = format!("Bearer {}", token_of_today(&playbooks()));
@@ -193,6 +194,9 @@ async fn sighup_opens_the_audit_file_anew_without_waiting_for_a_line() {
     let logs = tempfile::tempdir().unwrap();
     let (audit, rotated) = (logs.path().join("audit.jsonl"), logs.path().join("audit.1"));
     let serving = Serving::start(folder.path(), upstream.address(), &["--audit", text(&audit)]).await;
+    // Else the load before would be written into the new file.
+    let lines = |file| std::fs::read_to_string(file).unwrap_or_default().lines().count();
+    eventually("the load", || (lines(&audit) == 1).then_some(())).await;
     std::fs::rename(&audit, &rotated).unwrap();
 
     serving.process.signal(Signal::HUP);
@@ -203,9 +207,8 @@ async fn sighup_opens_the_audit_file_anew_without_waiting_for_a_line() {
     RawClient::connect(serving.gateway).await.collect(&token, WORKSTATION, COMMENT).await.assert_status(201);
     serving.process.signal(Signal::TERM);
     assert_eq!(serving.process.ended().await.code, Some(0));
-    let lines = |file| std::fs::read_to_string(file).unwrap().lines().count();
     // The load before; the admission and its end after.
-    assert_eq!((lines(rotated), lines(audit)), (1, 2));
+    assert_eq!((lines(&rotated), lines(&audit)), (1, 2));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::{own_address, policy_folder, run};
 use crate::support::gateway::policy;
 use crate::support::process::{Ended, text};
 use crate::support::tls::LocalCertificate;
+use crate::support::until;
 
 /// A part of a name has at most 63 characters: this one has no address anywhere, and no server is asked for it.
 const NO_NAME: &str = "https://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example";
@@ -173,6 +174,7 @@ async fn a_gateway_that_did_not_start_in_a_process_that_goes_on_leaves_nobody_li
     let error = Server::start(settings, PolicySource::Memory(policy()), Clock::System).unwrap_err();
 
     assert!(error.to_string().contains("/no/audit"), "{error}");
-    TcpListener::bind(listen).unwrap();
-    TcpListener::bind(admin).unwrap();
+    // A process that another test is just starting may have this one's listeners until it begins.
+    let is_free = || TcpListener::bind(listen).is_ok() && TcpListener::bind(admin).is_ok();
+    until("nobody listening", is_free).await;
 }

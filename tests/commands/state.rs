@@ -14,6 +14,7 @@ use crate::support::gateway::{
 use crate::support::process::{Signal, eventually, text};
 use crate::support::raw::{RawClient, RawResponse};
 use crate::support::upstream::{Answer, RecordingUpstream};
+use crate::support::within_deadline;
 
 /// Starts an action on a device, by the application that may on all.
 async fn start(serving: &Serving, upstream: &RecordingUpstream, action: &str, device: &str) {
@@ -46,9 +47,12 @@ async fn an_action_is_still_held_to_its_device_after_the_gateway_was_killed_and_
     start(&serving, &upstream, "action-1", WORKSTATION).await;
     start(&serving, &upstream, "action-2", EXECUTIVE).await;
     let written = r#"tollgate_state_records_total{result="written",state="actions"} 2"#;
-    while !metrics(serving.admin).await.contains(written) {
-        Clock::System.sleep(Duration::from_millis(10)).await;
-    }
+    within_deadline("two actions that are written", async {
+        while !metrics(serving.admin).await.contains(written) {
+            Clock::System.sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 
     serving.process.signal(Signal::KILL);
     assert_eq!(serving.process.ended().await.code, None);

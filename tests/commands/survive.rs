@@ -19,6 +19,7 @@ use crate::support::gateway::{policy_with, portal, token_of_today, write_policy}
 use crate::support::process::{Signal, eventually, text};
 use crate::support::raw::RawClient;
 use crate::support::upstream::{Answer, RecordingUpstream};
+use crate::support::within_deadline;
 
 /// The limit: more than the load makes in a test.
 const ROOM: usize = 600;
@@ -40,6 +41,9 @@ fn policies_of(durable: &str, rate: &str) -> TempDir {
     folder
 }
 
+/// How many call at once.
+const CALLERS: usize = 4;
+
 /// Callers that come back, whatever becomes of the gateway, and when they were answered what.
 struct Load {
     stop: Arc<AtomicBool>,
@@ -56,7 +60,7 @@ impl Load {
             "GET /api/machines HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
             token_of_today(&portal())
         );
-        for _ in 0..4 {
+        for _ in 0..CALLERS {
             let (stop, answers) = (stop.clone(), answers.clone());
             let (request, gateway) = (request.clone(), gateway.clone());
             callers.spawn(async move {
@@ -81,11 +85,12 @@ impl Load {
         eventually("answers", || (self.count(status) >= count).then_some(())).await;
     }
 
-    /// How many were answered 200 in the second before.
+    /// How many may have been admitted in the second before the process was killed, which it was after this moment: those
+    /// that were answered 200 since a second before, and the last of each caller, whose answer may never have come.
     fn just_before(&self, then: Steady) -> usize {
         let answers = self.answers.lock();
-        let just = |at: &Steady| *at <= then && then.since(*at) <= FORGOTTEN;
-        answers.iter().filter(|(at, status)| *status == 200 && just(at)).count()
+        let just = |at: &Steady| then.since(*at) <= FORGOTTEN;
+        answers.iter().filter(|(at, status)| *status == 200 && just(at)).count() + CALLERS
     }
 
     async fn stop(mut self) {
@@ -121,8 +126,8 @@ async fn restart_under_load(durable: &str, signals: &[Signal]) -> (usize, usize)
     let mut may_be_forgotten = 0;
     for (round, signal) in signals.iter().enumerate() {
         load.until(200, (round + 1) * ROOM / (signals.len() + 2)).await;
-        serving.process.signal(*signal);
         let then = Clock::System.steady();
+        serving.process.signal(*signal);
         serving.process.ended().await;
         if *signal == Signal::KILL {
             may_be_forgotten += load.just_before(then);
@@ -192,11 +197,20 @@ async fn a_state_that_cannot_be_written_refuses_calls_under_a_durable_policy_and
     assert_eq!(refused.header("Tollgate-Reason"), Some("store_unavailable"));
     assert_eq!(refused.header("Retry-After"), Some("1"));
     assert_eq!(upstream.requests().len(), passed);
-    let limits = RawClient::connect(serving.admin).await.request("GET", "/metrics", &[], b"").await;
-    let failures = limits.text().lines().find(|line| {
+    let metrics = async || {
+        let page = RawClient::connect(serving.admin).await.request("GET", "/metrics", &[], b"").await;
+        page.text().to_owned()
+    };
+    // A call is counted once it is over, which may be after its caller has the answer.
+    let counted = async {
+        while !metrics().await.contains(r#"reason="store_unavailable""#) {
+            Clock::System.sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within_deadline("a refused call that is counted", counted).await;
+    let page = metrics().await;
+    let failures = page.lines().find(|line| {
         line.starts_with(r#"tollgate_state_write_errors_total{state="windows"}"#) && !line.ends_with(" 0")
     });
-    assert!(failures.is_some(), "{}", limits.text());
-    let seen = r#"reason="store_unavailable""#;
-    assert!(limits.text().contains(seen), "{}", limits.text());
+    assert!(failures.is_some(), "{page}");
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tollgate::sandbox::issuer::Caller;
 use tollgate::source::PolicyFiles;
+use tollgate::time::{ManualClock, Wall};
 
 use super::*;
 use crate::support::gateway::{
@@ -20,6 +21,7 @@ use crate::support::gateway::{
 use crate::support::process::{Signal, eventually};
 use crate::support::raw::RawClient;
 use crate::support::upstream::{Answer, RecordingUpstream};
+use crate::support::within_deadline;
 
 /// Processes that follow each other.
 struct Line {
@@ -41,13 +43,22 @@ struct Load {
 impl Line {
     /// The first one, under these limits, which keeps its state if it is to.
     async fn start(limits: &str, keeps: bool) -> Self {
-        let more: &[&str] = if keeps { &["--state", "state"] } else { &[] };
-        Self::with(&policy_with("limits.toml", limits), more).await
+        Self::with(&policy_with("limits.toml", limits), state(keeps)).await
     }
 
     /// The same under this policy, with further flags; the folder of its state is in its own.
     async fn with(policy: &PolicyFiles, flags: &[&str]) -> Self {
-        let upstream = RecordingUpstream::start(Answer::new(200, "{}"), Clock::System);
+        Self::on(Clock::System, policy, flags).await
+    }
+
+    /// The same before an API whose answers that take their time come when it is said.
+    async fn told(policy: &PolicyFiles, flags: &[&str]) -> (Self, Arc<ManualClock>) {
+        let (clock, hand) = Clock::manual(Wall::default());
+        (Self::on(clock, policy, flags).await, hand)
+    }
+
+    async fn on(clock: Clock, policy: &PolicyFiles, flags: &[&str]) -> Self {
+        let upstream = RecordingUpstream::start(Answer::new(200, "{}"), clock);
         let folder = tempfile::tempdir().unwrap();
         let policies = folder.path().join("policies");
         std::fs::create_dir(&policies).unwrap();
@@ -85,9 +96,42 @@ impl Line {
         std::mem::replace(&mut self.serving, next).process
     }
 
-    fn audit(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap()
+    /// The audit when it has so many lines of this event: they are written soon after the answers.
+    async fn audit(&self, event: &str, count: usize) -> String {
+        let read = || std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap();
+        eventually("lines in the audit", || (lines_of(&read(), event) >= count).then_some(())).await;
+        let audit = read();
+        assert_eq!(lines_of(&audit, event), count, "{audit}");
+        audit
     }
+}
+
+/// How many lines of an audit tell of this event.
+fn lines_of(audit: &str, event: &str) -> usize {
+    let event = format!(r#""event":"{event}""#);
+    audit.lines().filter(|line| line.contains(&event)).count()
+}
+
+async fn metrics(admin: SocketAddr) -> String {
+    RawClient::connect(admin).await.request("GET", "/metrics", &[], b"").await.text().to_owned()
+}
+
+/// Waits until the metrics of the process that serves hold this.
+async fn metrics_hold(line: &Line, wanted: &str) {
+    within_deadline(wanted, async {
+        while !metrics(line.serving.admin).await.contains(wanted) {
+            Clock::System.sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+async fn metric_is(line: &Line, name: &str, value: usize) {
+    metrics_hold(line, &format!("\n{name} {value}\n")).await;
+}
+
+fn state(keeps: bool) -> &'static [&'static str] {
+    if keeps { &["--state", "state"] } else { &[] }
 }
 
 fn authorization(caller: &Caller) -> String {
@@ -96,13 +140,12 @@ fn authorization(caller: &Caller) -> String {
 
 impl Load {
     fn start(gateway: SocketAddr) -> Self {
-        let load = Self {
+        let mut load = Self {
             stop: Arc::default(),
             passed: Arc::default(),
             refused: Arc::default(),
             callers: JoinSet::new(),
         };
-        let mut load = load;
         let authorization = authorization(&portal());
         for number in 0..8 {
             let (stop, passed, refused) = (load.stop.clone(), load.passed.clone(), load.refused.clone());
@@ -168,8 +211,7 @@ async fn ten_times_in_a_row(keeps: bool) {
     let passed = load.passed.clone();
     load.stop().await;
     assert_eq!((passed.load(Ordering::SeqCst), line.upstream.requests().len()), (room, room));
-    let admitted = line.audit().lines().filter(|line| line.contains(r#""event":"admitted""#)).count();
-    assert_eq!(admitted, room);
+    line.audit("admitted", room).await;
     let admin = line.serving.admin;
     RawClient::connect(admin).await.request("GET", "/readyz", &[], b"").await.assert_status(200);
     let left: Vec<_> =
@@ -205,29 +247,30 @@ async fn what_comes_to_the_old_process_is_decided_by_the_new_one_and_counted_the
         ["/api/machines", "/api/machines?page=2"]
     );
     assert_eq!(forwarded[1].header("X-Forwarded-For"), None);
-    let page = RawClient::connect(line.serving.admin).await.request("GET", "/metrics", &[], b"").await;
-    let counted =
-        page.text().lines().filter(|it| it.starts_with("tollgate_requests_total{") && it.ends_with(" 1"));
-    assert_eq!(counted.count(), 1, "{}", page.text());
-    let audit = line.audit();
+    let audit = line.audit("ended", 2).await;
+    // It is counted soon after its answer, as its line is written.
+    metrics_hold(&line, "\ntollgate_requests_total{").await;
+    let page = metrics(line.serving.admin).await;
+    let counted = page.lines().filter(|it| it.starts_with("tollgate_requests_total{") && it.ends_with(" 1"));
+    assert_eq!(counted.count(), 1, "{page}");
     let of: Vec<_> = audit.lines().filter(|it| it.contains(r#""event":"ended""#)).collect();
-    assert_eq!(of.len(), 2, "{audit}");
     assert!(of.iter().all(|it| it.contains(r#""address":"127.0.0.1""#)), "{audit}");
 }
 
 #[tokio::test]
 async fn an_action_that_starts_while_the_process_is_replaced_is_held_to_its_device_by_the_next_one() {
     for keeps in [false, true] {
-        let mut line = Line::start("", keeps).await;
+        let (mut line, hand) = Line::told(&policy_with("limits.toml", ""), state(keeps)).await;
         let gateway = line.serving.gateway;
         let started = json!({ "id": "action-1", "machineId": EXECUTIVE });
-        line.upstream.answer_next(Answer::json(201, &started).after(Duration::from_secs(3)));
+        line.upstream.answer_next(Answer::json(201, &started).after(Duration::from_secs(1)));
         let token = token_of_today(&portal());
         let start = tokio::spawn(async move {
             RawClient::connect(gateway).await.collect(&token, EXECUTIVE, COMMENT).await.assert_status(201);
         });
         line.upstream.wait_for(1).await;
         let before = line.pass_on().await;
+        hand.advance(Duration::from_secs(1));
         start.await.unwrap();
         assert_eq!(before.ended().await.code, Some(0));
         let authorization = authorization(&playbooks());
@@ -240,8 +283,8 @@ async fn an_action_that_starts_while_the_process_is_replaced_is_held_to_its_devi
 
 #[tokio::test]
 async fn a_call_that_is_held_is_held_on_by_the_next_process() {
-    let limits = "[[limit]]\nname = \"slow\"\noperations = [\"list_devices\"]\nper = [\"tenant\"]\nwindows = [\"1 per 4s\"]\n\
-                  when_full = { wait = \"20s\", queue = 9 }\n";
+    let limits = "[[limit]]\nname = \"slow\"\noperations = [\"list_devices\"]\nper = [\"tenant\"]\nwindows = [\"1 per 10s\"]\n\
+                  when_full = { wait = \"40s\", queue = 9 }\n";
     let mut line = Line::start(limits, false).await;
     let gateway = line.serving.gateway;
     let authorization = authorization(&portal());
@@ -251,25 +294,20 @@ async fn a_call_that_is_held_is_held_on_by_the_next_process() {
     };
     list().await.assert_status(200);
     let (held, before) = tokio::join!(list(), async {
-        let held = "\ntollgate_held_requests 1";
-        while !metrics(line.serving.admin).await.contains(held) {
-            Clock::System.sleep(Duration::from_millis(10)).await;
-        }
+        metric_is(&line, "tollgate_held_requests", 1).await;
         line.pass_on().await
     });
     held.assert_status(200);
     assert_eq!(before.ended().await.code, Some(0));
-    let audit = line.audit();
-    let admitted = audit.lines().filter(|it| it.contains(r#""event":"admitted""#)).count();
-    assert_eq!(admitted, 2, "{audit}");
+    line.audit("admitted", 2).await;
 }
 
 #[tokio::test]
 async fn a_process_whose_successor_fails_ends_its_calls_and_holds_anew_those_that_it_held() {
-    let limits = "[[limit]]\nname = \"slow\"\noperations = [\"list_devices\"]\nper = [\"tenant\"]\nwindows = [\"1 per 8s\"]\n\
-                  when_full = { wait = \"20s\", queue = 9 }\n";
-    let line = Line::start(limits, true).await;
-    let (gateway, admin) = (line.serving.gateway, line.serving.admin);
+    let limits = "[[limit]]\nname = \"slow\"\noperations = [\"list_devices\"]\nper = [\"tenant\"]\nwindows = [\"1 per 30s\"]\n\
+                  when_full = { wait = \"60s\", queue = 9 }\n";
+    let (line, hand) = Line::told(&policy_with("limits.toml", limits), state(true)).await;
+    let gateway = line.serving.gateway;
     let list = async || {
         let authorization = authorization(&portal());
         let headers = [("Authorization", authorization.as_str())];
@@ -277,17 +315,14 @@ async fn a_process_whose_successor_fails_ends_its_calls_and_holds_anew_those_tha
     };
     list().await.assert_status(200);
     let started = json!({ "id": "action-1", "machineId": EXECUTIVE });
-    line.upstream.answer_next(Answer::json(201, &started).after(Duration::from_secs(5)));
+    line.upstream.answer_next(Answer::json(201, &started).after(Duration::from_secs(1)));
     let on_its_way = tokio::spawn(async move {
         let mut client = RawClient::connect(gateway).await;
         client.collect(&token_of_today(&portal()), EXECUTIVE, COMMENT).await
     });
     line.upstream.wait_for(2).await;
     let fails = async {
-        let held = "\ntollgate_held_requests 1";
-        while !metrics(admin).await.contains(held) {
-            Clock::System.sleep(Duration::from_millis(10)).await;
-        }
+        metric_is(&line, "tollgate_held_requests", 1).await;
         // The next one finds a file that it cannot read, when everything has been passed to it.
         let file = line.folder.path().join("state/actions.journal");
         let mut bytes = std::fs::read(&file).unwrap();
@@ -299,28 +334,22 @@ async fn a_process_whose_successor_fails_ends_its_calls_and_holds_anew_those_tha
         assert_eq!(ended.code, Some(2), "{ended:#?}");
         assert!(ended.err.iter().any(|line| line.contains("is not a journal of this version")), "{ended:#?}");
         line.serving.process.says_anywhere("no process took over").await;
-        while !metrics(admin).await.contains(held) {
-            Clock::System.sleep(Duration::from_millis(10)).await;
-        }
+        metric_is(&line, "tollgate_held_requests", 1).await;
         assert_eq!(line.upstream.requests().len(), 2, "it is not its turn yet");
+        hand.advance(Duration::from_secs(1));
     };
     let (held, ()) = tokio::join!(list(), fails);
     held.assert_status(200);
     on_its_way.await.unwrap().assert_status(201);
-    let audit = line.audit();
-    let events =
-        |event: &str| audit.lines().filter(|it| it.contains(&format!(r#""event":"{event}""#))).count();
-    assert_eq!((events("admitted"), events("refused"), line.upstream.requests().len()), (3, 0, 3), "{audit}");
+    let audit = line.audit("ended", 3).await;
+    let events = ["admitted", "refused"].map(|event| lines_of(&audit, event));
+    assert_eq!((events, line.upstream.requests().len()), ([3, 0], 3), "{audit}");
     // What the call has started is known.
     let authorization = authorization(&playbooks());
     let headers = [("Authorization", authorization.as_str())];
     let path = "/api/machineactions/action-1/getPackageUri";
     let refused = RawClient::connect(gateway).await.request("GET", path, &headers, b"").await;
     assert_eq!((refused.status, refused.header("Tollgate-Reason")), (403, Some("device_group")));
-}
-
-async fn metrics(admin: SocketAddr) -> String {
-    RawClient::connect(admin).await.request("GET", "/metrics", &[], b"").await.text().to_owned()
 }
 
 #[tokio::test]

@@ -84,6 +84,8 @@ async fn a_set_that_is_not_enforced_forwards_what_it_would_refuse_and_says_why_b
         )
     );
     assert_eq!(admitted[1]["devices"][0]["group"], "Executives");
+    // A call is counted once it is over, which may be after its caller has the answer.
+    until("the end of the calls", || gateway.server().metrics.requests_in_flight() == 0).await;
     let metrics = gateway.admin("/metrics").await;
     let line = "tollgate_shadow_refusals_total{application=\"playbooks\",reason=\"device_group\"} 2\n";
     assert!(metrics.text().contains(line), "{}", metrics.text());

@@ -6,7 +6,7 @@ use tollgate::snapshot::version;
 
 use super::{FAILED, Folder, LOADED, Way, collects, counted, in_force, metric, start, upstream};
 use crate::support::gateway::{WORKSTATION, playbooks, policy, write_policy};
-use crate::support::until;
+use crate::support::{at_once, tried, until};
 
 /// A way to spoil a set, and what is said of it.
 struct Spoilt {
@@ -66,6 +66,11 @@ const SPOILT: [Spoilt; 6] = [
 
 #[tokio::test]
 async fn a_bad_set_is_refused_whole_and_the_last_good_one_stays_until_a_good_one_comes() {
+    tried(async || bad_sets_come_and_go().await).await;
+}
+
+/// None if a set was not written at once, so that half of it may have been read.
+async fn bad_sets_come_and_go() -> Option<()> {
     let good = collects(1_000);
     let folder = Folder::new(&good);
     let upstream = upstream();
@@ -74,8 +79,10 @@ async fn a_bad_set_is_refused_whole_and_the_last_good_one_stays_until_a_good_one
     let in_force_now = policies.load();
     for (number, Spoilt { words, spoil, problem }) in SPOILT.iter().enumerate() {
         // What is right in a set that has a mistake does not come into force either.
-        folder.write(Way::InPlace, &collects(7));
-        spoil(&folder);
+        at_once(|| {
+            folder.write(Way::InPlace, &collects(7));
+            spoil(&folder);
+        })?;
         until(words, || policies.refused().is_some()).await;
         let page = gateway.admin("/policy").await.json();
         let problems = page["refused"]["problems"].as_array().unwrap().clone();
@@ -89,7 +96,7 @@ async fn a_bad_set_is_refused_whole_and_the_last_good_one_stays_until_a_good_one
         assert!(answer.header("RateLimit-Policy").unwrap().contains("q=1000;"), "{words}");
 
         // Back to what is in force: nothing to load, and nothing wrong any more.
-        write_policy(&good, &folder.path);
+        at_once(|| write_policy(&good, &folder.path))?;
         until("the mistake to be gone", || policies.refused().is_none()).await;
         assert!(Arc::ptr_eq(&in_force_now, &policies.load()), "{words}");
         assert_eq!(gateway.admin("/policy").await.json().get("refused"), None, "{words}");
@@ -97,23 +104,27 @@ async fn a_bad_set_is_refused_whole_and_the_last_good_one_stays_until_a_good_one
     assert_eq!(metric(&gateway, LOADED).await, 0);
 
     // And a better one goes live.
-    (SPOILT[0].spoil)(&folder);
+    at_once(|| (SPOILT[0].spoil)(&folder))?;
     until("the last mistake", || policies.refused().is_some()).await;
     let better = collects(999);
-    write_policy(&better, &folder.path);
+    at_once(|| write_policy(&better, &folder.path))?;
     in_force(&gateway, &better).await;
     assert!(policies.refused().is_none());
     counted(&gateway, LOADED, 1).await;
+    Some(())
 }
 
 #[tokio::test]
 async fn every_mistake_of_a_bad_set_is_reported_at_once() {
+    tried(async || mistakes_come_together().await).await;
+}
+
+/// None if they were not written at once, so that some may have been read without the others.
+async fn mistakes_come_together() -> Option<()> {
     let folder = Folder::new(&policy());
     let upstream = upstream();
     let gateway = start(&folder, upstream.address());
-    for place in [0, 3, 4] {
-        (SPOILT[place].spoil)(&folder);
-    }
+    at_once(|| [0, 3, 4].map(|place: usize| SPOILT[place].spoil).iter().for_each(|spoil| spoil(&folder)))?;
     let policies = &gateway.server().policies;
     until("the mistakes", || policies.refused().is_some()).await;
     let page = gateway.admin("/policy").await.json();
@@ -125,4 +136,5 @@ async fn every_mistake_of_a_bad_set_is_reported_at_once() {
             "{problem}: {page}"
         );
     }
+    Some(())
 }

@@ -71,6 +71,7 @@ pub(crate) struct Setup {
     threads: NonZeroUsize,
     trusted_hops: TrustedHops,
     door: DoorSettings,
+    listen: SocketAddr,
 }
 
 enum Source {
@@ -216,6 +217,7 @@ impl Setup {
             threads: NonZeroUsize::MIN,
             trusted_hops: TrustedHops::default(),
             door: DoorSettings::default(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
     }
 
@@ -283,6 +285,11 @@ impl Setup {
         self
     }
 
+    /// Where it listens.
+    pub(crate) fn listen(self, listen: SocketAddr) -> Self {
+        Self { listen, ..self }
+    }
+
     /// How it stops, in real time.
     pub(crate) fn shutdown(mut self, delay: Duration, grace: Duration) -> Self {
         (self.door.shutdown_delay, self.door.shutdown_grace) = (delay, grace);
@@ -294,13 +301,12 @@ impl Setup {
         let (clock, hand) = Clock::manual(BEGINNING);
         // Every process of rustls's users has to choose; the second choice is the same.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings {
             upstream: self.upstream,
             handover: None,
             trusted_hops: self.trusted_hops,
-            listen: any,
-            admin: any,
+            listen: self.listen,
+            admin: self.listen,
             tls: self.tls,
             audit: self.audit.map(AuditTarget::File),
             audit_full: self.audit_full,
@@ -383,17 +389,5 @@ impl RawClient {
         let authorization = format!("Bearer {token}");
         let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
         self.request("POST", &path, &headers, body.as_bytes()).await
-    }
-}
-
-// === impl RawResponse ===
-
-impl RawResponse {
-    /// `r` of the first limit in `RateLimit`: how many more calls it would admit now.
-    #[track_caller]
-    pub(crate) fn remaining(&self) -> u32 {
-        let limits = self.header("RateLimit").unwrap_or_else(|| panic!("no `RateLimit` in {self:?}"));
-        let (_, rest) = limits.split_once(";r=").unwrap();
-        rest.split_once(';').unwrap().0.parse().unwrap()
     }
 }

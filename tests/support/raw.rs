@@ -153,6 +153,14 @@ impl RawResponse {
         assert_eq!(self.status, status, "in {self:?}, body {}", show(&self.body));
     }
 
+    /// `r` of the first limit in `RateLimit`: how many more calls it would admit now.
+    #[track_caller]
+    pub(crate) fn remaining(&self) -> u32 {
+        let limits = self.header("RateLimit").unwrap_or_else(|| panic!("no `RateLimit` in {self:?}"));
+        let (_, rest) = limits.split_once(";r=").unwrap();
+        rest.split_once(';').unwrap().0.parse().unwrap()
+    }
+
     async fn read(wire: &mut Wire, asked: Asked) -> Option<Self> {
         let mut interim = Vec::new();
         loop {

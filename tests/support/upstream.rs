@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tollgate::time::{Clock, Steady};
 
 use crate::support::wire::{Header, Wire, one};
-use crate::support::within_deadline;
+use crate::support::{own_address, within_deadline};
 
 /// A server on a port of its own on the loopback interface, for as long as it lives.
 pub(crate) struct RecordingUpstream {
@@ -82,10 +82,10 @@ pub(crate) enum Ending {
 
 // === impl RecordingUpstream ===
 
-/// An address of this machine at which nobody listens.
+/// An address of this machine at which nobody listens, nor will, unless the test does.
 pub(crate) fn nobody() -> SocketAddr {
-    // Bound and let go again: the system gives the next who asks another port.
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    own_address(NEXT.fetch_add(1, Ordering::SeqCst))
 }
 
 impl RecordingUpstream {

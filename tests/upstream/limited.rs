@@ -1,7 +1,8 @@
 //! The API's own 429: what it closes, for how long, and how that opens again.
 
 use super::*;
-use crate::support::gateway::policy;
+use crate::support::gateway::{BEGINNING, policy};
+use crate::support::until;
 
 const LIST: &str = "/api/machines";
 
@@ -64,12 +65,16 @@ async fn it_is_closed_for_as_long_as_the_api_says_but_for_an_hour_at_most_and_a_
 
 #[tokio::test]
 async fn it_opens_with_one_call_at_a_time_and_twice_as_many_after_each_success() {
-    let (upstream, gateway) = start(Answer::new(200, "").after(Duration::from_millis(300)));
+    // The API answers when it is told to, which is when the call that is too many is known.
+    let (clock, hand) = Clock::manual(BEGINNING);
+    let upstream = RecordingUpstream::start(Answer::new(200, "").after(Duration::from_secs(1)), clock);
+    let gateway = TestGateway::start(upstream.address());
     upstream.answer_next(limited("1"));
     gateway.collect(&playbooks(), WORKSTATION).await.assert_status(429);
     gateway.hand.advance(Duration::from_secs(1));
     // One success doubles what may go at a time: after the second round, with two of them, eight may.
     for most in [1, 2, 8] {
+        let before = upstream.requests().len();
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..most + 1 {
             let mut client = gateway.connect().await;
@@ -79,7 +84,9 @@ async fn it_opens_with_one_call_at_a_time_and_twice_as_many_after_each_success()
         // The one that is too many comes back at once, the others when the API answers.
         let refused = calls.join_next().await.unwrap().unwrap();
         assert_eq!(said(&refused), (429, Some("upstream_limited"), Some("1")), "{most}");
+        upstream.wait_for(before + most).await;
         assert!(calls.try_join_next().is_none());
+        hand.advance(Duration::from_secs(1));
         let answers = calls.join_all().await;
         assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
     }
@@ -99,6 +106,8 @@ async fn a_failure_of_the_api_opens_nothing_further_and_a_call_that_never_left_g
     for status in [503, 500] {
         upstream.answer_next(Answer::new(status, ""));
         gateway.collect(&playbooks(), WORKSTATION).await.assert_status(status);
+        // It gives its turn back when it is over, which may be after its caller has the answer.
+        until("the end of the call", || gateway.server().metrics.requests_in_flight() == 0).await;
         let closed = gateway.admin("/limits").await.json()["closed"].clone();
         assert_eq!(closed[0]["opens_in_ms"], 0, "it is still being opened");
     }
@@ -133,7 +142,7 @@ async fn calls_that_may_wait_are_held_behind_the_closure_and_go_in_their_order()
             client.request("POST", &path, &headers, COMMENT).await
         });
         let held = || gateway.server().line.limiter.held() == number + 1;
-        crate::support::until("the call is held", held).await;
+        until("the call is held", held).await;
     }
     assert_eq!(upstream.requests().len(), 1);
     gateway.hand.advance(Duration::from_secs(5));

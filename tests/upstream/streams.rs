@@ -67,13 +67,20 @@ async fn a_place_that_does_not_take_the_connection_in_time_is_passed_over_for_th
     let full = Full::start().await;
     let upstream = RecordingUpstream::start(Answer::new(200, ""), Clock::System);
     let connect = Duration::from_millis(300);
-    let next = UpstreamUrl::http(upstream.address());
-    let setup = Setup::new(full.address);
-    let gateway = setup.upstream(|it| (it.connect, it.fallbacks) = (connect, vec![next])).start();
-    let started = Clock::System.steady();
-    gateway.get(&portal(), "/api/machines").await.assert_status(200);
-    let first = Clock::System.steady().since(started);
-    assert!((connect..Duration::from_secs(5)).contains(&first), "{first:?}");
+    // Of several, since a busy machine may let more time pass than the five seconds that it is if nothing is set.
+    for _ in 0..5 {
+        let next = UpstreamUrl::http(upstream.address());
+        let setup = Setup::new(full.address);
+        let gateway = setup.upstream(|it| (it.connect, it.fallbacks) = (connect, vec![next])).start();
+        let started = Clock::System.steady();
+        gateway.get(&portal(), "/api/machines").await.assert_status(200);
+        let first = Clock::System.steady().since(started);
+        assert!(first >= connect, "{first:?}");
+        if first < Duration::from_secs(5) {
+            return;
+        }
+    }
+    panic!("the next place was tried after five seconds and more, each time");
 }
 
 #[tokio::test]
@@ -115,15 +122,15 @@ async fn a_connection_that_no_call_needs_is_closed_after_its_idle_time() {
         let answer = async {
             let mut upstream = accept(&listener).await;
             read_through(&mut upstream, "\r\n\r\n").await;
+            // Before the gateway can have the answer.
+            let answered = Clock::System.steady();
             upstream.write_all(TAKEN).await.unwrap();
-            upstream
+            (upstream, answered)
         };
-        let ((), mut upstream) = tokio::join!(call, answer);
-        let answered = Clock::System.steady();
+        let ((), (mut upstream, answered)) = tokio::join!(call, answer);
         let end = within_deadline("the end of the connection", upstream.read(&mut [0])).await;
         assert_eq!(end.unwrap(), 0);
-        // The answer was on its way for a moment.
-        assert!(Clock::System.steady().since(answered) >= idle / 2);
+        assert!(Clock::System.steady().since(answered) >= idle);
     }
 }
 

@@ -11,32 +11,31 @@ const MOST: usize = 60;
 
 const WINDOW: Duration = Duration::from_secs(3);
 
-/// By how much a line may say that a call was admitted later than it was: it says when the call was about to be forwarded,
-/// on a machine that other tests share. So windows are looked at that are shorter by as much.
-const LATE: Duration = Duration::from_millis(500);
+/// What the audit's times are rounded by, and how far the calendar's clock may stray from the steady one meanwhile.
+const INEXACT: Duration = Duration::from_millis(5);
 
-/// The most that any window of this length holds.
-fn most_within<T: Copy + Ord>(
-    mut times: Vec<T>,
-    window: Duration,
-    since: impl Fn(T, T) -> Duration,
-) -> usize {
-    times.sort_unstable();
-    let (mut first, mut most) = (0, 0);
-    for (last, time) in times.iter().enumerate() {
-        while since(*time, times[first]) >= window {
-            first += 1;
-        }
-        most = most.max(last + 1 - first);
-    }
-    most
+/// Between two moments, counted from any other one.
+type Span = (Duration, Duration);
+
+/// The most that surely lie in a window of this length: their spans begin and end within it.
+fn most_within(spans: &[Span], window: Duration) -> usize {
+    let begins = spans.iter().map(|(begin, _)| *begin);
+    let within = |begin| spans.iter().filter(|span| span.0 >= begin && span.1 < begin + window).count();
+    begins.map(within).max().unwrap_or_default()
 }
 
-/// When the calls were admitted that the audit knows of. A line that was being written at a kill may be cut off.
-fn admissions(audit: &str) -> Vec<Wall> {
+/// Between which moments the calls were admitted that the audit knows of: a line says when its call was about to be
+/// forwarded, and how long that took from its arrival. One that was being written at a kill may be cut off.
+fn admissions(audit: &str) -> Vec<Span> {
     let lines = audit.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let admitted = lines.filter(|line| line["event"] == "admitted");
-    admitted.map(|line| line["time"].as_str().unwrap().parse().unwrap()).collect()
+    let span = |line: Value| {
+        let time: Wall = line["time"].as_str().unwrap().parse().unwrap();
+        let time = time.since(Wall::from_unix_seconds(0));
+        let took = Duration::from_micros(line["admission_us"].as_u64().unwrap());
+        (time - took - INEXACT, time + INEXACT)
+    };
+    admitted.map(span).collect()
 }
 
 /// Kills the gateway again and again while its limit fills, and starts it anew; returns the most calls in a window by the
@@ -54,8 +53,8 @@ async fn kill_within_windows(durable: &str) -> (usize, usize) {
     for round in 0..4 {
         // With half of a window's calls through, and those of the window before not long ago.
         load.until(200, (2 * round + 3) * MOST / 2).await;
-        serving.process.signal(Signal::KILL);
         let then = Clock::System.steady();
+        serving.process.signal(Signal::KILL);
         serving.process.ended().await;
         may_be_forgotten += load.just_before(then);
         serving = Serving::start(policies.path(), upstream.address(), &more).await;
@@ -65,8 +64,9 @@ async fn kill_within_windows(durable: &str) -> (usize, usize) {
     load.stop().await;
     let admitted = admissions(&std::fs::read_to_string(&audit).unwrap());
     assert!(admitted.len() >= 5 * MOST, "nothing expired: {}", admitted.len());
-    let by_audit = most_within(admitted, WINDOW - LATE, Wall::since);
-    let at_upstream = most_within(upstream.arrivals(), WINDOW, Steady::since);
+    let by_audit = most_within(&admitted, WINDOW);
+    let arrivals = upstream.arrivals().into_iter().map(|at| at.since(Steady::from_millis(0)));
+    let at_upstream = most_within(&arrivals.map(|at| (at, at)).collect::<Vec<_>>(), WINDOW);
     eprintln!(
         "durable = {durable}: of {rate}, at most {by_audit} by the audit, and {at_upstream} at the upstream; \
          {may_be_forgotten} may be forgotten"
@@ -88,14 +88,22 @@ async fn no_window_over_a_kill_holds_one_more_than_the_limit_if_its_policy_says_
 
 #[test]
 fn the_fullest_window_is_found_wherever_it_lies() {
-    let at = |millis: &[u64]| millis.iter().map(|at| Steady::from_millis(*at)).collect::<Vec<_>>();
+    let at = |millis: &[(u64, u64)]| -> Vec<Span> {
+        let millis =
+            millis.iter().map(|(from, to)| (Duration::from_millis(*from), Duration::from_millis(*to)));
+        millis.collect()
+    };
     for (millis, most) in [
         (&[][..], 0),
-        (&[5], 1),
+        (&[(5, 5)], 1),
         // One that is as old as the window is long is outside.
-        (&[0, 100, 100, 199], 3),
-        (&[300, 0, 50, 299, 310, 320], 4),
+        (&[(0, 0), (100, 100), (100, 100), (199, 199)], 3),
+        (&[(300, 300), (0, 0), (50, 50), (299, 299), (310, 310), (320, 320)], 4),
+        // What may be outside is not counted, before or behind.
+        (&[(0, 40), (20, 30), (90, 119), (90, 120)], 2),
+        (&[(10, 50), (20, 50), (50, 109)], 3),
+        (&[(10, 50), (20, 50), (50, 110), (50, 119)], 3),
     ] {
-        assert_eq!(most_within(at(millis), Duration::from_millis(100), Steady::since), most, "{millis:?}");
+        assert_eq!(most_within(&at(millis), Duration::from_millis(100)), most, "{millis:?}");
     }
 }

@@ -6,8 +6,11 @@ use crate::support::key_site::KeySite;
 
 async fn list(gateway: SocketAddr) -> u16 {
     let authorization = authorization(&portal());
-    let headers = [("Authorization", authorization.as_str())];
-    RawClient::connect(gateway).await.request("GET", "/api/machines", &headers, b"").await.status
+    list_on(&mut RawClient::connect(gateway).await, &authorization).await
+}
+
+async fn list_on(client: &mut RawClient, authorization: &str) -> u16 {
+    client.request("GET", "/api/machines", &[("Authorization", authorization)], b"").await.status
 }
 
 #[tokio::test]
@@ -15,15 +18,17 @@ async fn a_process_takes_over_only_when_it_has_the_keys_of_its_issuers() {
     let site = KeySite::start(issuer());
     let mut line = Line::with(&site.policy(), &[]).await;
     let gateway = line.serving.gateway;
-    assert_eq!(list(gateway).await, 200);
+    let (mut client, authorization) = (RawClient::connect(gateway).await, authorization(&portal()));
+    assert_eq!(list_on(&mut client, &authorization).await, 200);
     site.hang();
     let fetches = site.fetches();
+    let keys = &site;
     let ((), before) = tokio::join!(
-        async {
-            site.wait_for_fetches(fetches + 1).await;
-            // The next process waits for its keys, and this one has some.
-            assert_eq!(list(gateway).await, 200);
-            site.publish(&[issuer()]);
+        async move {
+            keys.wait_for_fetches(fetches + 1).await;
+            // The next process waits for its keys, for five seconds and no more, and this one has some.
+            assert_eq!(list_on(&mut client, &authorization).await, 200);
+            keys.publish(&[issuer()]);
         },
         line.pass_on()
     );
