@@ -38,7 +38,7 @@ const MANY: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 
 /// After so many processes the windows pass to a new journal. One that is longer than 1 MiB may be written anew, at a moment
 /// of the disk's, and the trace would not be the same each time.
-const PROCESSES: u32 = 2;
+const PROCESSES: u32 = 3;
 
 /// How many seconds before the first reading of a boot the steady clock begins: 32 days.
 const BEFORE_BOOT: u64 = 32 * 24 * 3_600;
