@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::{Anchor, Entry, Record, in_whole_seconds};
 use crate::limit::key::names::Numbers;
 use crate::limit::key::{LimitKey, RuleId, StoredKey};
-use crate::limit::window::{Kept, SlidingWindowLog};
+use crate::limit::window::{Kept, MAX_AHEAD, SlidingWindowLog};
 use crate::time::{BootId, Steady};
 
 /// The windows as the records that were read so far leave them.
@@ -214,8 +214,9 @@ impl Held {
         // A promise to a call that waits may lie behind it.
         let place = self.times.partition_point(|time| *time <= stamp);
         self.times.insert_many(place, std::iter::repeat_n(stamp, cost));
-        // A charge given back brings one more into sight, so more is kept than is counted.
-        let enough = 2 * self.kept.largest.get() as usize;
+        // A charge given back brings one more into sight, so more is kept than is counted; and so does a promise that ends
+        // with its process, of which there may be more than a window counts.
+        let enough = 2 * self.kept.largest.get() as usize + MAX_AHEAD;
         if self.times.len() >= 2 * enough {
             self.times.drain(..self.times.len() - enough);
         }

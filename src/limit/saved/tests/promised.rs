@@ -89,3 +89,16 @@ async fn a_promise_that_a_new_boot_finds_counts_as_a_call_of_its_first_start() {
     hand.advance(Duration::from_secs(40));
     assert!(futures_util::future::poll_immediate(&mut ninth).await.is_some_and(|answer| answer.is_ok()));
 }
+
+#[test]
+fn more_promises_than_a_window_counts_displace_no_admission_that_it_does() {
+    let mut records: Vec<_> = some_records().into_iter().take(2).collect();
+    let key = [&[7; 16][..], &900_000_u32.to_ne_bytes()].concat();
+    let mut write = |number, stamp| {
+        records.push(Entry { number, stamp, cost: 1, key: &key }.admitted().to_vec());
+    };
+    // Ten a minute is all that it counts.
+    (1..=10).for_each(|number| write(number, 86_400_000 + number));
+    (11..=90).for_each(|number| write(number, 86_460_000 + number));
+    assert_eq!(times_of(&records), (1..=10).map(|number| 86_400_000 + number).collect::<Vec<_>>());
+}
