@@ -43,11 +43,8 @@ const RESTART: u64 = 4_000;
 /// By how much the limiter may be later than the list, in microseconds.
 const SLACK: u64 = 2_000;
 
-/// The same of times that it knows by the calendar: two readings of each clock are rounded more.
-const COARSE: u64 = 8_000;
-
-/// The same where the limiter may count what was not there.
-const UNSURE: u64 = u64::MAX;
+/// By how much a time may be made later, beside that, where it crosses a boot: two readings of each clock are rounded.
+const BOOT: u64 = 4_000;
 
 const MICROS: u64 = 1_000_000;
 
@@ -119,12 +116,15 @@ fn decide(decisions: u64) {
         // Sometimes the same caller comes again when it was told, and a microsecond before.
         if world.below(8) == 0 {
             let left = world.left;
+            let crowded_out = world.crowds_out(version, caller, world.now + opens);
             world.pass(opens.saturating_sub(1));
             number += 1;
             match world.call(version, caller, number) {
                 // It was told when it is admitted at the latest.
                 _ if world.left > left => {}
-                Decision::Admitted => panic!("told too late at {}", world.now),
+                Decision::Admitted => {
+                    assert!(crowded_out, "told too late at {}, decision {number}", world.now);
+                }
                 // One that waits does so for its own parts, and not for what is lent.
                 Decision::Held(opens) => assert!(opens == 1 || version.has_parts() && opens > 1),
                 Decision::NoWay => {}

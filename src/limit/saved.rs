@@ -144,6 +144,12 @@ pub(super) fn write_key(number: u64, kept: Kept, key: &[u8], times: &[u64], put:
     }
 }
 
+/// Until when a part is wanted back, as it is written down: a caller that is refused again and again writes no more than once
+/// a second, as long as each record is whole seconds. A process that reads it keeps others out for as much longer at most.
+pub(super) fn in_whole_seconds(until: u64) -> u64 {
+    until.div_ceil(1_000) * 1_000
+}
+
 /// A part that nobody but its owner is admitted into until then, in steady milliseconds.
 pub(super) fn write_wanted(until: u64, key: &[u8]) -> Buffer {
     let mut to = Buffer::new();

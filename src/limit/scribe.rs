@@ -11,7 +11,7 @@ use crate::limit::key::names::{NamedGroup, NamedRule};
 use crate::limit::saved::{self, Anchor, Entry, Replay, Restored};
 use crate::limit::sharded::{Cell, DashKeys};
 use crate::limit::window::{Cost, Kept, SlidingWindowLog, Stamp};
-use crate::time::{BootId, Clock, Steady};
+use crate::time::{BootId, Clock};
 
 /// Writes down what becomes of the keys, or nothing where the windows end with the process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +47,8 @@ struct Said {
 pub(super) struct Opened {
     replayed: Replayed,
     ledger: Ledger,
+    /// When they were read: what was still ahead then is gone, and so it is for whoever reads the file after that.
+    read: Anchor,
 }
 
 /// What the file is called.
@@ -69,11 +71,11 @@ impl Scribe {
         }
     }
 
-    /// The owner of this part, whose key is locked, wants it back until then.
-    pub(super) fn wanted(&self, key: &StoredKey, log: &SlidingWindowLog, until: Steady) {
+    /// The owner of this part, whose key is locked, wants it back until then, in milliseconds of whole seconds.
+    pub(super) fn wanted(&self, key: &StoredKey, log: &SlidingWindowLog, until: u64) {
         if let Some(desk) = &self.0 {
             desk.name(key, log);
-            let _ = desk.journal.append(&saved::write_wanted(until.millis_up(), key.as_bytes()));
+            let _ = desk.journal.append(&saved::write_wanted(until, key.as_bytes()));
         }
     }
 
@@ -179,7 +181,8 @@ impl Opened {
                 "more windows were kept than `max_keys` admits: those that end first are forgotten"
             );
         }
-        Ok((Self { replayed, ledger: Ledger::new(restored.next, boot, clock) }, restored))
+        let ledger = Ledger::new(restored.next, boot, clock);
+        Ok((Self { replayed, ledger, read: now }, restored))
     }
 
     /// Begins to write what becomes of these keys.
@@ -191,7 +194,7 @@ impl Opened {
         };
         let journal = self.replayed.start(Durability::Process, QUEUE, Box::new(live))?;
         // A file that has room for nothing would be said so by the first admission.
-        let _ = journal.append(&saved::write_session(ledger.boot, ledger.now()));
+        let _ = journal.append(&saved::write_session(ledger.boot, self.read));
         Ok(Scribe(Some(Arc::new(Desk { journal, ledger }))))
     }
 }
@@ -231,7 +234,8 @@ impl Ledger {
             });
             saved::write_key(number, kept, cell.key().as_bytes(), &times, put);
             if wanted > 0 {
-                put(&saved::write_wanted(wanted, cell.key().as_bytes()));
+                let until = saved::in_whole_seconds(wanted);
+                put(&saved::write_wanted(until, cell.key().as_bytes()));
             }
         }
     }

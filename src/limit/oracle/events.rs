@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::call::{Waiting, is_in, poll};
+use super::call::{Version, Waiting, is_in, poll};
 use super::list::{Room, What};
+use super::rules::{Call, Way};
 use super::world::World;
 use super::{MICROS, micros};
 use crate::limit::{Lane, LimitError};
@@ -89,6 +90,23 @@ impl World {
             }
             Err(other) => panic!("{other}"),
         }
+    }
+
+    /// Whether a call has its turn before `end` that was placed by a smaller limit than this version's, where that would
+    /// count this call too. It may then take the place of a time that the smaller one had no use for.
+    pub(super) fn crowds_out(&self, version: &Version, call: Call, end: u64) -> bool {
+        let largest = |way: Way| (way.key, way.windows.iter().map(|(count, _)| *count).max());
+        let ways = |version: &Version, call: Call| -> Vec<_> {
+            version.rules.iter().flat_map(|rule| rule.ways(&call).map(largest).collect::<Vec<_>>()).collect()
+        };
+        let ours = ways(version, call);
+        self.waiting.iter().filter(|waiting| waiting.at < end).any(|waiting| {
+            let charged = |key| waiting.charged.iter().any(|(other, _)| *other == key);
+            let theirs = ways(waiting.version, waiting.call);
+            theirs.iter().any(|(key, least)| {
+                charged(*key) && ours.iter().any(|(other, most)| other == key && most > least)
+            })
+        })
     }
 
     /// Gives back an admission of those that are taken, or lets it go on, or it ends.

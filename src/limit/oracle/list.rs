@@ -3,11 +3,18 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::rules::{Call, Key, Rule, Way, Whose};
-use super::{COARSE, LONGEST, MICROS, UNSURE};
+use super::{BOOT, LONGEST, MICROS};
 use crate::limit::quota::Idle;
 
-/// When, at what cost, and with which number.
-type Admitted = (u64, u32, u64);
+/// An admission, past or promised.
+#[derive(Clone, Copy)]
+struct Admitted {
+    at: u64,
+    /// By how much the limiter may take it for later, since it crossed a boot.
+    late: u64,
+    cost: u32,
+    number: u64,
+}
 
 /// What a call was charged to one key.
 pub(super) type Charge = (Key, u32);
@@ -37,7 +44,7 @@ pub(super) enum Room {
     Possible,
     /// No window is broken, whatever the list does not know.
     Certain,
-    /// The same, and so it was for so many microseconds. Never, where the list knows less than the limiter.
+    /// The same, and so it was for so many microseconds.
     For(u64),
 }
 
@@ -52,26 +59,22 @@ pub(super) enum Ways {
 impl List {
     /// Whether a call at this moment leaves each window that it lies in with no more than the count.
     pub(super) fn has_room(&self, way: &Way, at: u64, room: Room) -> bool {
-        let (wanted, slack) = match room {
-            Room::Possible => (self.wanted(way).earliest, 0),
-            Room::Certain => (self.wanted(way).latest, 0),
-            Room::For(slack) => (self.wanted(way).latest, slack),
+        let wanted = match room {
+            Room::Possible => self.wanted(way).earliest,
+            Room::Certain | Room::For(_) => self.wanted(way).latest,
         };
-        slack < UNSURE
-            && (wanted == 0 || at >= wanted + slack)
-            && self.holds(way.key, way.windows, way.cost, at, slack)
+        (wanted == 0 || at >= wanted + room.slack()) && self.holds(way.key, way.windows, way.cost, at, room)
     }
 
-    /// The same of windows of one key that are longer by `slack`.
-    fn holds(&self, key: Key, windows: &[(u32, u64)], cost: u32, at: u64, slack: u64) -> bool {
+    /// The same of the windows of one key.
+    fn holds(&self, key: Key, windows: &[(u32, u64)], cost: u32, at: u64, room: Room) -> bool {
         let of = self.admitted.get(&key);
         let of = || of.into_iter().flatten();
         windows.iter().all(|(count, window)| {
-            let window = window + slack;
-            let sum = |end: u64| -> u32 {
-                of().filter(|(time, ..)| *time <= end && time + window > end).map(|(_, cost, _)| cost).sum()
-            };
-            let later = of().map(|(time, ..)| *time).filter(|time| *time > at && *time < at + window);
+            let window = window + room.slack();
+            let is_in = |one: &&Admitted, end: u64| one.at <= end && one.at + room.late(one) + window > end;
+            let sum = |end: u64| -> u32 { of().filter(|one| is_in(one, end)).map(|one| one.cost).sum() };
+            let later = of().map(|one| one.at).filter(|time| *time > at && *time < at + window);
             sum(at) + cost <= *count && later.into_iter().all(|end| sum(end) + cost <= *count)
         })
     }
@@ -98,8 +101,11 @@ impl List {
     pub(super) fn moments(&self, rules: &[Rule], call: &Call, from: u64, end: u64) -> Vec<u64> {
         let ways = enforced(rules, call).flat_map(|rule| rule.ways(call));
         let times = ways.flat_map(|way| {
-            let of = self.admitted.get(&way.key).into_iter().flatten().map(|(time, ..)| *time);
-            let opens = move |time| way.windows.iter().map(move |(_, window)| time + window).chain([time]);
+            let of = self.admitted.get(&way.key).into_iter().flatten();
+            let opens = move |one: &Admitted| {
+                let (at, late) = (one.at, one.late);
+                way.windows.iter().map(move |(_, window)| at + late + window).chain([at])
+            };
             of.flat_map(opens).chain([self.wanted(&way).latest])
         });
         let mut moments: Vec<_> = times.flat_map(|time| [time, time + 1]).chain([from]).collect();
@@ -129,18 +135,18 @@ impl List {
     pub(super) fn add(&mut self, charged: &[Charge], number: u64, at: u64, now: u64) {
         for (key, cost) in charged {
             let of = self.admitted.entry(*key).or_default();
-            while of.front().is_some_and(|(time, ..)| time + LONGEST + COARSE <= now) {
+            while of.front().is_some_and(|one| one.at + one.late + LONGEST + MICROS <= now) {
                 of.pop_front();
             }
-            let place = of.partition_point(|(time, ..)| *time <= at);
-            of.insert(place, (at, *cost, number));
+            let place = of.partition_point(|one| one.at <= at);
+            of.insert(place, Admitted { at, late: 0, cost: *cost, number });
         }
     }
 
     pub(super) fn remove(&mut self, charged: &[Charge], number: u64) {
         for (key, _) in charged {
             if let Some(of) = self.admitted.get_mut(key) {
-                of.retain(|(.., other)| *other != number);
+                of.retain(|one| one.number != number);
             }
         }
     }
@@ -200,21 +206,21 @@ impl List {
     /// Until when a part is wanted back from now on: at the earliest, and at the latest.
     fn until(&self, way: &Way, now: u64, slack: u64) -> (u64, u64) {
         // When each window opens, as the list sees it and as the limiter may.
-        let opens = |slack| way.windows.iter().map(move |window| self.opens(way, *window, now, slack));
-        let last = opens(0).max().unwrap();
-        let longest = way.windows.iter().zip(opens(if slack < UNSURE { slack } else { 0 }));
-        let longest = longest.filter(|(_, opens)| slack == UNSURE || *opens >= last);
+        let opens = |room| way.windows.iter().map(move |window| self.opens(way, *window, now, room));
+        let last = opens(Room::Possible).max().unwrap();
+        let longest = way.windows.iter().zip(opens(Room::For(slack))).filter(|(_, opens)| *opens >= last);
         let until = longest.map(|((_, window), _)| now.div_ceil(1_000) * 1_000 + window);
         (until.clone().min().unwrap(), until.max().unwrap())
     }
 
-    /// When one window has room that is longer by `slack`.
-    fn opens(&self, way: &Way, window: (u32, u64), now: u64, slack: u64) -> u64 {
+    /// When one window has room.
+    fn opens(&self, way: &Way, window: (u32, u64), now: u64, room: Room) -> u64 {
         let of = self.admitted.get(&way.key).into_iter().flatten();
-        let mut moments: Vec<_> = of.flat_map(|(time, ..)| [*time, time + window.1 + slack]).collect();
+        let opens = |one: &Admitted| [one.at, one.at + room.late(one) + window.1 + room.slack()];
+        let mut moments: Vec<_> = of.flat_map(opens).collect();
         moments.retain(|moment| *moment > now);
         moments.sort_unstable();
-        let has_room = |at: &u64| self.holds(way.key, &[window], way.cost, *at, slack);
+        let has_room = |at: &u64| self.holds(way.key, &[window], way.cost, *at, room);
         [now].into_iter().chain(moments).find(has_room).unwrap()
     }
 
@@ -228,14 +234,18 @@ impl List {
         }
     }
 
-    /// Another clock: what was at a moment is at another one.
-    pub(super) fn shift(&mut self, to: impl Fn(u64) -> u64) {
-        self.admitted.values_mut().flatten().for_each(|(time, ..)| *time = to(*time));
-        // These are known less well: as any time that crosses a boot, and rounded the other way.
+    /// Another boot, on which it is `now`: what was at `then` is now. What would still lie ahead was promised to a call that
+    /// ended with its process, cannot be told from an admission, and counts as one of now.
+    pub(super) fn cross_boot(&mut self, then: u64, now: u64) {
+        let shifted = |time: u64| (time + now).saturating_sub(then);
+        for one in self.admitted.values_mut().flatten() {
+            (one.at, one.late) = (shifted(one.at).min(now), one.late + BOOT);
+        }
+        // Rounded by these readings too, in either direction, and then to whole seconds.
         for wanted in self.wanted.values_mut().filter(|wanted| wanted.latest > 0) {
-            wanted.latest = to(wanted.latest) + COARSE;
+            wanted.latest = (shifted(wanted.latest) + BOOT).div_ceil(MICROS) * MICROS;
             wanted.earliest =
-                if wanted.earliest > 0 { to(wanted.earliest).saturating_sub(COARSE) } else { 0 };
+                if wanted.earliest > 0 { shifted(wanted.earliest).saturating_sub(BOOT) } else { 0 };
         }
     }
 
@@ -243,6 +253,24 @@ impl List {
         match what {
             What::OnItsWay => &mut self.on_their_way,
             What::Waiting => &mut self.waiting,
+        }
+    }
+}
+
+impl Room {
+    /// By how much windows are to be longer.
+    fn slack(self) -> u64 {
+        match self {
+            Self::Possible | Self::Certain => 0,
+            Self::For(slack) => slack,
+        }
+    }
+
+    /// By how much an admission is to be taken for later.
+    fn late(self, one: &Admitted) -> u64 {
+        match self {
+            Self::Possible => 0,
+            Self::Certain | Self::For(_) => one.late,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::list::Charge;
 use super::world::World;
-use super::{COARSE, LONGEST, MICROS, micros};
+use super::{MICROS, micros};
 use crate::journal::StateFolder;
 use crate::limit::Limiter;
 use crate::limit::fixture::clock;
@@ -38,7 +38,7 @@ const MANY: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 
 /// After so many processes the windows pass to a new journal. One that is longer than 1 MiB may be written anew, at a moment
 /// of the disk's, and the trace would not be the same each time.
-const PROCESSES: u32 = 2;
+const PROCESSES: u32 = 3;
 
 /// How many seconds before the first reading of a boot the steady clock begins: 32 days.
 const BEFORE_BOOT: u64 = 32 * 24 * 3_600;
@@ -110,12 +110,7 @@ impl World {
         self.list.forget();
         self.state.folder = None;
         if self.below(3) == 0 {
-            // What was promised goes, in the list: the limiter takes it for admitted.
-            promised.iter().for_each(|(_, number, charged)| self.list.remove(charged, *number));
             self.reboot(down);
-            if !promised.is_empty() {
-                self.unsure = self.now + LONGEST + COARSE;
-            }
         } else {
             self.hand.advance(Duration::from_micros(down));
             self.now += down;
@@ -128,26 +123,24 @@ impl World {
         self.seen.restarts += 1;
     }
 
-    /// The next boot of the machine: its steady clock begins anew, and the calendar's says what has passed, or less.
+    /// The next boot of the machine: its steady clock begins anew, and the calendar's says what has passed. Nothing, if it
+    /// was set back meanwhile.
     fn reboot(&mut self, down: u64) {
         let (before, wall) = (self.now, self.clock.wall());
         let micros_in = self.below(3_000);
         (self.clock, self.hand) = just_booted(micros_in);
         self.now = micros(self.clock.steady());
         self.state.boot = self.state.boot.wrapping_add(1);
-        let (now, begins) = (self.now, before + down);
-        self.list.shift(|time| (time + now).saturating_sub(begins));
-        for until in [&mut self.heals, &mut self.unsure] {
-            *until = now + until.saturating_sub(before);
-        }
-        self.coarse = now + LONGEST + COARSE;
-        if self.below(4) == 0 {
+        let passed = if self.below(4) == 0 {
             let back = self.below(100_000) as i64;
             self.hand.step_wall(Wall::from_unix_seconds((wall.unix_seconds() - back).max(0)));
-            self.unsure = self.coarse;
+            0
         } else {
             self.hand.step_wall(wall + Duration::from_micros(down));
-        }
+            down
+        };
+        self.list.cross_boot(before + passed, self.now);
+        self.heals = (self.heals + self.now).saturating_sub(before + passed);
         self.seen.reboots += 1;
     }
 

@@ -6,7 +6,7 @@ use super::call::{Let, Taken, Version, Waiting, ask, poll};
 use super::list::{Charge, List, Room, Ways, What, applying, enforced};
 use super::restart::{State, just_booted};
 use super::rules::{Call, Rule, Way, Whose};
-use super::{COARSE, MICROS, SLACK, UNSURE, micros};
+use super::{MICROS, SLACK, micros};
 use crate::limit::quota::Idle;
 use crate::limit::{Admission, LimitError, Limiter};
 use crate::time::{Clock, ManualClock};
@@ -36,10 +36,6 @@ pub(super) struct World {
     pub(super) now: u64,
     /// Until when a limit that grew may lack times.
     pub(super) heals: u64,
-    /// Until when the limiter knows times by the calendar alone.
-    pub(super) coarse: u64,
-    /// Until when it may count more than there was.
-    pub(super) unsure: u64,
     /// The calendar was set since it was last written down.
     pub(super) stepped: bool,
     /// How many calls found no way when their turn came, and gave their place back.
@@ -82,8 +78,6 @@ impl World {
             random: seed,
             now,
             heals: 0,
-            coarse: 0,
-            unsure: 0,
             stepped: false,
             left: 0,
             seen: Seen::default(),
@@ -97,15 +91,6 @@ impl World {
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ z >> 31) % end
-    }
-
-    /// By how much the limiter may be later than the list.
-    fn slack(&self) -> u64 {
-        match self.now {
-            now if now < self.unsure => UNSURE,
-            now if now < self.coarse => COARSE,
-            _ => SLACK,
-        }
     }
 
     pub(super) fn caller(&mut self) -> Call {
@@ -148,7 +133,7 @@ impl World {
     }
 
     fn decide(&mut self, version: &'static Version, call: Call, number: u64) -> Decision {
-        let (rules, now, slack) = (version.rules, self.now, self.slack());
+        let (rules, now) = (version.rules, self.now);
         let mut answer = ask(self.limiter.clone(), version, call, self.clock.clone());
         match poll(&mut answer) {
             None => {
@@ -164,7 +149,7 @@ impl World {
                     assert!(waits || lacks, "{} lets none wait, decision {number} at {now} µs", rule.name);
                 }
                 self.is_not_late(rules, &call, at, Ways::ToWaitFor, number);
-                self.list.want(rules, &call, now, &[], slack);
+                self.list.want(rules, &call, now, &[], SLACK);
                 let named = version.names(&self.limiter.rules_of_last_held());
                 let (charged, room) = self.list.place(rules, &call, at, &named);
                 assert!(room || now < self.heals, "one too many in a part, decision {number} at {now} µs");
@@ -182,7 +167,7 @@ impl World {
                 assert!(self.list.has_way(rules, &call), "one too many on its way, decision {number}");
                 let charged = self.charged(version, &call, &taken.admission, number);
                 self.is_charged_to(version, &call, &taken, &charged, number);
-                self.list.want(rules, &call, now, &charged, slack);
+                self.list.want(rules, &call, now, &charged, SLACK);
                 self.list.add(&charged, number, now, now);
                 self.take(taken.admission, number, charged, rules);
                 Decision::Admitted
@@ -192,12 +177,12 @@ impl World {
                 let waits = self.might_wait(rules, &call, wait);
                 assert!(!waits, "might have waited {wait} µs, decision {number} at {now} µs");
                 self.is_not_late(rules, &call, now + wait, Ways::All, number);
-                self.list.want(rules, &call, now, &[], slack);
+                self.list.want(rules, &call, now, &[], SLACK);
                 Decision::Refused(wait)
             }
             Some(Err(LimitError::InFlight { .. })) => {
                 assert!(!self.list.has_way(rules, &call), "there was a way, decision {number}");
-                self.list.want(rules, &call, now, &[], slack);
+                self.list.want(rules, &call, now, &[], SLACK);
                 Decision::NoWay
             }
             Some(Err(other)) => panic!("{other}"),
@@ -207,12 +192,12 @@ impl World {
     /// What a call was charged to that was admitted now: the first way of each limit that had room, and nothing where a
     /// limit that is only tried had none.
     fn charged(&mut self, version: &Version, call: &Call, admission: &Admission, number: u64) -> Vec<Charge> {
-        let (now, slack, named) = (self.now, self.slack(), version.charged(admission));
+        let (now, named) = (self.now, version.charged(admission));
         let mut charged = Vec::new();
         for rule in applying(version.rules, call) {
             let ways: Vec<_> = rule.ways(call).collect();
             let is_its = |way: &Way| named.contains(&(way.key.0, way.key.1));
-            let plain = |way: &Way| self.list.has_room(way, now, Room::For(slack));
+            let plain = |way: &Way| self.list.has_room(way, now, Room::For(SLACK));
             let place = ways.iter().position(is_its);
             let before = &ways[..place.unwrap_or(ways.len())];
             let busy = self.list.is_busy(rule, call);
@@ -267,23 +252,23 @@ impl World {
 
     /// Whether a call that would be admitted after so many microseconds had to be held instead of refused.
     fn might_wait(&self, rules: &[Rule], call: &Call, long: u64) -> bool {
-        if self.slack() == UNSURE || !self.list.may_wait(rules, call, long) {
+        if !self.list.may_wait(rules, call, long) {
             return false;
         }
         if enforced(rules, call).all(|rule| rule.parts.is_empty()) {
             return true;
         }
         // It waits for no part that is lent, and so perhaps for longer.
-        let fits = |at: &u64| self.list.fits_all(rules, call, *at, Ways::ToWaitFor, Room::For(self.slack()));
+        let fits = |at: &u64| self.list.fits_all(rules, call, *at, Ways::ToWaitFor, Room::For(SLACK));
         let moments = self.list.moments(rules, call, self.now, self.now + long + 60 * MICROS);
-        let moments = moments.into_iter().map(|moment| moment + self.slack());
+        let moments = moments.into_iter().map(|moment| moment + SLACK);
         let first = moments.into_iter().find(fits);
         first.is_some_and(|first| self.list.may_wait(rules, call, first - self.now))
     }
 
     /// No moment from now to 2 ms before this one breaks no window.
     fn is_not_late(&mut self, rules: &[Rule], call: &Call, at: u64, ways: Ways, number: u64) {
-        let (from, end) = (self.now, at.saturating_sub(self.slack()));
+        let (from, end) = (self.now, at.saturating_sub(SLACK));
         let moments = match self.below(THOROUGH) {
             0 => self.list.moments(rules, call, from, end),
             _ => [from].into_iter().filter(|from| *from < end).collect(),

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use super::{Anchor, Entry, Record};
+use super::{Anchor, Entry, Record, in_whole_seconds};
 use crate::limit::key::names::Numbers;
 use crate::limit::key::{LimitKey, RuleId, StoredKey};
-use crate::limit::window::{Kept, SlidingWindowLog};
+use crate::limit::window::{Kept, MAX_AHEAD, SlidingWindowLog};
 use crate::time::{BootId, Steady};
 
 /// The windows as the records that were read so far leave them.
@@ -134,21 +134,27 @@ impl Replay {
 
     /// A process begins, perhaps on another boot.
     fn begin(&mut self, boot: BootId, now: Anchor) {
-        if let Some((before, last)) = self.session.replace((boot, now))
-            && before != boot
-        {
-            // Every reading is rounded down: a time is made 3 ms later at the most, and never earlier.
-            let passed = now.wall.saturating_sub(last.wall).saturating_sub(1);
-            // A call after the last anchor is less long ago than that, and is not taken for one at it. A moment that would
-            // still be ahead was promised to a call that waited, or the calendar was set back: it counts as now.
-            let then = last.steady.saturating_add(passed);
-            for held in self.keys.values_mut() {
-                held.times
-                    .iter_mut()
-                    .for_each(|time| *time = (now.steady + 1).saturating_sub(then.saturating_sub(*time)));
-                let rest = held.wanted.saturating_sub(then);
-                held.wanted = if rest > 0 { now.steady.saturating_add(rest) } else { 0 };
-            }
+        let before = self.session.replace((boot, now));
+        match before.filter(|(before, _)| *before != boot) {
+            Some((_, last)) => self.cross_boot(last, now),
+            // A moment ahead was promised to a call that waited, and that call ended with its process. The next one may
+            // begin when it has come, so that it has to go now.
+            None => self.keys.values_mut().for_each(|held| held.end_promises(now.steady)),
+        }
+    }
+
+    fn cross_boot(&mut self, last: Anchor, now: Anchor) {
+        // Every reading is rounded down: a time is made less than 4 ms later, and never earlier.
+        let passed = now.wall.saturating_sub(last.wall).saturating_sub(1);
+        // A call after the last anchor is less long ago than that, and is not taken for one at it. A moment that would
+        // still be ahead was promised to a call that waited, or the calendar was set back: it counts as now.
+        let then = last.steady.saturating_add(passed);
+        for held in self.keys.values_mut() {
+            held.times
+                .iter_mut()
+                .for_each(|time| *time = (now.steady + 1).saturating_sub(then.saturating_sub(*time)));
+            let rest = held.wanted.saturating_sub(then);
+            held.wanted = if rest > 0 { in_whole_seconds(now.steady.saturating_add(rest)) } else { 0 };
         }
     }
 
@@ -156,10 +162,6 @@ impl Replay {
     pub(in crate::limit) fn finish(mut self, boot: BootId, now: Anchor, max_keys: usize) -> Restored {
         self.begin(boot, now);
         let live = self.keys.into_iter().filter_map(|(key, mut held)| {
-            // A promise to a call that waited: that call ended with its process.
-            while held.times.last().is_some_and(|time| *time > now.steady + 1) {
-                held.times.pop();
-            }
             // What no window counts any more goes: a log tells times apart over 49 days only.
             let longest = u64::from(held.kept.longest);
             let dead = held.times.partition_point(|time| time.saturating_add(longest) <= now.steady);
@@ -212,11 +214,18 @@ impl Held {
         // A promise to a call that waits may lie behind it.
         let place = self.times.partition_point(|time| *time <= stamp);
         self.times.insert_many(place, std::iter::repeat_n(stamp, cost));
-        // A charge given back brings one more into sight, so more is kept than is counted.
-        let enough = 2 * self.kept.largest.get() as usize;
+        // A charge given back brings one more into sight, so more is kept than is counted; and so does a promise that ends
+        // with its process, of which there may be more than a window counts.
+        let enough = 2 * self.kept.largest.get() as usize + MAX_AHEAD;
         if self.times.len() >= 2 * enough {
             self.times.drain(..self.times.len() - enough);
         }
+    }
+
+    /// What was promised from now on goes. A call of this very millisecond is rounded up, and no promise.
+    fn end_promises(&mut self, now: u64) {
+        let end = self.times.partition_point(|time| *time <= now + 1);
+        self.times.truncate(end);
     }
 
     fn give_back(&mut self, stamp: u64, cost: usize) {

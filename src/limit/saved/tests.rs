@@ -13,6 +13,7 @@ use crate::time::{Clock, ManualClock};
 
 mod durable;
 mod grown;
+mod promised;
 mod wanted;
 
 const BOOT: BootId = BootId::from_bytes([1; 16]);
@@ -20,7 +21,7 @@ const NEXT_BOOT: BootId = BootId::from_bytes([2; 16]);
 const MANY: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 
 /// By how much a time may be late after a new boot: each reading of a clock is rounded.
-const ROUNDED: Duration = Duration::from_millis(3);
+const ROUNDED: Duration = Duration::from_millis(4);
 
 /// A limiter whose windows are in a folder, and which can be started anew.
 struct Surviving {
@@ -356,26 +357,4 @@ fn a_rule_is_known_by_its_name_whatever_its_number_was() {
     let mut replay = Replay::default();
     records.iter().skip(2).for_each(|record| replay.read(record));
     assert_eq!(replay.strange, 4);
-}
-
-#[tokio::test]
-async fn a_promise_to_a_call_that_waited_ends_with_its_process() {
-    let (clock, hand) = a_day_in();
-    let mut surviving = Surviving::new(&clock);
-    let waits = "when_full = { wait = \"50s\", queue = 10 }\n";
-    let set = quotas(&[limit("held", "\"application\"", "\"10 per minute\""), waits.into()].concat());
-    let app = application(1, 1);
-    let of = charges(&set, &app, "read");
-    assert_eq!(surviving.admitted(&of, 10).await, 10);
-    hand.advance(Duration::from_secs(30));
-    let waiting = surviving.limiter().acquire(&of, &clock);
-    assert!(futures_util::future::poll_immediate(waiting).await.is_none(), "it waits, and then is gone");
-    {
-        let mut waiting = Box::pin(surviving.limiter().acquire(&of, &clock));
-        assert!(futures_util::future::poll_immediate(&mut waiting).await.is_none());
-        surviving.limiter().close();
-    }
-    surviving.start(BOOT, MANY);
-    hand.advance(Duration::from_millis(30_001));
-    assert_eq!(surviving.admitted(&of, 11).await, 10, "ten are free again");
 }

@@ -8,6 +8,7 @@ use crate::limit::charges::{Charges, Claim, Places};
 use crate::limit::decision::{Asked, At, Hold, Refused, Turn, Verdict, When, decide};
 use crate::limit::key::{LimitKey, StoredKey};
 use crate::limit::quota::Effect;
+use crate::limit::saved::in_whole_seconds;
 use crate::limit::scribe::Scribe;
 use crate::limit::window::{Cost, SlidingWindowLog, Stamp};
 use crate::time::{Clock, Steady};
@@ -307,11 +308,11 @@ impl Cell {
 
     /// The owner of this part was refused, and wants it back until then.
     fn want(&self, log: &mut SlidingWindowLog, until: Steady, scribe: &Scribe) {
-        let before = log.wanted().div_ceil(WANTED_GRAIN);
+        let before = in_whole_seconds(log.wanted());
         log.want(until);
-        let grain = log.wanted().div_ceil(WANTED_GRAIN);
-        if grain > before {
-            scribe.wanted(&self.key, log, Steady::from_millis(grain * WANTED_GRAIN));
+        let written = in_whole_seconds(log.wanted());
+        if written > before {
+            scribe.wanted(&self.key, log, written);
         }
     }
 
@@ -322,10 +323,6 @@ impl Cell {
         scribe.given_back(&self.key, stamp, cost);
     }
 }
-
-/// How often it is written down that a part is wanted back, in milliseconds: a caller that is refused again and again
-/// writes no more than that. A process that reads it keeps others out of the part for as much longer at most.
-const WANTED_GRAIN: u64 = 1_000;
 
 /// Locks the cells, reads the clock and charges the call; nothing if the sweep has emptied one of the cells.
 fn attempt<'a, M>(
