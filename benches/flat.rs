@@ -25,7 +25,9 @@ pub(crate) fn bench() {
     let (policies, audit) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     world.write(policies.path());
     let upstream = Process::role("upstream");
-    let gateway = Process::tollgate(policies.path(), audit.path(), upstream.address, &[]);
+    // The load does not connect again.
+    let more = ["--max-requests-per-connection", "4294967295"];
+    let gateway = Process::tollgate(policies.path(), audit.path(), upstream.address, &more);
     let calls = Calls::new(Kind::Admitted, &world);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 

@@ -86,7 +86,7 @@ impl Server {
     /// # Errors
     /// What is wrong, and with which file or address. Nothing keeps running then.
     pub fn start(mut settings: Settings, source: PolicySource, clock: Clock) -> Result<Self, StartError> {
-        files::fit(&mut settings.door.bounds)?;
+        files::fit(&mut settings.door.bounds, settings.threads)?;
         // Pingora would retry for 30 s and then live on without a listener: bind here, and hand the socket over.
         let (predecessor, Listeners { gateway: listener, admin: admin_listener }) =
             handover::listeners(&settings)?;

@@ -323,6 +323,7 @@ async fn a_call_that_the_upstream_saw_stays_charged_whatever_became_of_it() {
         assert_eq!(reason(&gateway.get(&portal(), PACKAGE).await), (429, Some("over_limit")), "{what}");
         // Given up on, one may be read later.
         upstream.wait_for(2).await;
+        assert_eq!(upstream.requests().len(), 2, "{what}");
     }
 }
 

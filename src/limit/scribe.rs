@@ -193,7 +193,8 @@ impl Opened {
             move |put: &mut dyn FnMut(&[u8])| ledger.write_all(&keys, put)
         };
         let journal = self.replayed.start(Durability::Process, QUEUE, Box::new(live))?;
-        // A file that has room for nothing would be said so by the first admission.
+        // INVARIANT: it is written once, before any admission: what stands before it and lies ahead of its reading is gone for
+        // whoever reads the file. A file that has room for nothing would be said so by the first admission.
         let _ = journal.append(&saved::write_session(ledger.boot, self.read));
         Ok(Scribe(Some(Arc::new(Desk { journal, ledger }))))
     }

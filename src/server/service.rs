@@ -25,10 +25,6 @@ use crate::settings::Settings;
 use crate::telemetry::metrics::RefusedConnection;
 use crate::time::Clock;
 
-/// Connections to the upstream that are kept for reuse, a thread: as many calls as are in flight at once in the
-/// busiest tenant.
-const UPSTREAM_POOL: usize = 1_024;
-
 /// A call that could not be connected is tried on this many addresses in all.
 const CONNECT_ATTEMPTS: usize = 3;
 
@@ -68,9 +64,11 @@ impl Service {
         settings: &Settings,
         certificates: Option<Arc<Certificates>>,
     ) -> Result<Self, StartError> {
+        let in_flight = settings.door.bounds.in_flight.get() as usize;
         let conf = ServerConf {
             threads: settings.threads.get(),
-            upstream_keepalive_pool_size: UPSTREAM_POOL,
+            // Of each thread. None can use another's, so that together there are as many as calls may be in flight.
+            upstream_keepalive_pool_size: in_flight.div_ceil(settings.threads.get()),
             max_retries: CONNECT_ATTEMPTS,
             ca_file: settings.upstream.ca.as_ref().map(|path| path.display().to_string()),
             ..ServerConf::default()

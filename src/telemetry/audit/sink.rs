@@ -48,7 +48,7 @@ impl Sink {
         if let Some(path) = &self.path
             && (task == FileTask::Reopen || moved(&self.file, path)?)
         {
-            self.file = open(path)?;
+            close(std::mem::replace(&mut self.file, open(path)?));
             batch.rewind_to_line();
         }
         while let Some(rest) = batch.rest() {
@@ -85,6 +85,13 @@ fn open(path: &Path) -> io::Result<File> {
         }
     }
     Ok(file)
+}
+
+/// Closes a file on a thread of its own. If it was removed meanwhile, its end is now, and takes the system as long as it is
+/// large: of two gigabytes, longer than the queue has room for at full load, and then calls would be refused.
+fn close(file: File) {
+    // Without a thread it is closed here.
+    let _ = std::thread::Builder::new().name("audit-close".to_owned()).spawn(move || drop(file));
 }
 
 // === impl Batch ===
