@@ -102,7 +102,7 @@ pub(crate) async fn connect(gateway: SocketAddr, number: u16, said: &[u8]) -> to
 }
 
 /// How long each of some calls takes, one after the other.
-fn times(gateway: SocketAddr, call: &[u8]) -> Vec<Duration> {
+pub(crate) fn times(gateway: SocketAddr, call: &[u8]) -> Vec<Duration> {
     let clock = Clock::System;
     let mut stream = TcpStream::connect(gateway).unwrap();
     stream.set_nodelay(true).unwrap();

@@ -11,6 +11,7 @@ mod admit;
 mod calls;
 mod cedar;
 mod crowd;
+mod durable;
 mod flat;
 mod gateway;
 mod held;
@@ -47,6 +48,7 @@ fn main() {
     gateway::play_role();
     acquire::play_role();
     crowd::bench();
+    durable::bench();
     swap::bench();
     flat::bench();
     instructions::bench();

@@ -159,7 +159,7 @@ fn the_limiter_decides_as_a_list_of_all_admissions_and_never_2_ms_later() {
 }
 
 #[test]
-#[ignore = "takes long, and does not go through yet: `cargo test --release --lib oracle -- --ignored`"]
+#[ignore = "takes ten minutes: `cargo test --release --lib -- --ignored decides_100_million`"]
 fn the_limiter_decides_100_million_calls_as_a_list_of_all_admissions() {
     decide(100_000_000);
 }
