@@ -6,9 +6,7 @@ use super::*;
 async fn a_promise_to_a_call_that_waited_ends_with_its_process() {
     let (clock, hand) = a_day_in();
     let mut surviving = Surviving::new(&clock);
-    let waits = "when_full = { wait = \"50s\", queue = 10 }\n";
-    let set = quotas(&[limit("held", "\"application\"", "\"10 per minute\""), waits.into()].concat());
-    let app = application(1, 1);
+    let (set, app) = (waits(), application(1, 1));
     let of = charges(&set, &app, "read");
     assert_eq!(surviving.admitted(&of, 10).await, 10);
     hand.advance(Duration::from_secs(30));
